@@ -1,0 +1,33 @@
+"""Structured gradient guidance for few-shot adaptation of language models, on Ray.
+
+    import sgg_ray
+    config = sgg_ray.load_config("sgg.yaml", ["train.steps=50"])
+    report = sgg_ray.score(config).report      # which sources help
+    result = sgg_ray.train(config)             # fine-tune, evaluate, leave a run folder
+
+Names are loaded when they are used: importing the package loads neither torch nor ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgg_ray.config import load_config
+    from sgg_ray.models import load_model
+    from sgg_ray.orchestration import score, train
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_config", "load_model", "score", "train"]
+
+_HOMES = {
+    "load_config": "sgg_ray.config",
+    "load_model": "sgg_ray.models",
+    "score": "sgg_ray.orchestration",
+    "train": "sgg_ray.orchestration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'sgg_ray' has no attribute '{name}'")

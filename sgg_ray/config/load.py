@@ -1,0 +1,85 @@
+"""Read the YAML file, apply ``--set``, and report everything that is wrong with it at once."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sgg_ray.config.document import read_document, write_yaml
+from sgg_ray.config.messages import problem_line
+from sgg_ray.config.overrides import apply_override
+from sgg_ray.config.schema import Config, same_names
+from sgg_ray.errors import ConfigError
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Config:
+    """Read a configuration file.
+
+    Input paths in it are relative to the file and come back absolute; outputs are relative to where the
+    command runs.
+
+    Args:
+        path: the YAML file.
+        overrides: ``a.b=value`` strings, the value in YAML; an entry of a list goes by position or name.
+        name: replaces ``name``.
+
+    Raises:
+        ConfigError: with one line for each problem in file and overrides.
+    """
+    path = Path(path)
+    data = read_document(path)
+    problems = [line for override in overrides for line in apply_override(data, override)]
+    if data.get("name") is None:
+        data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "run"
+    if name is not None:
+        data["name"] = name
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        # The schema compares names only once every value is right, but all problems are wanted at once: names
+        # are compared here, and the schema's own line for them, the only one without a location, is left out.
+        problems += [problem_line(detail, data) for detail in error.errors() if detail["loc"]]
+        raise ConfigError([*problems, *same_names(_names(data))]) from None
+    if problems:
+        raise ConfigError(problems)
+    return _absolute_inputs(config, os.path.abspath(path.parent))
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back to the same values."""
+    return write_yaml(config.model_dump(mode="json"))
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON schema of the YAML file, for editors that complete and check it."""
+    return Config.model_json_schema()
+
+
+def _names(data: dict[str, Any]) -> list[Any]:
+    target, sources = data.get("target"), data.get("sources")
+    entries = [entry for entry in (sources if isinstance(sources, list) else []) if isinstance(entry, dict)]
+    first = target.get("name", "target") if isinstance(target, dict) else "target"
+    return [first, *(entry.get("name") for entry in entries)]
+
+
+def _absolute_inputs(config: Config, base: str) -> Config:
+    """Make input paths absolute: a run folder's config.yaml must replay from anywhere."""
+
+    def absolute(path: str) -> str:
+        return path if "://" in path else os.path.abspath(os.path.join(base, os.path.expanduser(path)))
+
+    def moved(section):
+        return section.model_copy(update={"path": absolute(section.path)})
+
+    target = moved(config.target)
+    if target.test.path is not None:
+        target = target.model_copy(update={"test": moved(target.test)})
+    model = config.model
+    # What is no folder here may be a hub id.
+    if model.path.startswith((".", "~")) or os.path.exists(absolute(model.path)):
+        model = moved(model)
+    sources = [moved(source) for source in config.sources]
+    return config.model_copy(update={"target": target, "model": model, "sources": sources})

@@ -1,0 +1,129 @@
+"""What the schema found wrong, as lines for people: where, what, found, what to do."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from sgg_ray.config.schema import Config
+
+Location = Sequence[int | str]
+
+WORDING = {
+    "greater_than_equal": "must be >= {ge:g}",
+    "greater_than": "must be > {gt:g}",
+    "less_than_equal": "must be <= {le:g}",
+    "less_than": "must be < {lt:g}",
+    "literal_error": "must be one of {expected}",
+    "string_type": "must be text",
+    "string_pattern_mismatch": "must be letters, digits, '.', '_' or '-', beginning with a letter or digit",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list ('- ...' for each entry)",
+    "dict_type": "must be 'key: value' pairs",
+    "invalid_key": "must be text; put the key in quotes",
+}
+
+
+def problem_line(detail: ErrorDetails, data: dict[str, Any]) -> str:
+    """One error of pydantic as one line.
+
+    Args:
+        detail: what pydantic found.
+        data: what was validated; gives entries of lists their names.
+    """
+    location = detail["loc"]
+    where = _readable(location, data)
+    kind, found = detail["type"], detail["input"]
+    context: dict[str, Any] = detail.get("ctx") or {}
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key; {_key_hint(location)}"
+    if kind == "missing":
+        field = _field(location)
+        meaning = f" ({field.description})" if field and field.description else ""
+        return f"{where}: is missing; add it{meaning}"
+    if kind == "value_error":
+        message = str(context["error"])
+        return f"{where}: {message}, found {_short(found)}"
+    if kind in {"model_type", "model_attributes_type"}:
+        message = f"must be a section with keys such as '{_keys(location)[0]}'"
+    elif kind in WORDING:
+        message = WORDING[kind].format(**context)
+    else:
+        message = detail["msg"].replace("Input should be", "must be").replace("\n", " ")
+    if kind == "string_type" and isinstance(found, int | float):
+        message += " (put it in quotes)"
+    near = _nearest(found, re.findall(r"'([^']*)'", context.get("expected", "")))
+    return f"{where}: {message}, found {_short(found)}{near}"
+
+
+def _readable(location: Location, data: Any) -> str:
+    """Dotted path, with entries of lists by name where they have one."""
+    parts: list[str] = []
+    node = data
+    for part in location:
+        node = _inside(node, part)
+        named = isinstance(part, int) and isinstance(node, dict) and isinstance(node.get("name"), str)
+        parts.append(node["name"] if named else str(part))
+    return ".".join(parts)
+
+
+def _inside(node: Any, part: int | str) -> Any:
+    try:
+        return node[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _key_hint(location: Location) -> str:
+    section = ".".join(str(part) for part in location[:-1] if isinstance(part, str)) or "top level"
+    keys = _keys(location[:-1])
+    near = _nearest(str(location[-1]), keys).removeprefix("; ")
+    return f"{near + ' ' if near else ''}({section} takes: {', '.join(keys)})"
+
+
+def _nearest(found: Any, choices: list[str]) -> str:
+    near = difflib.get_close_matches(found, choices, n=1) if isinstance(found, str) else []
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _short(found: Any) -> str:
+    shown = "nothing" if found is None else repr(found)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _keys(location: Location) -> list[str]:
+    """Keys of the section at a location of the schema."""
+    field = _field(location)
+    sections = [Config] if field is None else list(_sections(field.annotation))
+    return list(sections[0].model_fields) if sections else []
+
+
+def _field(location: Location) -> FieldInfo | None:
+    """The schema's field at a location."""
+    section: type[BaseModel] = Config
+    field: FieldInfo | None = None
+    for part in location:
+        if isinstance(part, str):
+            field = section.model_fields.get(part)
+            if field is None:
+                return None
+            section = next(_sections(field.annotation), section)
+    return field
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)

@@ -1,0 +1,277 @@
+"""The YAML file as types: every key, its unit, its default and its bounds."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sgg_ray.config.values import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    OpenShare,
+    Positive,
+    Scalar,
+    Share,
+    Whole,
+    check_filter,
+    check_labels,
+)
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, data: Any) -> Any:
+        """A section whose keys are all commented out reads as null; it means its defaults."""
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        return {
+            key: value
+            for key, value in data.items()
+            if value is not None or key not in fields or fields[key].default_factory is None
+        }
+
+
+class AdapterConfig(Section):
+    """A PEFT adapter: the method's name and, beside it, any option of that method's PEFT configuration."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    method: str = Field(description="PEFT method: lora, ia3, prefix_tuning, prompt_tuning, ...")
+
+
+class ModelConfig(Section):
+    """Which model is adapted, and how."""
+
+    path: str = Field(description="hub id, folder, or package://module/folder")
+    adapter: AdapterConfig | None = Field(None, description="PEFT adapter; null trains every parameter")
+    pooling: Literal["mean", "cls", "own"] = Field("mean", description="how token states become one vector")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16 = autocast, parameters stay fp32"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+
+
+class Columns(Section):
+    """Which columns hold what."""
+
+    text: str = Field("text", description="column with the text")
+    label: str = Field("label", description="column with the label")
+
+    @model_validator(mode="after")
+    def _two_columns(self):
+        if self.text == self.label:
+            raise ValueError("must name two different columns")
+        return self
+
+
+class TaskConfig(Section):
+    """What target and sources have in common: where rows come from and what they mean."""
+
+    path: str = Field(
+        description=".csv, .jsonl or .parquet file, package://module/file, or hf://repo[/config]"
+    )
+    columns: Columns = Field(default_factory=Columns)  # pyright: ignore[reportArgumentType]
+    where: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="keep rows whose column has this value, or one of these"
+    )
+    labels: list[Scalar] | dict[str, Scalar] | None = Field(
+        None, description="label names, or name: value in the file; null = the values found"
+    )
+    split: str = Field("train", description="hf:// only: which split to read")
+    limit: Count | None = Field(
+        None, description="rows used at most: of a source, or of the target's test rows"
+    )
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _readable_filter(cls, where: Any) -> Any:
+        return check_filter(where)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _readable_labels(cls, labels: Any) -> Any:
+        return None if labels is None else check_labels(labels)
+
+
+class HeldOutConfig(Section):
+    """Where test rows come from: a share of the target's file, or a file of their own."""
+
+    fraction: OpenShare | None = Field(None, description="share of the target's distinct rows")
+    path: str | None = Field(None, description="a file of its own, read like the target's")
+    split: str | None = Field(None, description="hf:// only: which split to read")
+    columns: Columns | None = Field(None, description="of that file; default: the target's")
+    where: dict[str, Scalar | list[Scalar]] | None = Field(None, description="default: the target's")
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _readable_filter(cls, where: Any) -> Any:
+        return None if where is None else check_filter(where)
+
+    @model_validator(mode="after")
+    def _one_origin(self):
+        if (self.fraction is None) == (self.path is None):
+            raise ValueError("must hold either 'fraction' or 'path'")
+        return self
+
+
+class TargetConfig(TaskConfig):
+    """The task to adapt to."""
+
+    name: str = Field("target", pattern=NAME)
+    shots: Count = Field(description="labelled examples per class for training")
+    test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
+
+
+class SourceConfig(TaskConfig):
+    """A task to learn from."""
+
+    name: str = Field(pattern=NAME)
+    flip_labels: Share = Field(0.0, description="experiments only: share of rows that get a wrong label")
+
+
+class SummaryConfig(Section):
+    """How gradients travel between tasks."""
+
+    kind: Literal["sketch", "exact"] = Field("sketch", description="exact sends all P values")
+    size: Annotated[Whole, Field(ge=64)] = Field(65536, description="values in a sketch")
+
+
+class AlignmentConfig(Section):
+    """How sources are scored and weighted."""
+
+    summary: SummaryConfig = Field(default_factory=SummaryConfig)  # pyright: ignore[reportArgumentType]
+    weighting: Literal["uniform", "relu", "softmax", "confident", "none"] = Field(
+        "relu", description="from scores to weights of the mixture; none = no mixture"
+    )
+    temperature: Positive = Field(0.1, description="of softmax weighting")
+    refresh_every: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
+    rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
+    confidence: OpenShare = Field(0.95, description="level of the intervals")
+
+
+class GuidanceConfig(Section):
+    """The terms of the objective and how their gradient is computed."""
+
+    direction: NotNegative = Field(0.1, description="λ of 1 − cos(g, r)")
+    magnitude: NotNegative = Field(0.1, description="λ of ‖g‖")
+    alignment: NotNegative = Field(0.05, description="λ of 1 − cos(g, ĝ_S)")
+    source: NotNegative = Field(1.0, description="weight of the source mixture's own loss")
+    hvp: Literal["finite_difference", "central_difference", "exact", "first_order"] = Field(
+        "finite_difference", description="how H·v is computed"
+    )
+    radius: Positive = Field(
+        0.2, description="change of the gradient over the finite difference, as a share of ‖g‖"
+    )
+    every: Count = Field(1, description="apply the terms every n-th step, times n")
+    warmup: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
+    reference: Literal["ema", "full"] = Field(
+        "ema", description="r: running mean of g, or gradient of all few-shot rows"
+    )
+    reference_decay: OpenShare = Field(0.9, description="decay of the running mean")
+    reference_every: Count = Field(25, description="steps between two full references")
+    magnitude_form: Literal["norm", "hinge"] = Field(
+        "norm", description="‖g‖, or its excess over the running median"
+    )
+    gradient_floor: NotNegative = Field(0.1, description="δ as a share of the mean ‖g‖ so far")
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    steps: Count = Field(150, description="optimiser steps")
+    batch_size: Count = Field(16, description="target rows a step, over all workers")
+    source_batch_size: Count = Field(32, description="source rows a step, over all workers")
+    micro_batch_size: Count | None = Field(
+        None, description="rows a worker computes at once; null = all of its share"
+    )
+    learning_rate: Positive = Field(5e-5, description="of backbone or adapter")
+    head_learning_rate: Positive = Field(1e-3, description="of the heads, which start at zero")
+    weight_decay: NotNegative = Field(0.01, description="AdamW, on matrices only")
+    warmup: Share = Field(0.1, description="share of the steps over which the learning rate rises")
+    max_gradient_norm: Positive = Field(1.0, description="clip the whole gradient to this norm")
+    max_length: Annotated[Whole, Field(ge=8)] = Field(128, description="tokens kept of a text")
+    evaluation_batch_size: Count = Field(64, description="rows a batch in evaluation")
+    checkpoint_every: Count = Field(50, description="steps between two checkpoints")
+    log_every: Count = Field(5, description="steps between two transfers of metrics to the host")
+    baseline: bool = Field(
+        True, description="also train on the target alone, same seed and steps, to compare"
+    )
+
+
+class RayConfig(Section):
+    """Where the work runs."""
+
+    address: str = Field("local", description="local, auto, or ray://host:port")
+    workers: Count = Field(1, description="data-parallel training workers")
+    cpus_per_worker: Positive = Field(1, description="CPUs of a training worker")
+    gpus_per_worker: NotNegative = Field(0, description="GPUs of a training worker; fractions share one")
+    task_workers: Count | None = Field(
+        None, description="actors that hold tasks; null = one a task, as far as they fit"
+    )
+    cpus_per_task_worker: Positive = Field(0.25, description="CPUs of a task worker")
+    gpus_per_task_worker: NotNegative = Field(0, description="GPUs of a task worker; fractions share one")
+    storage: str = Field("runs", description="folder of the run folders; on several nodes a shared one")
+    max_failures: CountOrZero = Field(2, description="restarts of crashed training workers")
+
+
+class TrackingConfig(Section):
+    """Where MLflow logs to."""
+
+    uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI; on several nodes a server")
+    experiment: str = Field("sgg", description="MLflow experiment")
+
+
+class Config(Section):
+    """One run: a model, a target, its sources, and what to do with them."""
+
+    name: str = Field(pattern=NAME, description="of the run and its folder; default: the file's name")
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(
+        0, description="of splits, batches, dropout and sketches"
+    )
+    model: ModelConfig
+    target: TargetConfig
+    sources: list[SourceConfig] = Field(default_factory=list, description="tasks to learn from")
+    alignment: AlignmentConfig = Field(default_factory=AlignmentConfig)  # pyright: ignore[reportArgumentType]
+    guidance: GuidanceConfig = Field(default_factory=GuidanceConfig)  # pyright: ignore[reportArgumentType]
+    train: TrainConfig = Field(default_factory=TrainConfig)  # pyright: ignore[reportArgumentType]
+    ray: RayConfig = Field(default_factory=RayConfig)  # pyright: ignore[reportArgumentType]
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)  # pyright: ignore[reportArgumentType]
+
+    @model_validator(mode="after")
+    def _names_differ(self):
+        twice = same_names([self.target.name, *(source.name for source in self.sources)])
+        if twice:
+            raise ValueError("; ".join(twice))
+        return self
+
+    def flat(self) -> dict[str, Any]:
+        """Every value under its dotted key, sources by name: what MLflow lists as parameters."""
+        data = self.model_dump()
+        data["sources"] = {source["name"]: source for source in data["sources"]}
+        return dict(_flatten(data, ""))
+
+
+def same_names(names: Sequence[Any]) -> list[str]:
+    """One line for each name that several tasks have."""
+    twice = [name for name in dict.fromkeys(names) if isinstance(name, str) and names.count(name) > 1]
+    return [
+        f"sources: {names.count(name)} tasks are named '{name}'; give each its own name "
+        "(the target's counts, by default 'target')"
+        for name in twice
+    ]
+
+
+def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

@@ -1,0 +1,68 @@
+"""Kinds of values in the YAML file: bounded numbers, filters, labels."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from sgg_ray.config.labels import label_name
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+# Python takes true for 1, people do not.
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Real = Annotated[float, BeforeValidator(_no_boolean)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+OpenShare = Annotated[Real, Field(gt=0, lt=1)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Count = Annotated[Whole, Field(ge=1)]
+CountOrZero = Annotated[Whole, Field(ge=0)]
+Scalar = str | int | float | bool
+
+
+# Filters and labels are checked before pydantic sees them: of a union of types it would report every type as
+# a problem of its own.
+
+
+def check_filter(where: Any) -> Any:
+    """Pass on a filter, column to value or list of values.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(where, dict):
+        raise ValueError("must be 'column: value' pairs")
+    for column, wanted in where.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if not isinstance(column, str) or not values or not all(map(_is_scalar, values)):
+            raise ValueError("must give each column a value or a list of values")
+    return where
+
+
+def check_labels(labels: Any) -> Any:
+    """Pass on label names, or label names with their values in the file.
+
+    Raises:
+        ValueError: it is something else, or two labels cannot be told apart.
+    """
+    if not isinstance(labels, list | dict) or not all(map(_is_scalar, labels)):
+        raise ValueError("must be a list of names, or 'name: value in the file' for each label")
+    names = [label_name(name) for name in labels]
+    if len(names) < 2 or len(set(names)) < len(names) or "" in names:
+        raise ValueError("must be at least two different labels")
+    if isinstance(labels, dict):
+        if not all(isinstance(name, str) for name in labels):
+            raise ValueError("must be 'name: value in the file', for instance {negative: 0, positive: 1}")
+        values = list(labels.values())
+        if not all(map(_is_scalar, values)) or len({label_name(value) for value in values}) < len(values):
+            raise ValueError("must give each label one value of its own")
+    return labels
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool)

@@ -1,0 +1,121 @@
+"""What all tests share: a quiet environment, a tiny model, tiny tasks, and configurations over them."""
+
+import json
+import os
+import shutil
+
+# Before any import that reads them. Workers that tests start inherit them.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+import yaml
+
+from sgg_ray.config import Config
+
+MakeConfig = Callable[..., Config]
+WriteConfig = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random encoder with its tokenizer."""
+    return toy.save_encoder(tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def still_encoder(encoder, tmp_path_factory) -> Path:
+    """The tiny encoder without dropout: what a batch is cut into then makes no difference."""
+    folder = shutil.copytree(encoder, tmp_path_factory.mktemp("still") / "tiny-bert")
+    settings = json.loads((folder / "config.json").read_text())
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(settings | off))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of JSONL tasks: target, clean (like the target), other (other label names)."""
+    folder = tmp_path_factory.mktemp("data")
+    toy.write_rows(folder / "target.jsonl", toy.sentences(120, seed=1))
+    toy.write_rows(folder / "clean.jsonl", toy.sentences(160, seed=2))
+    toy.write_rows(folder / "other.jsonl", toy.sentences(160, seed=3, labels=("cold", "warm")))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(encoder: Path, data: Path) -> dict[str, Any]:
+    """The smallest sensible configuration: a target, a clean source, and its flipped copy."""
+    clean = str(data / "clean.jsonl")
+    return {
+        "name": "toy",
+        "model": {"path": str(encoder)},
+        "target": {
+            "path": str(data / "target.jsonl"),
+            "labels": ["negative", "positive"],
+            "shots": 8,
+            "test": {"fraction": 0.4},
+        },
+        "sources": [
+            {"name": "clean", "path": clean},
+            {"name": "flipped", "path": clean, "flip_labels": 1.0},
+        ],
+        "train": {
+            "steps": 8,
+            "batch_size": 8,
+            "source_batch_size": 8,
+            "learning_rate": 1e-3,
+            "head_learning_rate": 1e-2,
+            "max_length": 24,
+            "log_every": 2,
+            "checkpoint_every": 3,
+        },
+        "ray": {"cpus_per_task_worker": 0.25},
+    }
+
+
+@pytest.fixture
+def make_config(settings: dict[str, Any], tmp_path: Path) -> MakeConfig:
+    """Make a Config: keywords go over the toy settings; outputs go to the test's own folder."""
+
+    def make(**changes: Any) -> Config:
+        outputs = {
+            "ray": {"storage": str(tmp_path / "runs")},
+            "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        }
+        return Config.model_validate(toy.merged(toy.merged(settings, outputs), changes))
+
+    return make
+
+
+@pytest.fixture
+def write_config(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
+    """Like ``make_config``, but write the YAML file and return its path. A section of None is left out."""
+
+    def write(**changes: Any) -> Path:
+        outputs = {
+            "ray": {"storage": str(tmp_path / "runs")},
+            "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        }
+        content = toy.merged(toy.merged(settings, outputs), changes)
+        path = tmp_path / "toy.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return path
+
+    return write
