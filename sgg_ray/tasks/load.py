@@ -1,0 +1,131 @@
+"""From the configuration to a target and its sources: read, check, split, never leak."""
+
+import numpy as np
+
+from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
+from sgg_ray.errors import DataError
+from sgg_ray.tasks.labels import LabelOrders, label_names, number_labels
+from sgg_ray.tasks.read import counted, read_table
+from sgg_ray.tasks.select import Cleaned, clean, first_of_each_class, flip, shuffled, stratified
+from sgg_ray.tasks.task import Rows, Task
+
+NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
+
+
+def load_tasks(config: Config) -> tuple[Task, list[Task]]:
+    """Read and split the target and all sources.
+
+    The target's shots and test rows are drawn from distinct texts; no text of the test rows is left in any
+    source. Tasks with the same label names number them alike, in the order of the first of them.
+
+    Raises:
+        DataError: with one line for each problem of each task.
+    """
+    problems: list[str] = []
+    orders: LabelOrders = {}
+    target: Task | None = None
+    sources: list[Task] = []
+    test_keys: set[str] = set()
+    try:
+        target, test_keys = _target(config.target, config.seed, orders)
+    except DataError as error:
+        problems += error.problems
+    for source in config.sources:
+        try:
+            sources.append(_source(source, config.seed, orders, test_keys))
+        except DataError as error:
+            problems += error.problems
+    if problems or target is None:
+        raise DataError(problems)
+    return target, sources
+
+
+def _target(entry: TargetConfig, seed: int, orders: LabelOrders) -> tuple[Task, set[str]]:
+    """The target, and the keys of all texts held out for testing, those beyond ``limit`` included."""
+    labels, pool = _read(entry, "target", orders)
+    notes = list(pool.notes)
+    if entry.test.fraction is not None:
+        test, pool = _split_off(pool, entry.test.fraction, seed)
+    else:
+        test = _own_test(entry, entry.test, labels)
+        notes += [f"test: {note}" for note in test.notes]
+    test_keys = set(test.keys)
+    apart = pool.without(test_keys)
+    if len(apart.rows) < len(pool.rows):
+        dropped = counted(len(pool.rows) - len(apart.rows), "training row")
+        notes.append(f"{dropped} dropped: the same texts are among the test rows")
+    if not len(test.rows):
+        raise DataError(
+            "target.test: no test rows are left; raise target.test.fraction or give target.test.path"
+        )
+    have = np.bincount(apart.rows.labels, minlength=len(labels))
+    short = [f"{name} {count}" for name, count in zip(labels, have) if count < entry.shots]
+    if short:
+        because = f" ({'; '.join(notes)})" if notes else ""
+        raise DataError(
+            f"target.shots: {entry.shots} rows of each class are needed beside the test rows, found "
+            f"{', '.join(short)}{because}; lower target.shots or target.test.fraction, or add rows"
+        )
+    chosen = first_of_each_class(shuffled(apart.keys, seed, "shots"), apart.rows.labels, entry.shots)
+    if entry.limit is not None:
+        test = test.take(stratified(shuffled(test.keys, seed, "limit"), test.rows.labels, entry.limit))
+    absent = [name for number, name in enumerate(labels) if number not in test.rows.labels]
+    if absent:
+        notes.append(f"test: no row of class {', '.join(absent)}")
+    return Task(entry.name, labels, apart.rows.take(chosen), test.rows, "target", tuple(notes)), test_keys
+
+
+def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str]) -> Task:
+    key = f"sources.{entry.name}"
+    labels, found = _read(entry, key, orders)
+    notes = list(found.notes)
+    chosen = found.without(test_keys)
+    if len(chosen.rows) < len(found.rows):
+        dropped = counted(len(found.rows) - len(chosen.rows), "row")
+        notes.append(f"{dropped} dropped: the same texts are among the target's test rows")
+    if not len(chosen.rows):
+        raise DataError(f"{key}.path: no usable rows are left in {entry.path} ({'; '.join(notes)})")
+    order = shuffled(chosen.keys, seed, "limit")
+    chosen = chosen.take(stratified(order, chosen.rows.labels, entry.limit or len(order)))
+    rows = chosen.rows
+    present = np.unique(rows.labels)
+    if len(present) == 1:
+        notes.append(f"rows of one class only ({labels[int(present[0])]})")
+    if entry.flip_labels > 0:
+        rows = flip(rows, chosen.keys, entry.flip_labels, len(labels), seed)
+        notes.append(f"{entry.flip_labels:.0%} of the labels are wrong on purpose (flip_labels)")
+    return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes))
+
+
+def _read(entry: TaskConfig, key: str, orders: LabelOrders) -> tuple[tuple[str, ...], Cleaned]:
+    """Label names, in the order that every task with these labels uses, and the distinct rows."""
+    table = read_table(entry, key)
+    names = label_names(entry, key, table.values)
+    labels = orders.setdefault(frozenset(names.values()), tuple(names.values()))
+    return labels, _cleaned(entry, key, table, number_labels(table, names, labels, key, entry))
+
+
+def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...]) -> Cleaned:
+    """Test rows from a file of their own; what ``test`` does not say is as in the target's section."""
+    changes = {name: getattr(test, name) for name in ("path", "split", "columns", "where")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    own = entry.model_copy(update=changes)
+    table = read_table(own, "target.test")
+    names = label_names(own, "target", table.values) if own.labels else {name: name for name in labels}
+    return _cleaned(own, "target.test", table, number_labels(table, names, labels, "target.test", own))
+
+
+def _cleaned(entry: TaskConfig, key: str, table, numbers: np.ndarray) -> Cleaned:
+    rows = clean(table.texts, numbers)
+    if not len(rows.rows):
+        reason = "; ".join((*table.notes, *rows.notes))
+        raise DataError(f"{key}.columns.text: no row of {entry.path} has a usable text ({reason})")
+    return Cleaned(rows.rows, rows.keys, (*table.notes, *rows.notes))
+
+
+def _split_off(pool: Cleaned, fraction: float, seed: int) -> tuple[Cleaned, Cleaned]:
+    """Test rows and the rest: a random share of the distinct texts, classes in proportion."""
+    order = shuffled(pool.keys, seed, "test")
+    chosen = stratified(order, pool.rows.labels, round(fraction * len(order)))
+    rest = np.setdiff1d(np.arange(len(order)), chosen)
+    return pool.take(np.sort(chosen)), pool.take(rest)

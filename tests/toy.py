@@ -1,0 +1,75 @@
+"""A model and tasks small enough for tests: a random encoder, and texts whose label follows from words."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+GOOD = tuple(f"good{number}" for number in range(12))
+BAD = tuple(f"bad{number}" for number in range(12))
+PLAIN = tuple(f"word{number}" for number in range(170))
+WIDTH = 32
+
+
+def save_encoder(folder: Path) -> Path:
+    """Write a random BERT with its WordPiece tokenizer, as ``save_pretrained`` does."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    words = (*SPECIAL, *GOOD, *BAD, *PLAIN)
+    vocabulary = folder / "words.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary.write_text("\n".join(words) + "\n", encoding="utf-8")
+    BertTokenizer(str(vocabulary)).save_pretrained(folder)
+    vocabulary.unlink()
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        config = BertConfig(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+        )
+        model = BertModel(config)
+        # Wider than BERT's own 0.02: with it, so small a random model hardly tells two texts apart.
+        model.embeddings.word_embeddings.weight.data.normal_(std=0.5)
+        model.save_pretrained(folder)
+    return folder
+
+
+def sentences(
+    count: int, seed: int, labels: Sequence[str] = ("negative", "positive")
+) -> list[dict[str, str]]:
+    """``count`` rows, half of each label: the first label has bad words, the last one good words."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        kind = number % 2
+        telling = random.choice(GOOD if kind else BAD, size=random.integers(2, 5))
+        others = random.choice(PLAIN, size=random.integers(2, 9))
+        words = random.permutation([*telling, *others])
+        rows.append({"text": " ".join(words), "label": labels[-1] if kind else labels[0]})
+    return rows
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` put over it, section by section."""
+    result = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        inner = result.get(key)
+        result[key] = (
+            merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+        )
+    return result

@@ -1,0 +1,84 @@
+import datasets
+import pytest
+
+from sgg_ray.config import SourceConfig
+from sgg_ray.errors import DataError
+from sgg_ray.tasks.read import read_table
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that holds one data set; records what it was asked for."""
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["bad", "good"]),
+            "stars": datasets.ClassLabel(names=["one", "two"]),
+            "vector": datasets.List(datasets.Value("float32")),
+        }
+    )
+    rows = {"text": ["a", "b", "c"], "label": [0, 1, -1], "stars": [1, 0, 1], "vector": [[1.0], [2.0], [3.0]]}
+    asked = []
+
+    def load_dataset(*arguments, **options):
+        asked.append((arguments, options))
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+def read(path, **options):
+    return read_table(SourceConfig.model_validate({"name": "s", "path": path, **options}), "sources.s")
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [
+        ("hf://imdb", ("imdb",)),
+        ("hf://owner/name", ("owner/name",)),
+        ("hf://owner/name/config", ("owner/name", "config")),
+    ],
+)
+def test_a_path_names_repository_and_configuration(hub, path, arguments):
+    read(path, split="validation")
+    assert hub == [(arguments, {"split": "validation"})]
+
+
+def test_class_numbers_get_their_names_and_hidden_labels_are_dropped(hub):
+    table = read("hf://owner/name")
+    assert [table.values[number] for number in table.labels] == ["bad", "good"]
+    assert table.notes == ("1 row without a label dropped",)
+
+
+def test_filters_use_class_names_too(hub):
+    assert read("hf://owner/name", where={"stars": "two"}).texts == ["a"]
+
+
+def test_a_missing_column_lists_those_of_the_data_set(hub):
+    with pytest.raises(DataError, match="it has: text, label, stars, vector"):
+        read("hf://owner/name", columns={"text": "sentence"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError("no route\nmore"), FileNotFoundError("absent"), ValueError("unknown split"), OSError()],
+)
+def test_whatever_the_library_raises_is_one_line(monkeypatch, error):
+    def load_dataset(*_, **__):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError) as caught:
+        read("hf://owner/name")
+    (line,) = caught.value.problems
+    assert line.startswith("sources.s.path: hf://owner/name (split 'train') cannot be loaded (")
+    assert line.endswith("check name, split and connection, or use a file")
+
+
+def test_a_path_without_a_name_and_a_stream_are_refused(monkeypatch):
+    with pytest.raises(DataError, match="names no data set"):
+        read("hf://")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict())
+    with pytest.raises(DataError, match="no table of rows but a DatasetDict"):
+        read("hf://owner/name")
