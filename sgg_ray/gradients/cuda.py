@@ -1,0 +1,308 @@
+"""Triton versions of the passes over flat vectors and of the sketch. Imported only where there is a GPU.
+
+All of them are bound by memory: one read of each input, one write of each output. Loads are of 16 bytes a thread,
+which Triton can prove only for pieces whose start and length are multiples of 16 values: :func:`pieces` cuts them so.
+"""
+
+# Triton is not installed where there is no GPU, and its kernels are a language of their own.
+# pyright: reportMissingImports=false, reportIndexIssue=false
+# pyright: reportPossiblyUnboundVariable=false, reportOperatorIssue=false
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+ALIGNED = 16  # values; what Triton specialises integers and pointers on
+SPLIT_FROM = 1 << 22  # shorter vectors are not worth two more launches
+BLOCK, WARPS = 1024, 4  # of the elementwise passes
+GRAM_PROGRAMS = 2112  # 16 for each of the 132 multiprocessors of an H100 or H200
+GROUPS, SKETCH_WARPS, SKETCH_PROGRAMS = 256, 4, 2112
+
+
+def pieces(*vectors: Tensor | None) -> Iterator[tuple[slice, int]]:
+    """Cut vectors of the same length and alignment into (slice, length): an odd head, an aligned body, a tail."""
+    first = next(vector for vector in vectors if vector is not None)
+    length, item = first.numel(), first.element_size()
+    head = (-first.data_ptr() // item) % ALIGNED
+    offsets = {(vector.data_ptr() // item) % ALIGNED for vector in vectors if vector is not None}
+    if length < SPLIT_FROM or len(offsets) > 1:
+        cuts = [0, length]
+    else:
+        cuts = [0, head, head + (length - head) // ALIGNED * ALIGNED, length]
+    for start, stop in itertools.pairwise(cuts):
+        if stop > start:
+            yield slice(start, stop), stop - start
+
+
+@triton.jit
+def _gram_kernel(
+    g_ptr, r_ptr, s_ptr, out_ptr, length, HAS_R: tl.constexpr, HAS_S: tl.constexpr, BLOCK: tl.constexpr
+):
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    lanes = tl.arange(0, BLOCK)
+    zero = tl.zeros([BLOCK], tl.float32)
+    gg, gr, gs, rr, rs, ss = zero, zero, zero, zero, zero, zero
+    for step in range(0, tl.cdiv(tl.cdiv(length, BLOCK) - program, programs)):
+        offsets = (program + step * programs).to(tl.int64) * BLOCK + lanes
+        mask = offsets < length
+        g = tl.load(g_ptr + offsets, mask, other=0.0)
+        gg += g * g
+        if HAS_R:
+            r = tl.load(r_ptr + offsets, mask, other=0.0)
+            gr += g * r
+            rr += r * r
+        if HAS_S:
+            s = tl.load(s_ptr + offsets, mask, other=0.0)
+            gs += g * s
+            ss += s * s
+        if HAS_R and HAS_S:
+            rs += r * s
+    out_ptr += program * 9
+    tl.store(out_ptr + 0, tl.sum(gg))
+    tl.store(out_ptr + 1, tl.sum(gr))
+    tl.store(out_ptr + 2, tl.sum(gs))
+    tl.store(out_ptr + 3, tl.sum(gr))
+    tl.store(out_ptr + 4, tl.sum(rr))
+    tl.store(out_ptr + 5, tl.sum(rs))
+    tl.store(out_ptr + 6, tl.sum(gs))
+    tl.store(out_ptr + 7, tl.sum(rs))
+    tl.store(out_ptr + 8, tl.sum(ss))
+
+
+def gram(gradient: Tensor, reference: Tensor | None, source: Tensor | None) -> Tensor:
+    """As :func:`sgg_ray.gradients.kernels.gram`: float32 within a program, float64 over the programs."""
+    totals = []
+    for where, length in pieces(gradient, reference, source):
+        programs = min(GRAM_PROGRAMS, triton.cdiv(length, BLOCK))
+        partial = torch.empty(programs, 9, dtype=torch.float32, device=gradient.device)
+        g = gradient[where]
+        r = g if reference is None else reference[where]
+        s = g if source is None else source[where]
+        _gram_kernel[(programs,)](
+            g, r, s, partial, length, reference is not None, source is not None, BLOCK, num_warps=WARPS
+        )
+        totals.append(partial.sum(0, dtype=torch.float64))
+    total = totals[0] if len(totals) == 1 else torch.stack(totals).sum(0)
+    return total.view(3, 3)
+
+
+@triton.jit
+def _combine_kernel(
+    g_ptr,
+    r_ptr,
+    s_ptr,
+    theta_ptr,
+    moved_ptr,
+    weights_ptr,
+    length,
+    HAS_R: tl.constexpr,
+    HAS_S: tl.constexpr,
+    MOVE: tl.constexpr,
+    TRACK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < length
+    a = tl.load(weights_ptr + 0).to(tl.float32)
+    g = tl.load(g_ptr + offsets, mask)
+    v = a * g
+    if HAS_R:
+        b = tl.load(weights_ptr + 1).to(tl.float32)
+        r = tl.load(r_ptr + offsets, mask)
+        v += b * r
+        if TRACK:
+            keep = tl.load(weights_ptr + 4).to(tl.float32)
+            gain = tl.load(weights_ptr + 5).to(tl.float32)
+            tl.store(r_ptr + offsets, tl.where(gain != 0, keep * r + gain * g, r), mask)
+    if HAS_S:
+        c = tl.load(weights_ptr + 2).to(tl.float32)
+        v += c * tl.load(s_ptr + offsets, mask)
+    if MOVE:
+        scale = tl.load(weights_ptr + 3).to(tl.float32)
+        theta = tl.load(theta_ptr + offsets, mask)
+        tl.store(moved_ptr + offsets, theta + v, mask)
+        tl.store(g_ptr + offsets, scale * g, mask)
+    else:
+        tl.store(g_ptr + offsets, v, mask)
+
+
+def combine(
+    gradient: Tensor,
+    reference: Tensor | None,
+    source: Tensor | None,
+    weights: Tensor,
+    values: Tensor | None,
+    moved: Tensor | None,
+    track: bool,
+) -> None:
+    """As :func:`sgg_ray.gradients.kernels.combine`, ``weights`` being their tensor."""
+    move = values is not None and moved is not None
+    for where, length in pieces(gradient, reference, source, values, moved):
+        g = gradient[where]
+        _combine_kernel[(triton.cdiv(length, BLOCK),)](
+            g,
+            g if reference is None else reference[where],
+            g if source is None else source[where],
+            values[where] if values is not None and move else g,
+            moved[where] if moved is not None and move else g,
+            weights,
+            length,
+            reference is not None,
+            source is not None,
+            move,
+            track and reference is not None,
+            BLOCK,
+            num_warps=WARPS,
+        )
+
+
+@triton.jit
+def _track_kernel(g_ptr, r_ptr, momentum_ptr, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < length
+    keep = tl.load(momentum_ptr).to(tl.float32)
+    gain = tl.load(momentum_ptr + 1).to(tl.float32)
+    g = tl.load(g_ptr + offsets, mask)
+    r = tl.load(r_ptr + offsets, mask)
+    tl.store(r_ptr + offsets, tl.where(gain != 0, keep * r + gain * g, r), mask)
+
+
+def track(gradient: Tensor, reference: Tensor, momentum: Tensor) -> None:
+    """As :func:`sgg_ray.gradients.kernels.track`."""
+    for where, length in pieces(gradient, reference):
+        grid = (triton.cdiv(length, BLOCK),)
+        _track_kernel[grid](gradient[where], reference[where], momentum, length, BLOCK, num_warps=WARPS)
+
+
+@triton.jit
+def _mix(x):
+    """:func:`sgg_ray.gradients.sketch.mix` in 32-bit arithmetic, which wraps by itself."""
+    x = x ^ (x >> 17)
+    x = x * 0xED5AD4BB
+    x = x ^ (x >> 11)
+    x = x * 0xAC4C1B51
+    x = x ^ (x >> 15)
+    x = x * 0x31848BAB
+    return x ^ (x >> 14)
+
+
+@triton.jit
+def _fold_rows(
+    vector_ptr, quad, row, origin, length, word_key, row_key, SIZE: tl.constexpr, MASKED: tl.constexpr
+):
+    """The signed values of one row of the fold that land in the bucket groups ``quad``, in order of their lanes."""
+    QUADS: tl.constexpr = SIZE // 4
+    WORDS: tl.constexpr = SIZE // 32
+    offset = _mix(row.to(tl.uint32) ^ row_key) % QUADS
+    column = quad - offset.to(tl.int32)
+    column = tl.where(column < 0, column + QUADS, column)
+    lane = tl.arange(0, 4)
+    place = row.to(tl.int64) * SIZE - origin
+    index = (place + column * 4)[:, None] + lane[None, :]
+    if MASKED:
+        x = tl.load(vector_ptr + index, (index >= 0) & (index < length), other=0.0)
+    else:
+        x = tl.load(vector_ptr + index)
+    counter = row.to(tl.uint32) * WORDS + (column // 8).to(tl.uint32)
+    word = _mix(counter ^ word_key) >> ((column % 8) * 4).to(tl.uint32)
+    sign = (word[:, None] >> lane[None, :].to(tl.uint32)) << 31
+    return (x.to(tl.float32).to(tl.uint32, bitcast=True) ^ (sign & 0x80000000)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _fold_kernel(
+    vector_ptr,
+    out_ptr,
+    origin,
+    length,
+    stride,
+    first_group,
+    last_group,
+    word_key,
+    row_key,
+    low_key,
+    SIZE: tl.constexpr,
+    GROUPS: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """One tile of buckets over a share of the groups of four rows. out: [shares, 4, vectors, SIZE]."""
+    share, shares = tl.program_id(1), tl.num_programs(1)
+    which, vectors = tl.program_id(2), tl.num_programs(2)
+    quad = tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
+    vector_ptr += which.to(tl.int64) * stride
+    word_key, row_key, low_key = word_key.to(tl.uint32), row_key.to(tl.uint32), low_key.to(tl.uint32)
+    # Buckets beyond SIZE, where the tile does not divide it, repeat the first ones and are not stored.
+    inside = quad < SIZE // 4
+    quad = tl.where(inside, quad, 0)
+    zero = tl.zeros([GROUPS, 4], tl.float32)
+    sum0, sum1, sum2, sum3 = zero, zero, zero, zero
+    for step in range(0, tl.cdiv(last_group - first_group - share, shares)):
+        group = first_group + share + step * shares
+        # The row whose low_i is n is the one with row mod 4 = n xor h.
+        h = (_mix(group.to(tl.uint32) ^ low_key) & 3).to(tl.int32)
+        row = group * 4
+        sum0 += _fold_rows(vector_ptr, quad, row + h, origin, length, word_key, row_key, SIZE, MASKED)
+        sum1 += _fold_rows(vector_ptr, quad, row + (h ^ 1), origin, length, word_key, row_key, SIZE, MASKED)
+        sum2 += _fold_rows(vector_ptr, quad, row + (h ^ 2), origin, length, word_key, row_key, SIZE, MASKED)
+        sum3 += _fold_rows(vector_ptr, quad, row + (h ^ 3), origin, length, word_key, row_key, SIZE, MASKED)
+    out_ptr += (share * 4 * vectors + which) * SIZE
+    place = out_ptr + quad[:, None] * 4 + tl.arange(0, 4)[None, :]
+    store = inside[:, None] & (tl.arange(0, 4)[None, :] >= 0)
+    tl.store(place, sum0, store)
+    tl.store(place + vectors * SIZE, sum1, store)
+    tl.store(place + 2 * vectors * SIZE, sum2, store)
+    tl.store(place + 3 * vectors * SIZE, sum3, store)
+
+
+def fold(rows: Tensor, start: int, size: int, keys: tuple[int, int, int]) -> Tensor:
+    """The signed sums [4, n, size] of vectors [n, P], one for each value of ``low_i``, still to be put into place.
+
+    Args:
+        rows: contiguous along the last dimension.
+        start: position of the first coordinate.
+        size: D.
+        keys: of the word, the row and the low stream.
+    """
+    count, length = rows.shape
+    first, last = start // (4 * size), -(-(start + length) // (4 * size))
+    inner_first, inner_last = -(-start // (4 * size)), (start + length) // (4 * size)
+    if inner_last <= inner_first:
+        parts = [(first, last, True)]
+    else:
+        parts = [
+            (first, inner_first, True),
+            (inner_first, inner_last, False),
+            (inner_last, last, True),
+        ]
+    tiles = triton.cdiv(size // 4, GROUPS)
+    wanted = max(1, SKETCH_PROGRAMS // (tiles * count))
+    sums = []
+    for begin, end, masked in parts:
+        if end == begin:
+            continue
+        shares = min(wanted, end - begin)
+        out = torch.empty(shares, 4, count, size, dtype=torch.float32, device=rows.device)
+        # Counted from the part's first row, so that the kernel sees a small number that is a multiple of 16.
+        _fold_kernel[(tiles, shares, count)](
+            rows,
+            out,
+            start,
+            length,
+            rows.stride(0),
+            begin,
+            end,
+            *keys,
+            size,
+            GROUPS,
+            masked,
+            num_warps=SKETCH_WARPS,
+        )
+        sums.append(out.sum(0) if shares > 1 else out[0])
+    total = sums[0]
+    for part in sums[1:]:
+        total = total + part
+    return total

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+
+from sgg_ray.errors import ConfigError
+from sgg_ray.gradients import Sketcher
+from sgg_ray.gradients import sketch as sketch_module
+from sgg_ray.gradients.sketch import mix, placement, stream_key
+
+
+def _by_definition(vector: torch.Tensor, size: int, seed: int, start: int) -> torch.Tensor:
+    """The module docstring's formula, one coordinate at a time, with Python integers."""
+    keys = [stream_key(seed, stream) for stream in range(3)]
+    sketch = np.zeros(size)
+    for position, value in enumerate(vector.tolist(), start):
+        offset, low = placement(position // size, size, (keys[1], keys[2]))
+        bucket = ((position % size + offset) % size) ^ low
+        sign = -1.0 if mix((position // 32) ^ keys[0]) >> (position % 32) & 1 else 1.0
+        sketch[bucket] += sign * value
+    return torch.from_numpy(sketch).float()
+
+
+@pytest.mark.parametrize("size", [32, 96, 1024])
+@pytest.mark.parametrize("start", [0, 5, 1000, 2**33 + 7])
+def test_follows_its_definition(size: int, start: int):
+    vector = torch.randint(-8, 9, (3001,)).float()  # whole numbers: sums are exact in any order
+    assert torch.equal(Sketcher(size, 3).sketch(vector, start), _by_definition(vector, size, 3, start))
+
+
+@pytest.mark.parametrize("size", [32, 96, 1024])
+def test_blocks_are_seamless(monkeypatch: pytest.MonkeyPatch, size: int):
+    monkeypatch.setattr(sketch_module, "BLOCK", 128)
+    monkeypatch.setattr(sketch_module, "SPAN", 256)
+    vectors = torch.randint(-8, 9, (2, 3001)).float()
+    expected = torch.stack([_by_definition(vector, size, 3, 1000) for vector in vectors])
+    assert torch.equal(Sketcher(size, 3).sketch(vectors, 1000), expected)
+
+
+def test_bits_stay_the_same_for_ever():
+    """Sketches of different versions and machines are compared: these numbers must never change."""
+    sketch = Sketcher(32, 7).sketch(torch.arange(1, 201).float())
+    assert sketch.tolist()[:8] == [504.0, 179.0, -304.0, -195.0, -289.0, -63.0, -523.0, 77.0]
+
+
+def test_pieces_add_up():
+    vector, sketcher = torch.randn(10_000), Sketcher(128, 1)
+    whole = sketcher.sketch(vector)
+    total = torch.zeros(128)
+    for start, end in ((0, 77), (77, 6001), (6001, 10_000)):
+        returned = sketcher.sketch(vector[start:end], start=start, out=total)
+        assert returned is total
+    torch.testing.assert_close(total, whole, rtol=1e-5, atol=1e-4)
+
+
+def test_is_linear_and_rows_are_independent():
+    vectors, sketcher = torch.randn(3, 5000), Sketcher(256, 1)
+    sketches = sketcher.sketch(vectors)
+    for vector, sketch in zip(vectors, sketches):
+        torch.testing.assert_close(sketcher.sketch(vector), sketch, rtol=1e-5, atol=1e-5)
+    mixed = sketcher.sketch(2 * vectors[0] - 3 * vectors[1])
+    torch.testing.assert_close(mixed, 2 * sketches[0] - 3 * sketches[1], rtol=1e-4, atol=1e-4)
+
+
+def test_seeds_are_independent():
+    vector = torch.randn(100_000)
+    cosine = torch.cosine_similarity(
+        Sketcher(4096, 1).sketch(vector), Sketcher(4096, 2).sketch(vector), dim=0
+    )
+    assert abs(cosine) < 5 / 4096**0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions_are_summed_in_float32(dtype: torch.dtype):
+    vector = torch.randint(-8, 9, (3001,)).to(dtype)
+    assert torch.equal(Sketcher(64, 3).sketch(vector), Sketcher(64, 3).sketch(vector.float()))
+
+
+def _count_sketch(vectors: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    length = vectors.shape[1]
+    buckets = torch.randint(size, (length,), generator=generator)
+    signs = torch.randint(2, (length,), generator=generator) * 2.0 - 1
+    return torch.zeros(len(vectors), size).index_add_(1, buckets, vectors * signs)
+
+
+def _columns(width: int) -> torch.Tensor:
+    """Two matrices whose energy sits in a few columns, as outlier features make it."""
+    scale = torch.ones(width)
+    scale[torch.randperm(width)[:4]] = 50.0
+    return (torch.randn(2, 200_000 // width, width) * scale).flatten(1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: torch.randn(2, 200_000), lambda: _columns(64), lambda: _columns(96), lambda: _columns(1024)],
+    ids=["dense", "columns of a width that divides D", "of one that does not", "of the sketch's own width"],
+)
+def test_cosine_error_is_that_of_count_sketch(make):
+    torch.manual_seed(0)
+    size, trials = 1024, 60
+    mine, theirs = [], []
+    for seed in range(trials):
+        vectors = make()
+        exact = torch.cosine_similarity(vectors[0], vectors[1], dim=0)
+        for errors, (a, b) in (
+            (mine, Sketcher(size, seed).sketch(vectors)),
+            (theirs, _count_sketch(vectors, size, torch.Generator().manual_seed(seed))),
+        ):
+            errors.append((torch.cosine_similarity(a, b, dim=0) - exact).item())
+    rmse, baseline = (float(np.sqrt(np.mean(np.square(errors)))) for errors in (mine, theirs))
+    assert rmse < 1.3 / size**0.5
+    assert rmse < 1.35 * baseline  # of 60 trials each: the ratio's own spread is 13 %
+    assert abs(np.mean(mine)) < 4 / (size * trials) ** 0.5
+
+
+@pytest.mark.parametrize("size", [0, 16, 100])
+def test_sizes_off_the_word_grid_are_refused(size: int):
+    with pytest.raises(ConfigError, match="multiple of 32"):
+        Sketcher(size, 0)
