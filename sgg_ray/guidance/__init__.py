@@ -1,0 +1,15 @@
+"""Pure torch: the three regularisers on the target's gradient, and the objective that they make."""
+
+from sgg_ray.guidance.objective import DEFAULT_RADIUS, Guidance
+from sgg_ray.guidance.terms import Measures, Scales, Strengths, blend, coefficients, penalty
+
+__all__ = [
+    "DEFAULT_RADIUS",
+    "Guidance",
+    "Measures",
+    "Scales",
+    "Strengths",
+    "blend",
+    "coefficients",
+    "penalty",
+]

@@ -1,0 +1,310 @@
+"""Guidance: turns the target's gradient g into g + H·v, the gradient of the guided objective.
+
+    L + λ_direction·(1 − cos(g, r)) + λ_magnitude·‖g‖ + λ_alignment·(1 − cos(g, ĝ_S))
+
+All regularisers are functions of g alone, so one Hessian-vector product serves all of them; docs/method.md
+derives it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sgg_ray.errors import ConfigError, ModelError
+from sgg_ray.gradients import FlatParameters
+from sgg_ray.gradients.hvp import (
+    Direction,
+    Losses,
+    Reduce,
+    Workspace,
+    add_hvp_central,
+    add_hvp_exact,
+    add_hvp_forward,
+)
+from sgg_ray.gradients.kernels import combine, gram
+from sgg_ray.guidance.running import RunningNorms, momentum
+from sgg_ray.guidance.terms import (
+    MagnitudeForm,
+    Measures,
+    Scales,
+    Strengths,
+    blend,
+    coefficients,
+    combined_norm,
+    penalty,
+)
+
+Mode = Literal["finite_difference", "central_difference", "exact", "first_order"]
+MODES = ("finite_difference", "central_difference", "exact", "first_order")
+SAMPLE = 1 << 17  # coordinates per segment from which ‖H·v‖/‖g‖ is estimated
+DEFAULT_RADIUS = 0.2
+FIRST_DISTANCE = 0.05  # of the first difference step, times the radius; see Guidance._adapt
+MOST_CHANGE = 4.0  # factor by which the distance changes between two steps
+
+
+class Guidance:
+    """The regularisers of one training, and their memory.
+
+    The flat vector lies as [private: only the target's | shared with a source | used by sources alone]. The
+    alignment term compares the shared parameters, the other terms private and shared ones.
+
+    Args:
+        parameters: the model's.
+        direction: λ of 1 − cos(g, r).
+        magnitude: λ of ‖g‖ or of the hinge.
+        alignment: λ of 1 − cos(g, ĝ_S).
+        hvp: how H·v is computed.
+        radius: how much the gradient shall change over the finite difference, ‖∇L(θ + εv/‖v‖) − g‖ as a share of
+            ‖g‖. The distance ε adapts to it from step to step. Too small, and the difference drowns in the rounding
+            of bfloat16; too large, and it is no derivative any more. docs/performance.md has the measurements.
+        every: apply the regularisers every n-th step, n times as strongly.
+        warmup_steps: λ rises linearly over so many steps.
+        reference: "ema" of the unit gradients of guided steps, or "full": what :meth:`set_reference` was given.
+        reference_decay: of the moving average.
+        magnitude_form: "norm", or "hinge": max(0, ‖g‖ − τ)² with τ the running median of ‖g‖.
+        gradient_floor: δ as a share of the mean of ‖g‖ so far.
+        private: where the private parameters lie, beginning at 0.
+        shared: where the shared ones lie, directly after; empty without sources.
+        world_size: number of data-parallel workers.
+
+    Raises:
+        ConfigError: an argument is out of its range; all of them at once.
+    """
+
+    def __init__(
+        self,
+        parameters: FlatParameters,
+        *,
+        direction: float = 0.0,
+        magnitude: float = 0.0,
+        alignment: float = 0.0,
+        hvp: Mode = "finite_difference",
+        radius: float = DEFAULT_RADIUS,
+        every: int = 1,
+        warmup_steps: int = 0,
+        reference: Literal["ema", "full"] = "ema",
+        reference_decay: float = 0.9,
+        magnitude_form: MagnitudeForm = "norm",
+        gradient_floor: float = 0.1,
+        private: slice,
+        shared: slice,
+        world_size: int = 1,
+    ):
+        self.parameters = parameters
+        self.direction, self.magnitude, self.alignment = direction, magnitude, alignment
+        self.hvp, self.radius, self.every, self.warmup_steps = hvp, radius, every, warmup_steps
+        self.reference_kind, self.reference_decay = reference, reference_decay
+        self.magnitude_form: MagnitudeForm = magnitude_form
+        self.gradient_floor = gradient_floor
+        self.private, self.shared, self.world_size = private, shared, world_size
+        self._check()
+        self.size = shared.stop
+        needs_median = magnitude > 0 and (magnitude_form == "hinge" or hvp == "first_order")
+        self.norms = RunningNorms(parameters.device, needs_median)
+        self.distance = torch.full_like(self.norms.count, FIRST_DISTANCE * radius)
+        self.reference = torch.zeros_like(parameters.values[: self.size]) if direction > 0 else None
+        self._pair = torch.tensor([direction, alignment], dtype=torch.float64, device=parameters.device)
+        self._workspace: Workspace | None = None
+
+    def apply(
+        self, step: int, losses: Losses, source_gradient: Tensor | None, reduce: Reduce
+    ) -> dict[str, Tensor]:
+        """Add H·v to the gradient in ``parameters.gradient``; with ``first_order``, blend the directions
+        instead.
+
+        With every λ at 0 the gradient is not touched and ``losses`` is not called. A gradient that is not
+        finite stays so, for the loop to skip the step; parameters, reference and running norms keep their
+        values.
+
+        Args:
+            step: number of the step, from 0.
+            losses: yields the losses of this worker's micro-batches once more, under the same random state;
+                their sum over micro-batches and workers is the loss whose gradient, summed over the workers,
+                is in ``parameters.gradient``. Called once or twice if a second pass is due at this step.
+            source_gradient: ĝ_S [P] of the source mixture, or None.
+            reduce: sums a tensor over the workers in place.
+
+        Returns:
+            Scalars on the device: ``gradient_norm`` ‖g‖; ``penalty`` Σ λ φ; if there is a reference
+            ``direction_cosine`` cos(g, r); if there is a source gradient ``alignment_cosine`` cos(g, ĝ_S) on
+            the shared parameters; at a step with a second pass ``hvp_ratio`` ‖H·v‖/‖g‖. Cosines with a zero
+            vector are nan.
+        """
+        measures = self._measure(source_gradient)
+        scales = Scales(self.gradient_floor * self.norms.means, self.norms.median)
+        warmth = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        strengths = Strengths(self._pair, self.magnitude, warmth)
+        metrics = {
+            "gradient_norm": measures.norms[0],
+            "penalty": penalty(measures, strengths, scales, self.magnitude_form),
+        }
+        if self.reference is not None:
+            metrics["direction_cosine"] = measures.cosines[0]
+        if source_gradient is not None:
+            metrics["alignment_cosine"] = measures.cosines[1]
+        if step % self.every == self.every - 1 and (self.direction or self.magnitude or self.alignment):
+            strengths = replace(strengths, factor=warmth * self.every)
+            metrics |= self._guide(measures, strengths, scales, source_gradient, losses, reduce)
+        self.norms.add(measures.norms)
+        return metrics
+
+    def set_reference(self, vector: Tensor) -> None:
+        """Use this [P] vector as r from now on ("full" reference); one that is not finite is ignored."""
+        if self.reference is None:
+            return
+        vector = vector[: self.size]
+        torch.where(torch.isfinite(vector.sum()), vector, self.reference, out=self.reference)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What has to be kept for the training to go on as if it had not stopped: tensors by name, not
+        copies."""
+        state = {f"norms.{name}": value for name, value in self.norms.state_dict().items()}
+        state["distance"] = self.distance
+        if self.reference is not None:
+            state["reference"] = self.reference
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from :meth:`state_dict`.
+
+        Raises:
+            ModelError: the state belongs to other trainable parameters or another configuration.
+        """
+        expected = {name: value.shape for name, value in self.state_dict().items()}
+        found = {name: value.shape for name, value in state.items()}
+        if expected != found:
+            wrong = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
+            raise ModelError(
+                f"checkpoint: guidance state {wrong!r} has shape {_shape(found.get(wrong))}, this training "
+                f"needs {_shape(expected.get(wrong))}; resume with the configuration that wrote it"
+            )
+        self.norms.load_state_dict(
+            {name.removeprefix("norms."): value for name, value in state.items() if name.startswith("norms.")}
+        )
+        self.distance = state["distance"].to(self.distance.device, copy=True)
+        if self.reference is not None:
+            self.reference.copy_(state["reference"])
+
+    def _measure(self, source: Tensor | None) -> Measures:
+        grams = [
+            gram(
+                self.parameters.gradient[where],
+                None if self.reference is None else self.reference[where],
+                # the private parameters take no part in the alignment term
+                source[where] if source is not None and where is self.shared else None,
+            )
+            for where in (self.private, self.shared)
+        ]
+        return Measures.of(torch.stack(grams))
+
+    def _guide(
+        self,
+        measures: Measures,
+        strengths: Strengths,
+        scales: Scales,
+        source: Tensor | None,
+        losses: Losses,
+        reduce: Reduce,
+    ) -> dict[str, Tensor]:
+        """Apply the regularisers; returns ‖H·v‖/‖g‖, which first_order does not have."""
+        first_order = self.hvp == "first_order"
+        if first_order:
+            found = blend(measures, strengths, scales)
+        else:
+            found = coefficients(measures, strengths, scales, self.magnitude_form)
+        moves = self.reference is not None and self.reference_kind == "ema"
+        direction = Direction(
+            segments=(self.private, self.shared),
+            coefficients=found,
+            reference=self.reference,
+            source=source,
+            norm=combined_norm(measures, found),
+            momentum=momentum(measures.norms[0], scales.floors[0], self.reference_decay) if moves else None,
+        )
+        if first_order:
+            self._blend(direction)
+            return {}
+        before = self._sample()
+        self._add_hvp(direction, losses, reduce)
+        ratio = ((self._sample() - before).norm() / before.norm()).double()
+        self._adapt(direction.norm, ratio)
+        return {"hvp_ratio": ratio}
+
+    def _adapt(self, norm: Tensor, ratio: Tensor) -> None:
+        """Bring the distance nearer to where the gradient changes by ``radius``: ε = radius·‖g‖·‖v‖/‖H·v‖.
+
+        Neither an absolute distance nor one relative to ‖θ‖ suits full fine-tuning, adapters, and fitted and
+        unfitted losses: the good ones lie two orders of magnitude apart. Half the way on a logarithmic scale, since
+        one batch's curvature is noisy.
+        """
+        # A step that was skipped, or whose gradient did not change at all, teaches nothing.
+        factor = torch.nan_to_num(self.radius * norm / (ratio * self.distance), nan=1.0, posinf=1.0)
+        self.distance = self.distance * factor.sqrt().clamp(1 / MOST_CHANGE, MOST_CHANGE)
+
+    def _add_hvp(self, direction: Direction, losses: Losses, reduce: Reduce) -> None:
+        if self._workspace is None:
+            self._workspace = Workspace(self.parameters, self.size)
+        arguments = (self.parameters, direction, losses, reduce, self._workspace)
+        if self.hvp == "exact":
+            add_hvp_exact(*arguments, self.world_size)
+        elif self.hvp == "central_difference":
+            add_hvp_central(*arguments, self.distance, self.world_size)
+        else:
+            add_hvp_forward(*arguments, self.distance, self.world_size)
+
+    def _blend(self, direction: Direction) -> None:
+        one = torch.ones_like(direction.norm)
+        for where, weights in zip(direction.segments, direction.weights(one, one)):
+            combine(
+                self.parameters.gradient[where],
+                None if direction.reference is None else direction.reference[where],
+                None if direction.source is None else direction.source[where],
+                weights,
+                track=direction.momentum is not None,
+            )
+
+    def _sample(self) -> Tensor:
+        """Some values of the gradient, weighted so that norms are about those of the whole."""
+        parts = []
+        for where in (self.private, self.shared):
+            part = self.parameters.gradient[where]
+            stride = len(part) // SAMPLE | 1  # odd: even strides follow the columns of matrices
+            parts.append(part[::stride] * stride**0.5)
+        return torch.cat(parts)
+
+    def _check(self) -> None:
+        problems = [
+            f"guidance.{name}: must be {rule}, found {value}"
+            for name, value, rule, fine in (
+                ("direction", self.direction, ">= 0", self.direction >= 0),
+                ("magnitude", self.magnitude, ">= 0", self.magnitude >= 0),
+                ("alignment", self.alignment, ">= 0", self.alignment >= 0),
+                ("hvp", self.hvp, f"one of {', '.join(MODES)}", self.hvp in MODES),
+                ("radius", self.radius, "> 0", self.radius > 0),
+                ("every", self.every, ">= 1", self.every >= 1),
+                ("reference", self.reference_kind, "ema or full", self.reference_kind in ("ema", "full")),
+                ("reference_decay", self.reference_decay, "in [0, 1)", 0 <= self.reference_decay < 1),
+                (
+                    "magnitude_form",
+                    self.magnitude_form,
+                    "norm or hinge",
+                    self.magnitude_form in ("norm", "hinge"),
+                ),
+                ("gradient_floor", self.gradient_floor, ">= 0", self.gradient_floor >= 0),
+            )
+            if not fine
+        ]
+        if self.private.start != 0 or self.shared.start != self.private.stop:
+            problems.append(
+                f"guidance: found private {self.private} and shared {self.shared} parameters; lay the flat "
+                "buffer out as [private from 0 | shared directly after | used by sources alone]"
+            )
+        if problems:
+            raise ConfigError(problems)
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "nothing" if shape is None else str(list(shape))
