@@ -1,0 +1,15 @@
+"""How good a model is, how steady its training was, and whether a difference is more than chance."""
+
+from sgg_ray.evaluation.classification import ClassificationMetrics, evaluate_classification
+from sgg_ray.evaluation.paired import PairedComparison, compare_paired
+from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
+
+__all__ = [
+    "ClassificationMetrics",
+    "GradientStability",
+    "PairedComparison",
+    "compare_paired",
+    "directional_alignment",
+    "evaluate_classification",
+    "gradient_stability",
+]

@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sgg_ray.alignment import WEIGHTINGS, Score, mixture_weights, verdict
+
+
+def make(value, low=None, high=None):
+    return Score(value, value if low is None else low, value if high is None else high, 1.0, 0.5, value)
+
+
+@st.composite
+def scores(draw):
+    kind = draw(st.sampled_from(["missing", "nan", "fine", "fine", "fine"]))
+    if kind == "missing":
+        return None
+    if kind == "nan":
+        return make(math.nan)
+    low, value, high = sorted(draw(st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3)))
+    return make(value, low, high)
+
+
+some_scores = st.lists(scores(), max_size=12)
+rules = st.sampled_from(WEIGHTINGS)
+
+
+@given(some_scores, rules, st.floats(1e-3, 10.0))
+def test_weights_add_up_to_one_or_are_all_zero(found, rule, temperature):
+    weights = mixture_weights(found, rule, temperature)
+    assert weights.shape == (len(found),)
+    assert (weights >= 0.0).all()
+    assert weights.sum() == pytest.approx(1.0) or not weights.any()
+
+
+@given(some_scores, rules)
+def test_sources_without_a_finite_score_have_no_weight(found, rule):
+    weights = mixture_weights(found, rule)
+    assert all(weight == 0.0 for weight, score in zip(weights, found) if verdict(score) == "failed")
+
+
+@given(some_scores, rules, st.randoms())
+def test_weights_follow_their_sources(found, rule, random):
+    order = list(range(len(found)))
+    random.shuffle(order)
+    weights = mixture_weights(found, rule)
+    np.testing.assert_allclose(mixture_weights([found[i] for i in order], rule), weights[order], atol=1e-12)
+
+
+@given(some_scores)
+def test_confident_gives_weight_to_the_verdict_use_alone(found):
+    weights = mixture_weights(found, "confident")
+    assert all((weight > 0.0) <= (verdict(score) == "use") for weight, score in zip(weights, found))
+
+
+@given(some_scores)
+def test_relu_gives_nothing_to_negative_values(found):
+    weights = mixture_weights(found, "relu")
+    assert all(weight == 0.0 for weight, score in zip(weights, found) if score and score.value <= 0.0)
+
+
+def test_each_rule_by_hand():
+    found = [make(0.6, 0.2), make(0.2, -0.1), make(-0.5, -0.8), None]
+    np.testing.assert_allclose(mixture_weights(found, "uniform"), [1 / 3, 1 / 3, 1 / 3, 0.0])
+    np.testing.assert_allclose(mixture_weights(found, "relu"), [0.75, 0.25, 0.0, 0.0])
+    np.testing.assert_allclose(mixture_weights(found, "confident"), [1.0, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(mixture_weights(found, "none"), 0.0)
+    expected = np.exp(np.array([0.6, 0.2, -0.5]) / 0.5)
+    np.testing.assert_allclose(mixture_weights(found, "softmax", 0.5)[:3], expected / expected.sum())
+
+
+@given(some_scores)
+def test_a_cold_softmax_picks_the_best(found):
+    usable = [score.value for score in found if score and math.isfinite(score.value)]
+    weights = mixture_weights(found, "softmax", 1e-6)
+    best = [w for w, s in zip(weights, found) if s and usable and s.value >= max(usable) - 1e-4]
+    assert sum(best) == pytest.approx(1.0) if usable else not weights.any()
+
+
+def test_unknown_rule_and_temperature_are_refused():
+    with pytest.raises(ValueError, match="choose one of uniform, relu"):
+        mixture_weights([], "median")
+    with pytest.raises(ValueError, match="temperature"):
+        mixture_weights([], "softmax", 0.0)
