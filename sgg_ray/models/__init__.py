@@ -1,0 +1,23 @@
+"""Backbones, heads keyed by label set, adapters; load and save."""
+
+from sgg_ray.models.backbone import load_tokenizer
+from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
+from sgg_ray.models.check import check_model
+from sgg_ray.models.classifier import EncoderClassifier, TaskModel
+from sgg_ray.models.locate import locate_model
+from sgg_ray.models.storage import MODEL_MANIFEST, build_model, load_model, save_model
+
+__all__ = [
+    "MODEL_MANIFEST",
+    "Batch",
+    "EncoderClassifier",
+    "TaskModel",
+    "TokenisedRows",
+    "batches_by_length",
+    "build_model",
+    "check_model",
+    "load_model",
+    "load_tokenizer",
+    "locate_model",
+    "save_model",
+]

