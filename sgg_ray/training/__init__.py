@@ -1,0 +1,38 @@
+"""The training loop, its checkpoints, and the gradients of tasks. Knows nothing of Ray."""
+
+from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
+from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
+from sgg_ray.training.evaluate import predict
+from sgg_ray.training.job import Hooks, Outcome, plain, run_training
+from sgg_ray.training.loop import Event, Trainer, WeightUpdates
+from sgg_ray.training.summaries import (
+    SourceGradients,
+    Space,
+    TargetGradients,
+    TaskSummariser,
+    comparison_space,
+    spaces_of,
+)
+
+__all__ = [
+    "Communicator",
+    "Distributed",
+    "Event",
+    "Hooks",
+    "Outcome",
+    "SingleProcess",
+    "SourceGradients",
+    "Space",
+    "TargetGradients",
+    "TaskSummariser",
+    "Trainer",
+    "WeightUpdates",
+    "check_checkpoint",
+    "comparison_space",
+    "load_checkpoint",
+    "plain",
+    "predict",
+    "run_training",
+    "save_checkpoint",
+    "spaces_of",
+]

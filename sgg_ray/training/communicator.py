@@ -1,0 +1,50 @@
+"""How the workers of one training speak to each other: sums over workers, nothing else.
+
+The loop is written once against :class:`Communicator`. One process and many call the same functions in the same
+order, so what is tested in one process is what runs on many.
+"""
+
+from typing import Protocol
+
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Communicator(Protocol):
+    """The collective operations of the training loop."""
+
+    @property
+    def rank(self) -> int:
+        """This worker's number, 0 for the one that writes files."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many workers train together."""
+        ...
+
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Replace ``tensor`` on every worker by its sum over the workers."""
+        ...
+
+
+class SingleProcess:
+    """One worker: every sum is what is already there."""
+
+    rank = 0
+    world_size = 1
+
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Do nothing."""
+
+
+class Distributed:
+    """The default torch.distributed group: gloo on CPUs, NCCL on GPUs. Ray Train sets it up."""
+
+    def __init__(self):
+        self.rank = dist.get_rank()
+        self.world_size = dist.get_world_size()
+
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Sum in place over all workers."""
+        dist.all_reduce(tensor)

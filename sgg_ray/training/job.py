@@ -1,0 +1,94 @@
+"""One whole training in one worker: build, train, evaluate. What Ray Train, a baseline and a sweep trial all run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sgg_ray.config import Config
+from sgg_ray.models import EncoderClassifier, build_model
+from sgg_ray.tasks import Task
+from sgg_ray.training.checkpoint import load_checkpoint
+from sgg_ray.training.communicator import Communicator, SingleProcess
+from sgg_ray.training.evaluate import predict
+from sgg_ray.training.loop import Event, Trainer, WeightUpdates
+
+
+@dataclass
+class Hooks:
+    """What the surroundings of a training want to hear of it. By default nothing."""
+
+    on_events: Callable[[Sequence[Event]], None] = lambda events: None
+    on_evaluation: Callable[[int, int], None] = lambda done, total: None
+    checkpoint: Callable[[Trainer], None] | None = None
+    updates: WeightUpdates | None = None
+    resume_from: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves behind in memory."""
+
+    model: EncoderClassifier
+    probabilities: np.ndarray  # [test rows, C]
+    skipped_steps: int
+    late_updates: int
+    trainable: int  # P
+    weights: dict[str, float] = field(default_factory=dict)  # of the sources, as they were at the end
+
+
+def run_training(
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    weights: Mapping[str, float],
+    device: torch.device,
+    communicator: Communicator | None = None,
+    hooks: Hooks | None = None,
+) -> Outcome:
+    """Fine-tune the configured model on ``target`` with a weighted mixture of ``sources``, and predict the test rows.
+
+    Sources whose weight is 0, now and for the whole run, are left out altogether.
+
+    Raises:
+        ModelError: the model cannot be built.
+        TrainingError: too many steps without a finite gradient, or an unreadable checkpoint.
+    """
+    communicator, hooks = communicator or SingleProcess(), hooks or Hooks()
+    refreshed = config.alignment.refresh_every > 0
+    used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
+    model = build_model(config, [target, *used]).to(device)
+    trainer = Trainer(
+        model,
+        model.tokenise(target, target.train),
+        {source.name: model.tokenise(source, source.train) for source in used},
+        weights,
+        config,
+        communicator,
+    )
+    if hooks.resume_from is not None:
+        load_checkpoint(trainer, hooks.resume_from)
+    trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)
+    rows = model.tokenise(target, target.test)
+    probabilities = predict(
+        model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation
+    )
+    return Outcome(
+        model,
+        probabilities,
+        int(trainer.skipped),
+        trainer.late_updates,
+        trainer.flat.size,
+        dict(trainer.weights),
+    )
+
+
+def plain(config: Config) -> Config:
+    """The same configuration without sources and without any term: ordinary fine-tuning on the target alone."""
+    off = config.guidance.model_copy(
+        update={"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+    )
+    alignment = config.alignment.model_copy(update={"refresh_every": 0})
+    return config.model_copy(update={"sources": [], "guidance": off, "alignment": alignment})

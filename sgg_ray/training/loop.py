@@ -1,0 +1,276 @@
+"""The training loop: one process or many, with or without Ray around it.
+
+One step, in the symbols of docs/method.md:
+
+    ĝ_S = Σ w_s g_s          one backward pass over a batch drawn from the source mixture
+    g                        one backward pass over the target batch
+    g + H·v                  guidance: one more pass over the same target batch, see sgg_ray.guidance
+    θ ← AdamW(g + H·v + λ_source ĝ_S)
+
+Gradients are summed over the workers after each pass, in one flat tensor. Nothing inside a step waits for the
+device: losses and diagnostics stay there and are fetched every ``log_every`` steps.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgg_ray.config import Config
+from sgg_ray.errors import TrainingError
+from sgg_ray.gradients import Sketcher
+from sgg_ray.guidance import Guidance
+from sgg_ray.models import EncoderClassifier, TokenisedRows
+from sgg_ray.training.communicator import Communicator
+from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
+from sgg_ray.training.sampling import shard, source_batch, target_batch
+
+MOST_SKIPPED_IN_A_ROW = 10
+STABILITY_SKETCH = 65536  # cosine error about 0.004, far below the step-to-step change it measures
+
+Event = dict[str, float]
+Pair = tuple[TokenisedRows, int]
+
+
+class WeightUpdates(Protocol):
+    """Where new source weights come from while training runs. Called on worker 0 only; must not wait."""
+
+    def exchange(self, step: int, values: Tensor) -> Mapping[str, float] | None:
+        """Ask for scores at the parameters ``values`` [P]; return the weights asked for last time, if ready."""
+        ...
+
+
+class Trainer:
+    """Everything that changes during a training, and the step that changes it.
+
+    Args:
+        model: on its device.
+        target: the target's tokenised few-shot rows.
+        sources: tokenised rows by source name; empty to train on the target alone.
+        weights: weight of each source in the mixture, summing to 1 (or all 0: no mixture).
+        config: ``train``, ``guidance``, ``alignment`` and ``seed`` are read.
+        communicator: the other workers.
+    """
+
+    def __init__(
+        self,
+        model: EncoderClassifier,
+        target: TokenisedRows,
+        sources: Mapping[str, TokenisedRows],
+        weights: Mapping[str, float],
+        config: Config,
+        communicator: Communicator,
+    ):
+        self.model, self.target, self.sources = model, target, dict(sources)
+        self.weights = dict(weights)
+        self.config, self.settings = config, config.train
+        self.communicator = communicator
+        heads = {rows.head for rows in self.sources.values()}
+        self.layout = lay_out(model, target.head, heads)
+        self.flat = self.layout.parameters
+        self.optimiser = build_optimiser(self.layout, self.settings)
+        self.step = 0
+        guidance = config.guidance
+        self.guidance = Guidance(
+            self.flat,
+            **guidance.model_dump(exclude={"source", "warmup", "reference_every"}),
+            warmup_steps=round(guidance.warmup * self.settings.steps),
+            private=self.layout.private,
+            shared=self.layout.shared,
+            world_size=communicator.world_size,
+        )
+        self.uses_sources = bool(self.sources) and (guidance.source > 0 or guidance.alignment > 0)
+        self.source_gradient = torch.zeros_like(self.flat.values) if self.uses_sources else None
+        self.sketcher = Sketcher(STABILITY_SKETCH, config.seed)
+        self.previous_sketch: Tensor | None = None
+        device = self.flat.values.device
+        self.skipped = torch.zeros((), device=device)
+        self.skipped_in_a_row = torch.zeros((), device=device)
+        self.longest_skip = torch.zeros((), device=device)
+        self.late_updates = 0
+
+    def run(
+        self,
+        on_events: Callable[[Sequence[Event]], None] = lambda events: None,
+        checkpoint: Callable[["Trainer"], None] | None = None,
+        updates: WeightUpdates | None = None,
+    ) -> None:
+        """Train from the current step to the last one.
+
+        Args:
+            on_events: takes the events of the last ``log_every`` steps; called on worker 0.
+            checkpoint: called on every worker every ``checkpoint_every`` steps.
+            updates: new source weights every ``alignment.refresh_every`` steps.
+
+        Raises:
+            TrainingError: too many steps in a row had a gradient that was not finite.
+        """
+        pending: list[tuple[int, float, dict[str, Tensor]]] = []
+        while self.step < self.settings.steps:
+            started = time.perf_counter()
+            self._refresh_weights(updates)
+            metrics = self._step()
+            pending.append((self.step, started, metrics))
+            self.step += 1
+            if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
+                events = self._fetch(pending)
+                pending = []
+                if self.communicator.rank == 0:
+                    on_events(events)
+            if (
+                checkpoint
+                and self.step % self.settings.checkpoint_every == 0
+                and self.step < self.settings.steps
+            ):
+                checkpoint(self)
+
+    def _step(self) -> dict[str, Tensor]:
+        self.model.train()
+        step, settings = self.step, self.settings
+        factor = learning_rate_factor(step, settings.steps, settings.warmup)
+        for group, (_, placement) in zip(self.optimiser.param_groups, self.layout.groups):
+            group["lr"] = factor * (
+                settings.head_learning_rate if placement.is_head else settings.learning_rate
+            )
+        metrics: dict[str, Tensor] = {}
+        self._refresh_reference()
+        if self.source_gradient is not None:
+            pairs = self._source_pairs()
+            metrics["source_loss"] = self._backward(pairs, settings.source_batch_size, stage=1)
+            self.source_gradient.copy_(self.flat.gradient)
+        pairs = self._target_pairs(step)
+        metrics["loss"] = self._backward(pairs, len(pairs), stage=2)
+        self._stability(metrics)
+        metrics |= self.guidance.apply(
+            step,
+            lambda: self._losses(pairs, len(pairs), stage=2),
+            self.source_gradient,
+            self.communicator.all_reduce,
+        )
+        if self.source_gradient is not None and self.config.guidance.source > 0:
+            self.flat.gradient.add_(self.source_gradient, alpha=self.config.guidance.source)
+        metrics["skipped"] = self._update()
+        return metrics
+
+    def _update(self) -> Tensor:
+        """Clip, then step, unless the gradient is not finite: then return 1, all decided on the device."""
+        gradient = self.flat.gradient
+        norm = torch.linalg.vector_norm(gradient)
+        bad = (~torch.isfinite(norm)).float()
+        gradient.mul_((self.settings.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0))
+        # Fused optimisers skip the whole step, moments and counters included, where this is 1.
+        self.optimiser.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimiser.step()
+        self.skipped += bad
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * bad
+        self.longest_skip = torch.maximum(self.longest_skip, self.skipped_in_a_row)
+        return bad
+
+    def _target_pairs(self, step: int) -> list[Pair]:
+        rows = target_batch(len(self.target), self.settings.batch_size, step, self.config.seed)
+        return [(self.target, int(row)) for row in rows]
+
+    def _source_pairs(self) -> list[Pair]:
+        sizes = {name: len(rows) for name, rows in self.sources.items()}
+        drawn = source_batch(
+            sizes, self.weights, self.settings.source_batch_size, self.step, self.config.seed
+        )
+        return [(self.sources[name], row) for name, row in drawn]
+
+    def _losses(self, pairs: Sequence[Pair], total: int, stage: int) -> Iterator[Tensor]:
+        """Losses of this worker's micro-batches, each divided by the global batch size: their sum is the mean loss.
+
+        The random state is set before each micro-batch from (seed, step, stage, micro-batch, worker): asking for
+        the same losses again repeats the same dropout masks, and so does a resumed run.
+        """
+        mine = shard(pairs, self.communicator.rank, self.communicator.world_size)
+        size = self.settings.micro_batch_size or max(1, len(mine))
+        for number, start in enumerate(range(0, len(mine), size)):
+            key = [self.config.seed, self.step, stage, number, self.communicator.rank]
+            torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+            yield self.model.losses(self.model.collate(mine[start : start + size])).sum() / total
+
+    def _backward(self, pairs: Sequence[Pair], total: int, stage: int) -> Tensor:
+        """Put the gradient of the mean loss, summed over workers, into the flat buffer; return this worker's loss."""
+        self.flat.zero_gradient()
+        loss = torch.zeros((), device=self.flat.values.device)
+        for part in self._losses(pairs, total, stage):
+            part.backward()
+            loss += part.detach()
+        self.communicator.all_reduce(self.flat.gradient)
+        return loss
+
+    def _refresh_reference(self) -> None:
+        """Renew the direction reference from all few-shot rows, where the configuration asks for it."""
+        guidance = self.config.guidance
+        due = (
+            guidance.reference == "full"
+            and guidance.direction > 0
+            and self.step % guidance.reference_every == 0
+        )
+        if due:
+            everything = [(self.target, row) for row in range(len(self.target))]
+            self._backward(everything, len(everything), stage=3)
+            self.guidance.set_reference(self.flat.gradient)
+
+    def _stability(self, metrics: dict[str, Tensor]) -> None:
+        """Cosine of consecutive target gradients, from sketches: at every logged step, so that it costs little."""
+        phase = self.step % self.settings.log_every
+        if phase not in (
+            self.settings.log_every - 1,
+            (self.settings.log_every - 2) % self.settings.log_every,
+        ):
+            self.previous_sketch = None
+            return
+        sketch = self.sketcher.sketch(self.flat.gradient)
+        if self.previous_sketch is not None:
+            metrics["step_cosine"] = torch.cosine_similarity(sketch, self.previous_sketch, dim=0)
+        self.previous_sketch = sketch
+
+    def _refresh_weights(self, updates: WeightUpdates | None) -> None:
+        """Hand worker 0's new weights to all workers. All take the same ones at the same step."""
+        every = self.config.alignment.refresh_every
+        if not self.uses_sources or not every or self.step == 0 or self.step % every:
+            return
+        names = list(self.sources)
+        message = torch.zeros(len(names) + 1, device=self.flat.values.device)
+        if self.communicator.rank == 0 and updates is not None:
+            weights = updates.exchange(self.step, self.flat.values)
+            if weights is not None:
+                message = torch.tensor(
+                    [1.0, *(weights.get(name, 0.0) for name in names)], device=message.device
+                )
+        self.communicator.all_reduce(message)
+        arrived, *values = message.tolist()
+        if arrived:
+            self.weights = dict(zip(names, values))
+        else:
+            self.late_updates += self.step > every  # the first exchange has nothing to collect yet
+
+    def _fetch(self, pending: list[tuple[int, float, dict[str, Tensor]]]) -> list[Event]:
+        """Bring the metrics of the last steps to the host in one transfer; stop after too many skipped steps."""
+        names = [(row, name) for row, (_, _, metrics) in enumerate(pending) for name in metrics]
+        values = torch.stack([pending[row][2][name].float() for row, name in names])
+        shares = torch.tensor([name.endswith("loss") for _, name in names], device=values.device)
+        losses = values * shares  # each worker holds its share of a loss, and the whole of everything else
+        self.communicator.all_reduce(losses)
+        values = torch.where(shares, losses, values)
+        *numbers, longest = torch.cat([values, self.longest_skip.reshape(1)]).tolist()
+        finished = time.perf_counter()
+        seconds = (finished - pending[0][1]) / len(pending)
+        events: list[Event] = []
+        for row, (step, _, _) in enumerate(pending):
+            rate = self.settings.learning_rate * learning_rate_factor(
+                step, self.settings.steps, self.settings.warmup
+            )
+            metrics = {name: value for (at, name), value in zip(names, numbers) if at == row}
+            events.append({"step": step, **metrics, "learning_rate": rate, "seconds": seconds})
+        if longest >= MOST_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"training stopped at step {self.step}: {int(longest)} steps in a row had a gradient that was not "
+                "finite; lower train.learning_rate or guidance.radius, or look for broken rows"
+            )
+        return events

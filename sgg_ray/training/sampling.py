@@ -1,0 +1,73 @@
+"""Which rows a step sees: a function of (seed, step) alone.
+
+Nothing is remembered between steps, so a resumed run, a restarted worker and any number of workers see the same
+batches, and two strategies with one seed see the same target rows.
+"""
+
+import numpy as np
+
+# Independent random streams of one seed.
+TARGET, SOURCE = 1, 2
+
+
+def target_batch(rows: int, size: int, step: int, seed: int) -> np.ndarray:
+    """Row numbers of a target batch: epochs of a seeded shuffle, each row once an epoch.
+
+    A batch may straddle two epochs, so that every batch has ``size`` rows, or all of them if there are fewer.
+
+    Args:
+        rows: how many rows the target has for training.
+        size: global batch size.
+        step: which step of the run, from 0.
+        seed: the run's seed.
+
+    Returns:
+        Row numbers [min(size, rows)].
+    """
+    if rows <= size:
+        return np.arange(rows)
+    first = step * size
+    positions = np.arange(first, first + size)
+    epochs, offsets = np.divmod(positions, rows)
+    batch = np.empty(size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng([seed, TARGET, int(epoch)]).permutation(rows)
+        inside = epochs == epoch
+        batch[inside] = order[offsets[inside]]
+    return batch
+
+
+def source_batch(rows: dict[str, int], weights: dict[str, float], size: int, step: int, seed: int):
+    """Draw a batch from the source mixture Σ_s w_s L_s: (source, row number) pairs.
+
+    Systematic sampling: source s gets ⌊size·w_s⌋ or ⌈size·w_s⌉ rows, size·w_s on average, so the mean loss of the
+    batch is an unbiased estimate of the mixture with less variance than independent draws.
+
+    Args:
+        rows: number of rows by source.
+        weights: non-negative, summing to 1; sources that are not named have weight 0.
+        size: global batch size.
+        step: which step of the run, from 0.
+        seed: the run's seed.
+
+    Returns:
+        ``size`` pairs, or none if every weight is 0.
+    """
+    names = [name for name in rows if weights.get(name, 0.0) > 0 and rows[name] > 0]
+    if not names:
+        return []
+    random = np.random.default_rng([seed, SOURCE, step])
+    shares = np.cumsum([weights[name] for name in names])
+    points = (np.arange(size) + random.random()) / size * shares[-1]
+    chosen = np.minimum(np.searchsorted(shares, points, side="right"), len(names) - 1)
+    pairs: list[tuple[str, int]] = []
+    for number, count in zip(*np.unique(chosen, return_counts=True)):
+        name = names[number]
+        replace = bool(count > rows[name])
+        pairs += [(name, int(row)) for row in random.choice(rows[name], size=int(count), replace=replace)]
+    return pairs
+
+
+def shard(items, rank: int, world_size: int):
+    """The part of a global batch that one worker computes: every ``world_size``-th item."""
+    return items[rank::world_size]

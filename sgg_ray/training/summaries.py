@@ -1,0 +1,170 @@
+"""From a task's rows to the gradients that alignment scores compare. No Ray in here.
+
+Two tasks are compared over what their labels have in common:
+
+* two or more common label names: at a zero-initialised head over just these labels, with the rows that carry them;
+* otherwise: at the trainable parameters of the backbone, each task with a head made from its own class means.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sgg_ray.alignment import Evidence
+from sgg_ray.config import AlignmentConfig
+from sgg_ray.errors import TrainingError
+from sgg_ray.gradients import GradientSummary, Summariser
+from sgg_ray.models import EncoderClassifier
+from sgg_ray.models.contrast import (
+    backbone_contrasts,
+    balanced_parts,
+    head_contrasts,
+    single_example_parts,
+)
+from sgg_ray.tasks import Task
+
+BACKBONE = "backbone"
+SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
+BATCH_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters over which two tasks are compared: a head over ``labels``, or the backbone if there are none."""
+
+    labels: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How the space is called in reports."""
+        return f"head {'|'.join(self.labels)}" if self.labels else BACKBONE
+
+
+def comparison_space(target: Task, source: Task) -> Space:
+    """Where ``source`` is compared with ``target``: over the labels they have in common, in the target's order."""
+    common = tuple(name for name in target.labels if name in source.labels)
+    return Space(common) if len(common) > 1 else Space()
+
+
+@dataclass(frozen=True)
+class TargetGradients:
+    """What the target's worker sends to the sources' workers: one (sketched) gradient an example."""
+
+    summary: GradientSummary
+    vectors: np.ndarray  # [n, D]
+    classes: np.ndarray  # [n]
+
+
+@dataclass(frozen=True)
+class SourceGradients:
+    """What a source's worker sends back: its summary, and inner products with the target's gradients."""
+
+    summary: GradientSummary
+    evidence: Evidence
+
+
+class TaskSummariser:
+    """Computes gradient summaries of tasks at the model's current parameters.
+
+    Args:
+        model: on its device; it is put into evaluation mode (dropout would add noise).
+        config: how many rows of a source to use, and whether to sketch.
+        seed: of the row selection and the sketch, the same for all tasks.
+    """
+
+    def __init__(self, model: EncoderClassifier, config: AlignmentConfig, seed: int):
+        self.model = model
+        self.config = config
+        self.seed = seed
+
+    def target(self, task: Task, space: Space, step: int) -> TargetGradients:
+        """One gradient for each of the target's few examples."""
+        chosen, classes = self._select(task, space)
+        vectors, dimension = self._gradients(task, space, chosen, classes, single_example_parts(chosen))
+        return TargetGradients(
+            self._summary(task, space, step, vectors, dimension, len(chosen)), vectors, classes
+        )
+
+    def source(
+        self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
+    ) -> SourceGradients:
+        """A few class-balanced gradients of the source, and how they lie to the target's.
+
+        Args:
+            target: fetches the target's gradients; called when the source's own are done.
+
+        Raises:
+            TrainingError: the source's gradients are not finite.
+        """
+        chosen, classes = self._select(task, space)
+        if len(np.unique(classes)) < 2:
+            raise TrainingError("rows of one class only: no contrast to compare")
+        parts = balanced_parts(chosen, classes, SOURCE_PARTS)
+        vectors, dimension = self._gradients(task, space, chosen, classes, parts)
+        other = target()
+        evidence = Evidence(
+            cross=vectors @ other.vectors.T,
+            source_gram=vectors @ vectors.T,
+            target_gram=other.vectors @ other.vectors.T,
+            target_classes=other.classes,
+            source_examples=np.array([len(part.rows) for part in parts]),
+        )
+        return SourceGradients(self._summary(task, space, step, vectors, dimension, len(chosen)), evidence)
+
+    def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to use and their classes in the space's labels: at most ``rows``, as balanced as the task allows."""
+        labels = space.labels or task.labels
+        of_label = {task.labels.index(name): number for number, name in enumerate(labels)}
+        classes = np.array([of_label.get(int(label), -1) for label in task.train.labels])
+        if task.role == "target":
+            chosen = np.flatnonzero(classes >= 0)
+            return chosen, classes[chosen]
+        random = np.random.default_rng([self.seed, 3])
+        members = [random.permutation(np.flatnonzero(classes == number)) for number in range(len(labels))]
+        present = [rows for rows in members if len(rows)]
+        share = max(1, self.config.rows // max(1, len(present)))
+        chosen = (
+            np.concatenate([rows[:share] for rows in present]) if present else np.empty(0, dtype=np.int64)
+        )
+        return chosen, classes[chosen]
+
+    def _gradients(self, task: Task, space: Space, chosen, classes, parts) -> tuple[np.ndarray, int]:
+        """(Compressed) gradient of each part [n, D], and the dimension P of the uncompressed one."""
+        self.model.eval()
+        labels = len(space.labels or task.labels)
+        tokens = self.model.tokenise(task, task.train)
+        if space.labels:
+            full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
+            compressed = self._summariser(full.shape[1]).compress(full)
+            dimension = full.shape[1]
+        else:
+            _, present = np.unique(classes, return_inverse=True)
+            pieces: list[torch.Tensor] = []
+            dimension = 0
+            for gradient in backbone_contrasts(
+                self.model, tokens, chosen, present, int(present.max()) + 1, parts, BATCH_ROWS
+            ):
+                dimension = gradient.shape[0]
+                pieces.append(self._summariser(dimension).compress(gradient.unsqueeze(0))[0])
+            compressed = torch.stack(pieces)
+        vectors = compressed.cpu().numpy().astype(np.float32)
+        if not np.isfinite(vectors).all():
+            raise TrainingError(f"{task.name}: gradients are not finite")
+        return vectors, dimension
+
+    def _summariser(self, dimension: int) -> Summariser:
+        return Summariser(dimension, self.config.summary.size, self.seed, self.config.summary.kind)
+
+    def _summary(
+        self, task: Task, space: Space, step: int, vectors: np.ndarray, dimension: int, examples: int
+    ) -> GradientSummary:
+        """Every part is a mean and weighs the same; a summary holds the sum over the examples."""
+        sums = torch.from_numpy(vectors) * (examples / len(vectors))
+        return self._summariser(dimension).summary(task.name, space.name, step, sums, examples)
+
+
+def spaces_of(target: Task, sources: Sequence[Task]) -> list[Space]:
+    """The spaces in which the target has to be summarised for these sources, each once."""
+    return list(dict.fromkeys(comparison_space(target, source) for source in sources))

@@ -1,0 +1,52 @@
+"""What the processes of the two-worker test run. A module of its own, so that spawned processes can import it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from sgg_ray.config import Config
+from sgg_ray.tasks import Task
+from sgg_ray.training import Communicator, Distributed, Hooks, SingleProcess, run_training
+
+WEIGHTS = {"clean": 0.7, "flipped": 0.3}
+
+
+class ScheduledWeights:
+    """New weights at the second refresh, as if scores had arrived."""
+
+    def exchange(self, step: int, values: torch.Tensor) -> dict[str, float] | None:
+        return {"clean": 0.2, "flipped": 0.8} if step == 4 else None
+
+
+def train(config: Config, target: Task, sources: Sequence[Task], communicator: Communicator) -> dict:
+    """One training; everything that has to agree between one worker and two."""
+    events: list[dict[str, float]] = []
+    hooks = Hooks(on_events=events.extend)
+    if communicator.rank == 0:
+        hooks.updates = ScheduledWeights()
+    outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)
+    return {
+        "values": {name: value.detach().clone() for name, value in outcome.model.named_parameters()},
+        "probabilities": torch.from_numpy(outcome.probabilities),
+        "weights": outcome.weights,
+        "events": events,
+    }
+
+
+def alone(config: Config, target: Task, sources: Sequence[Task]) -> dict:
+    return train(config, target, sources, SingleProcess())
+
+
+def worker(rank: int, folder: Path, configs: Sequence[Config], target: Task, sources: Sequence[Task]) -> None:
+    """One of two gloo processes; leaves its results in ``folder``."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    try:
+        results = [train(config, target, sources, Distributed()) for config in configs]
+    finally:
+        dist.destroy_process_group()
+    torch.save(results, folder / f"{rank}.pt")

@@ -1,0 +1,148 @@
+"""The gradients that scores compare: right sign, right space, and what cannot be compared is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import toy
+
+from sgg_ray.alignment import score_alignment, verdict
+from sgg_ray.errors import TrainingError
+from sgg_ray.models import build_model
+from sgg_ray.tasks import load_tasks
+from sgg_ray.training import Space, TaskSummariser, comparison_space, spaces_of
+
+
+@pytest.fixture
+def summarise(make_config, tmp_path):
+    """Evidence for each source, and the tasks, from in-process summaries."""
+
+    def run(**changes):
+        config = make_config(**changes)
+        target, sources = load_tasks(config)
+        summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+        found = {}
+        for source in sources:
+            space = comparison_space(target, source)
+            found[source.name] = summariser.source(
+                source, space, 0, lambda space=space: summariser.target(target, space, 0)
+            )
+        return found, target, sources
+
+    return run
+
+
+def rows_file(tmp_path, name, rows):
+    return {"name": name, "path": str(toy.write_rows(tmp_path / f"{name}.jsonl", rows))}
+
+
+def test_a_flipped_source_scores_the_negative_of_the_clean_one(summarise):
+    found, _, _ = summarise()
+    clean, flipped = (score_alignment(found[name].evidence) for name in ("clean", "flipped"))
+    assert clean.value > 0.5
+    assert flipped.value == pytest.approx(-clean.value, abs=1e-5)
+    assert (verdict(clean), verdict(flipped)) == ("use", "conflict")
+
+
+def test_labels_drawn_at_random_are_mostly_neither_used_nor_in_conflict(make_config):
+    """A verdict at 95 % is wrong once in 20: more than four in 24 are rarer than one in a hundred."""
+    config = make_config()
+    target, (source, _) = load_tasks(config)
+    summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+    space = comparison_space(target, source)
+    gradients = summariser.target(target, space, 0)
+    verdicts = []
+    for seed in range(24):
+        labels = np.random.default_rng(seed).permutation(source.train.labels)
+        noise = replace(source, train=replace(source.train, labels=labels))
+        found = summariser.source(noise, space, 0, lambda: gradients)
+        verdicts.append(verdict(score_alignment(found.evidence)))
+    assert sum(word != "neutral" for word in verdicts) <= 4
+
+
+def test_tasks_are_compared_over_the_labels_they_have_in_common(summarise, tmp_path):
+    rows = toy.sentences(80, seed=6) + [{"text": f"word{n} word{n + 1}", "label": "mixed"} for n in range(40)]
+    found, target, (source,) = summarise(sources=[rows_file(tmp_path, "three", rows)])
+    space = comparison_space(target, source)
+    assert space == Space(("negative", "positive"))
+    assert found["three"].summary.space == space.name
+    assert found["three"].summary.examples == 80  # the rows of the third label carry nothing to compare
+    assert verdict(score_alignment(found["three"].evidence)) == "use"
+
+
+def test_the_order_of_label_names_does_not_matter(summarise, data):
+    path = str(data / "clean.jsonl")
+    orders = (["negative", "positive"], ["positive", "negative"])
+    scores = []
+    for labels in orders:
+        found, _, _ = summarise(sources=[{"name": "clean", "path": path, "labels": labels}])
+        scores.append(score_alignment(found["clean"].evidence))
+    assert scores[0] == scores[1]
+
+
+def test_another_label_set_is_compared_in_the_backbone(summarise, data):
+    found, target, (source,) = summarise(sources=[{"name": "other", "path": str(data / "other.jsonl")}])
+    assert comparison_space(target, source) == Space()
+    summary = found["other"].summary
+    assert summary.space == "backbone"
+    assert summary.dimension == len(summary.vector) > 20_000  # shorter than a sketch: sent as it is
+    # The same words tell the labels apart in both tasks, under other names.
+    assert score_alignment(found["other"].evidence).value > 0.2
+
+
+def test_each_space_is_asked_for_once(make_config, data):
+    other = {"name": "other", "path": str(data / "other.jsonl")}
+    clean = [{"name": f"clean{number}", "path": str(data / "clean.jsonl")} for number in range(2)]
+    target, sources = load_tasks(make_config(sources=[other, *clean]))
+    assert spaces_of(target, sources) == [Space(), Space(("negative", "positive"))]
+
+
+def test_a_source_of_one_class_is_an_error_that_says_so(summarise, tmp_path):
+    rows = [row for row in toy.sentences(80, seed=7) if row["label"] == "positive"]
+    source = {**rows_file(tmp_path, "single", rows), "labels": ["negative", "positive"]}
+    with pytest.raises(TrainingError, match="one class only"):
+        summarise(sources=[source])
+
+
+def test_no_more_rows_than_asked_for_and_classes_in_balance(summarise, tmp_path):
+    lopsided = [row for row in toy.sentences(300, seed=8) if row["label"] == "positive"]
+    lopsided += [row for row in toy.sentences(40, seed=9) if row["label"] == "negative"]
+    found, _, _ = summarise(sources=[rows_file(tmp_path, "lopsided", lopsided)], alignment={"rows": 60})
+    assert found["lopsided"].summary.examples == 20 + 30  # all of the rare class, half of 60 of the other
+
+
+def test_a_sketch_gives_the_score_of_the_exact_gradients(summarise):
+    exact, _, _ = summarise(alignment={"summary": {"kind": "exact"}})
+    sketched, _, _ = summarise(alignment={"summary": {"size": 64}})
+    for name in exact:
+        assert len(exact[name].summary.vector) == 2 * toy.WIDTH
+        expected = score_alignment(exact[name].evidence).observed
+        assert score_alignment(sketched[name].evidence).observed == pytest.approx(expected, abs=3 / 64**0.5)
+
+
+def test_the_summary_is_the_mean_of_the_parts(summarise):
+    found, _, _ = summarise()
+    evidence, summary = found["clean"].evidence, found["clean"].summary
+    assert summary.norm**2 == pytest.approx(evidence.source_gram.mean(), rel=1e-5)
+    assert evidence.source_examples.sum() == summary.examples
+
+
+def test_every_few_shot_example_has_a_gradient_of_its_own(make_config):
+    config = make_config()
+    target, sources = load_tasks(config)
+    summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+    gradients = summariser.target(target, comparison_space(target, sources[0]), step=7)
+    assert gradients.vectors.shape == (2 * config.target.shots, 2 * toy.WIDTH)
+    assert np.array_equal(gradients.classes, target.train.labels)
+    assert gradients.summary.step == 7
+    np.testing.assert_allclose(gradients.summary.mean, gradients.vectors.mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_that_are_not_finite_are_an_error(make_config):
+    config = make_config()
+    target, sources = load_tasks(config)
+    model = build_model(config, [target])
+    next(model.backbone.parameters()).data.fill_(float("nan"))
+    summariser = TaskSummariser(model, config.alignment, config.seed)
+    with pytest.raises(TrainingError, match="not finite"):
+        summariser.target(target, comparison_space(target, sources[0]), step=0)
