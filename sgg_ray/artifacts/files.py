@@ -1,0 +1,73 @@
+"""Files that are whole or not there at all, and JSON that every reader accepts."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write to a temporary neighbour, then rename: readers see the old or the new file, never half a one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from a group
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+class FolderLock:
+    """Keeps other processes from writing the same folder, until it is forgotten or the process ends.
+
+    Raises BlockingIOError when another one has the folder. File systems without locks let everyone in, and so
+    does Windows. No lock file is left behind.
+    """
+
+    def __init__(self, folder: Path):
+        if sys.platform == "win32":
+            return
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off what follows the last line end: a kill can leave half a line there."""
+    if path.exists():
+        with open(path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def as_json(value: Any) -> Any:
+    """The value in types that strict JSON has: numpy becomes plain, NaN and infinity null, the rest text."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy arrays and scalars
+        return as_json(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return str(value)

@@ -1,0 +1,135 @@
+"""The README.md of a model's folder: what it was made from, how good it is, and how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.artifacts.files import replace_file
+from sgg_ray.config import Config
+from sgg_ray.tasks import Task
+
+_LOADING = """\
+```python
+from pathlib import Path
+
+import numpy as np
+
+from sgg_ray.models import load_model
+from sgg_ray.tasks import Rows, Task
+
+model, head = load_model(Path("."))  # this folder
+texts = Rows(("a text to label",), np.zeros(1, dtype=np.int64))  # the labels are not looked at
+tokens = model.tokenise(Task("new", model.labels[head], texts, texts, "target"), texts)
+probabilities = model.probabilities(model.collate([(tokens, 0)]))
+print(dict(zip(model.labels[head], probabilities[0].tolist())))
+```
+"""
+
+
+def write_model_card(
+    folder: Path,
+    *,
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    report: AlignmentReport | None,
+    metrics: Mapping[str, Any],
+) -> Path:
+    """Write ``folder``/README.md.
+
+    ``metrics`` is what metrics.json holds: ``guided`` and, when it was trained, ``target-only`` with the
+    fields of ``ClassificationMetrics``, and ``difference`` with those of ``PairedComparison``.
+    """
+    sections = [
+        _header(config, target),
+        _data(config, target, sources),
+        _sources(report, sources),
+        _quality(metrics),
+        _limits(config, target),
+        f"## How to load it\n\n{_LOADING}",
+    ]
+    return replace_file(Path(folder) / "README.md", "\n".join(filter(None, sections)).encode("utf-8"))
+
+
+def _header(config: Config, target: Task) -> str:
+    tags = json.dumps(["text-classification", "few-shot", "sgg-ray"])  # JSON is YAML
+    labels = ", ".join(f"`{label}`" for label in target.labels)
+    adapter = f" with a {config.model.adapter.method} adapter" if config.model.adapter else ""
+    return (
+        f"---\ntags: {tags}\npipeline_tag: text-classification\n---\n\n# {config.name}\n\n"
+        f"Text classifier for **{target.name}** with the labels {labels}: `{config.model.path}`{adapter}, "
+        f"adapted by sgg_ray with seed {config.seed} in {config.train.steps} steps. The settings are in the "
+        "run's `config.yaml`.\n"
+    )
+
+
+def _data(config: Config, target: Task, sources: Sequence[Task]) -> str:
+    lines = [
+        "## Data\n",
+        "| task | role | path | rows for training | test rows |",
+        "|---|---|---|---:|---:|",
+    ]
+    paths = {source.name: source.path for source in config.sources} | {target.name: config.target.path}
+    for task in (target, *sources):
+        test = str(len(task.test)) if len(task.test) else ""
+        path = paths.get(task.name, "")
+        lines.append(f"| {task.name} | {task.role} | `{path}` | {len(task.train)} | {test} |")
+    notes = [f"- {task.name}: {note}" for task in (target, *sources) for note in task.notes]
+    return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
+
+
+def _sources(report: AlignmentReport | None, sources: Sequence[Task]) -> str:
+    if report is None:
+        return "" if sources else "## Sources\n\nNone: trained on the target alone.\n"
+    percent = f"{100 * report.confidence:g} %"
+    lines = [
+        "## Sources\n",
+        f"Alignment is the cosine of a source's gradient with the target's, with its {percent} interval; "
+        f"the weight (`{report.weighting}`) is the source's share of the mixture at the start.\n",
+        "| source | alignment | interval | verdict | weight |",
+        "|---|---:|---:|---|---:|",
+    ]
+    for source in report.ranked():
+        score = source.score
+        value = f"{score.value:+.2f}" if score else ""
+        interval = f"{score.low:+.2f} … {score.high:+.2f}" if score else ""
+        lines.append(f"| {source.source} | {value} | {interval} | {source.verdict} | {source.weight:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _quality(metrics: Mapping[str, Any]) -> str:
+    lines = [
+        "## Quality\n",
+        "| model | accuracy | 95 % interval | macro-F1 | test rows |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, label in (("guided", "this model"), ("target-only", "the same trained on the target alone")):
+        found = metrics.get(name)
+        if found:
+            interval = f"{found['accuracy_low']:.3f} … {found['accuracy_high']:.3f}"
+            numbers = f"{found['accuracy']:.3f} | {interval} | {found['macro_f1']:.3f} | {found['rows']}"
+            lines.append(f"| {label} | {numbers} |")
+    gain = metrics.get("difference")
+    if gain:
+        lines.append(
+            f"\nOn the same test rows the difference is {100 * gain['difference']:+.1f} points of accuracy "
+            f"(95 % interval {100 * gain['low']:+.1f} … {100 * gain['high']:+.1f}, exact McNemar "
+            f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives another number."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _limits(config: Config, target: Task) -> str:
+    return (
+        "## Limits\n\n"
+        f"- Adapted to {len(target.train)} labelled examples of one task; other texts and meanings of the "
+        "labels are untested.\n"
+        f"- Texts are cut after {config.train.max_length} tokens.\n"
+        "- It always answers with one of its labels and was not tested on texts that fit none; its "
+        "probabilities were not calibrated.\n"
+        "- What the base model and the sources have learnt from their own data, biases included, is in it.\n"
+    )

@@ -1,0 +1,231 @@
+"""The run folder: what every run leaves behind, written so that a kill at any moment leaves it usable."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgg_ray.artifacts.files import FolderLock, as_json, drop_torn_line, replace_file
+from sgg_ray.config import Config, dump_config
+from sgg_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas
+
+_PACKAGES = ("sgg-ray", "torch", "transformers", "peft", "datasets", "ray", "mlflow", "numpy")
+_SHOWN_DIFFERENCES = 3
+
+
+class RunFolder:
+    """``storage/name/``: config.yaml, run.json, events.jsonl and results. One process writes it at a time.
+
+    Making the object touches nothing; ``begin`` does.
+    """
+
+    def __init__(self, storage: str | Path, name: str):
+        if "://" in str(storage):
+            raise ConfigError(
+                f"ray.storage: {storage!r} is no folder; use a path that this machine can write to"
+            )
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ConfigError(f"name: {name!r} cannot be the name of a folder; use letters, digits, . _ -")
+        self.storage = Path(storage)
+        self.name = name
+        self.path = self.storage / name
+        self._lock: FolderLock | None = None
+
+    # -- state ---------------------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run.json as it stands; {} when no run of this name was begun."""
+        try:
+            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"name: {self.path / 'run.json'} cannot be read ({error}); choose another --name or delete "
+                f"{self.path}"
+            ) from None
+
+    @property
+    def status(self) -> str:
+        """``new``, ``running`` (also when it was killed), ``finished`` or ``failed``."""
+        return self.record.get("status", "new")
+
+    def check(self, config: Config) -> bool:
+        """Whether ``config`` would go on with an unfinished run (True) or start a new one. Writes nothing.
+
+        Raises ConfigError when the name is finished, unfinished with other settings, or taken by other files.
+        """
+        record = self.record
+        if not record:
+            self._refuse_foreign()
+            self._refuse_unwritable()
+            return False
+        if record.get("status") == "finished":
+            raise ConfigError(
+                f"name: run {self.name!r} in {self.path} is finished; choose another --name or delete the "
+                "folder"
+            )
+        changes = _differences(record.get("settings", {}), as_json(config.flat()))
+        if changes:
+            more = len(changes) - _SHOWN_DIFFERENCES
+            shown = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+            raise ConfigError(
+                f"name: run {self.name!r} in {self.path} was begun with other settings: {shown}; choose "
+                "another --name, delete the folder, or use the same settings to resume it"
+            )
+        return True
+
+    def begin(self, config: Config) -> bool:
+        """Make the folder, or open an unfinished one; True when it is resumed.
+
+        Writes config.yaml and run.json: versions, git commit, seed, settings, status, start time.
+        Raises ConfigError as ``check`` does, and when the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.path)
+            resumed = self.check(config)
+            if resumed:
+                drop_torn_line(self.path / "events.jsonl")
+                resumes = [*self.record.get("resumed", []), _now()]
+                self.update(status="running", resumed=resumes, ended=None)
+            else:
+                self.write_json("run.json", _new_record(self.name, config))
+            self.write_text("config.yaml", dump_config(config))
+        except BlockingIOError:
+            raise ConfigError(
+                f"name: run {self.name!r} in {self.path} is being written by another process; wait for it to "
+                "end or choose another --name"
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"ray.storage: cannot write to {self.path}: {error.strerror}; choose another folder"
+            ) from None
+        return resumed
+
+    def _refuse_foreign(self) -> None:
+        """run.json is a run's first file: a folder with other files and without it is somebody else's."""
+        if self.path.is_dir():
+            foreign = any(not path.name.startswith(".") for path in self.path.iterdir())
+        else:
+            foreign = self.path.exists()
+        if foreign:
+            raise ConfigError(
+                f"name: {self.path} is there and is no run of sgg (it has no run.json); choose another "
+                "--name or another ray.storage"
+            )
+
+    def _refuse_unwritable(self) -> None:
+        """Ask before anything starts; ``begin`` would find out too, but later."""
+        there = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(f"ray.storage: cannot write to {there}; choose another folder")
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of run.json, for instance ``mlflow_run_id``."""
+        self.write_json("run.json", {**self.record, **fields})
+
+    def finish(self, status: str = "finished") -> None:
+        """Mark the run ``finished`` or ``failed``, with the time. A failed run may be resumed."""
+        self.update(status=status, ended=_now())
+        self._lock = None
+
+    # -- events --------------------------------------------------------------------------------------------
+
+    def append_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Add events to events.jsonl, one JSON object a line; NaN and infinity become null."""
+        lines = "".join(json.dumps(as_json(event), allow_nan=False) + "\n" for event in events)
+        # One write of whole lines: a kill leaves at most one torn line, at the very end.
+        with open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
+            file.write(lines)
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """All events in the order of writing; a torn last line is left out. [] when there are none.
+
+        A step that ran again after a resume is there twice, the later one counts.
+        """
+        try:
+            # As bytes: reading as text would turn a carriage return of the torn line into the end of a whole one.
+            written = (self.path / "events.jsonl").read_bytes()
+        except FileNotFoundError:
+            return []
+        whole = written[: written.rfind(b"\n") + 1]
+        return [json.loads(line) for line in whole.split(b"\n") if line]
+
+    # -- results -------------------------------------------------------------------------------------------
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a file of the folder atomically; returns its path."""
+        return replace_file(self.path / name, text.encode("utf-8"))
+
+    def write_json(self, name: str, payload: Any) -> Path:
+        """Write JSON atomically; NaN and infinity become null, numpy values plain ones."""
+        return self.write_text(name, json.dumps(as_json(payload), indent=2, allow_nan=False) + "\n")
+
+    def write_parquet(self, name: str, frame: pandas.DataFrame) -> Path:
+        """Write a table atomically as Parquet."""
+        return replace_file(self.path / name, frame.to_parquet(index=False))
+
+
+def _new_record(name: str, config: Config) -> dict[str, Any]:
+    return {
+        "name": name,
+        "status": "running",
+        "started": _now(),
+        "ended": None,
+        "resumed": [],
+        "seed": config.seed,
+        "mlflow_run_id": None,
+        "git": _git_state(),
+        "versions": _versions(),
+        # What a resume is compared with. config.yaml cannot serve: people edit it to replay a run.
+        "settings": config.flat(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the current directory and whether files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    keys = [*before, *(key for key in after if key not in before)]
+    return [
+        f"{key} was {before.get(key)!r} and is now {after.get(key)!r}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,23 @@
+"""What a person sees: tables, progress and pictures."""
+
+from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
+from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
+from sgg_ray.report.progress import ProgressDisplay, training_line
+from sgg_ray.report.tables import ModelResult, print_comparison, print_json, print_plan, print_scores
+
+__all__ = [
+    "ModelResult",
+    "ProgressDisplay",
+    "make_console",
+    "plot_curves",
+    "plot_scores",
+    "plot_similarity",
+    "print_comparison",
+    "print_json",
+    "print_line",
+    "print_pairs",
+    "print_plan",
+    "print_scores",
+    "print_table",
+    "training_line",
+]

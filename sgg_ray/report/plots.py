@@ -1,0 +1,218 @@
+"""Pictures of a run: training curves, ranked scores, and which tasks agree.
+
+Figures are made as objects and drawn by the Agg canvas: no window, no pyplot, no state that outlives a call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgg_ray.alignment import AlignmentReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Event = Mapping[str, Any]
+
+_VERDICT_COLOURS = {"use": "#2a7f62", "neutral": "#b58900", "conflict": "#c0392b", "failed": "#7f7f7f"}
+_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = "#1f5fa8", "#d9772b", "#2a7f62", "#7b4ea3", "#8a8a8a"
+_OTHERS = (_GREY, _GREEN, _PURPLE)
+_COMPARED = {"loss", "gradient_norm"}  # what is shown of the other runs
+
+# Panels of the curves: title, logarithmic, and the events' keys with their label and colour.
+_PANELS: list[tuple[str, bool, dict[str, tuple[str, str]]]] = [
+    ("Loss", False, {"loss": ("target", _BLUE), "source_loss": ("source mixture", _ORANGE)}),
+    ("Gradient norm of the target", True, {"gradient_norm": ("‖g‖", _BLUE)}),
+    (
+        "Cosines",
+        False,
+        {
+            "step_cosine": ("with the step before", _GREY),
+            "direction_cosine": ("with the reference r", _PURPLE),
+            "alignment_cosine": ("with the source mixture ĝ_S", _GREEN),
+        },
+    ),
+    (
+        "Guidance",
+        True,
+        {"penalty": ("penalty Σ λ φ(g)", _PURPLE), "hvp_ratio": ("‖H·v‖ / ‖g‖", _ORANGE)},
+    ),
+]
+
+
+def plot_curves(events: Sequence[Event], path: str | Path, run: str = "guided", title: str = "") -> Path:
+    """Loss, gradient norm, cosines and guidance of ``run`` over the steps; other runs' loss and norm dashed.
+
+    ``events`` are those of the run folder: a step that is there twice, after a resume, counts once; events
+    without a step are passed over; those without the key ``run`` belong to ``run``. Skipped steps are marked.
+    """
+    runs = _by_run(events, run)
+    steps, columns = runs.pop(run)
+    panels = [panel for panel in _PANELS if any(_has_values(columns, key) for key in panel[2])] or _PANELS[:1]
+    rows = math.ceil(len(panels) / 2)
+    figure = _figure(11, 3.4 * rows + 0.5)
+    axes = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
+    for axis, (name, logarithmic, curves) in zip(axes, panels):
+        for key, (label, colour) in curves.items():
+            if _has_values(columns, key):
+                _draw_curve(axis, steps, columns[key], label, colour)
+        for (other, (other_steps, other_columns)), colour in zip(runs.items(), cycle(_OTHERS)):
+            for key in _COMPARED & curves.keys():
+                if _has_values(other_columns, key):
+                    _draw_curve(axis, other_steps, other_columns[key], other, colour, dashed=True)
+        _finish_panel(axis, name, logarithmic, steps[_skipped(columns, len(steps))])
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    if title:
+        figure.suptitle(title)
+    return _save(figure, path)
+
+
+def plot_similarity(report: AlignmentReport, path: str | Path) -> Path:
+    """Heat map of cosines between all tasks' mean gradients, target first; grey where they share no space."""
+    names, size = report.names, len(report.names)
+    side = max(4.5, 0.62 * size + 2.5)
+    figure = _figure(side + 1.0, side)
+    axis = figure.subplots()
+    axis.set_facecolor("#dddddd")
+    image = axis.imshow(np.ma.masked_invalid(report.similarity), cmap="RdBu", vmin=-1.0, vmax=1.0)
+    axis.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(size), names)
+    for label in (axis.get_xticklabels()[0], axis.get_yticklabels()[0]):
+        label.set_fontweight("bold")
+    for (row, column), cosine in np.ndenumerate(report.similarity):
+        text = f"{cosine:.2f}" if np.isfinite(cosine) else "–"
+        colour = "white" if np.isfinite(cosine) and abs(cosine) > 0.6 else "black"
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9 if size < 16 else 6)
+    # A line between the target and the sources.
+    axis.axhline(0.5, color="black", linewidth=1.2)
+    axis.axvline(0.5, color="black", linewidth=1.2)
+    axis.set_title(f"Which tasks agree with {report.target}, and with one another", fontsize=11)
+    figure.colorbar(image, ax=axis, shrink=0.8, label="cosine of mean gradients, as observed")
+    return _save(figure, path)
+
+
+def plot_scores(report: AlignmentReport, path: str | Path) -> Path:
+    """Sources ranked by score as horizontal bars with their intervals, coloured by verdict."""
+    ranked = report.ranked()[::-1]  # matplotlib counts upwards
+    figure = _figure(9.5, 1.5 + 0.42 * max(len(ranked), 2))
+    axis = figure.subplots()
+    for row, source in enumerate(ranked):
+        score, colour = source.score, _VERDICT_COLOURS[source.verdict]
+        label = f"{source.verdict}, weight {100 * source.weight:.0f} %"
+        if score is not None and math.isfinite(score.value):
+            axis.barh(row, score.value, height=0.62, color=colour, alpha=0.55)
+            axis.plot([score.low, score.high], [row, row], color="#222222", linewidth=1.6)
+            axis.plot([score.low, score.high], [row, row], "|", color="#222222", markersize=8)
+        elif source.note:
+            label = f"failed: {source.note}"
+        axis.text(1.04, row, label, va="center", fontsize=9, color=colour)
+    axis.set_yticks(range(len(ranked)), [source.source for source in ranked])
+    axis.set_xlim(-1.02, 1.02)
+    axis.set_ylim(-0.6, len(ranked) - 0.4)
+    axis.axvline(0.0, color="black", linewidth=0.9)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel(f"alignment: cosine with the target's gradient, {100 * report.confidence:g} % interval")
+    axis.set_title(f"Sources for {report.target}", fontsize=11)
+    _plain_frame(axis)
+    return _save(figure, path)
+
+
+def _by_run(events: Sequence[Event], first: str) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """For each run: steps [T] in ascending order, and every key's values [T], NaN where an event lacks it."""
+    by_run: dict[str, dict[int, Event]] = {first: {}}
+    for event in events:
+        if "step" in event:
+            by_run.setdefault(event.get("run", first), {})[int(event["step"])] = event
+    found = {}
+    for run, by_step in by_run.items():
+        steps = sorted(by_step)
+        keys = {key for event in by_step.values() for key in event}
+        columns = {key: np.array([_number(by_step[step].get(key)) for step in steps]) for key in keys}
+        found[run] = np.array(steps), columns
+    return found
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (bool, int, float)) else math.nan
+
+
+def _has_values(columns: Mapping[str, np.ndarray], key: str) -> bool:
+    return key in columns and bool(np.isfinite(columns[key]).any())
+
+
+def _draw_curve(
+    axis: Axes, steps: np.ndarray, values: np.ndarray, label: str, colour: str, dashed: bool = False
+) -> None:
+    """The values faint, and their running mean strong: few-shot batches are noisy."""
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    window = max(1, len(values) // 15)
+    if window > 1 and not dashed:
+        axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+    style = "--" if dashed else "-"
+    marker = "." if len(values) < 3 else ""
+    axis.plot(
+        steps, _running_mean(values, window), style, marker=marker, color=colour, linewidth=1.8, label=label
+    )
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over a centred window that is cut at the ends."""
+    padded = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    first = np.maximum(index - window // 2, 0)
+    last = np.minimum(index + window // 2 + 1, len(values))
+    return (padded[last] - padded[first]) / (last - first)
+
+
+def _finish_panel(axis: Axes, name: str, logarithmic: bool, skipped: np.ndarray) -> None:
+    axis.set_title(name, fontsize=11)
+    axis.set_xlabel("step")
+    axis.grid(alpha=0.3)
+    values = np.concatenate(
+        [np.asarray(line.get_ydata(), dtype=float) for line in axis.lines] or [np.ones(1)]
+    )
+    if logarithmic and len(values) and values.min() > 0.0 and values.max() > 10.0 * values.min():
+        axis.set_yscale("log")
+    if name == "Cosines":
+        axis.set_ylim(-1.05, 1.05)
+        axis.axhline(0.0, color="black", linewidth=0.8)
+    for number, step in enumerate(skipped):
+        label = "skipped step" if number == 0 and name == "Loss" else None
+        axis.axvline(step, ymax=0.03, color="#c0392b", linewidth=1.5, label=label)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=9, frameon=False)
+    _plain_frame(axis)
+
+
+def _skipped(columns: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    return np.nan_to_num(columns.get("skipped", np.zeros(count))) > 0
+
+
+def _plain_frame(axis: Axes) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # here: commands that draw nothing start without it
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=130)
+    return path

@@ -1,0 +1,107 @@
+"""Progress of a command: one live display on a terminal, a line now and then anywhere else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.report.layout import print_line
+from sgg_ray.report.tables import print_scores
+
+_PLAIN_SECONDS = 5.0  # at least this long between two plain lines of one piece of work
+
+# What a training line shows, as far as the events have it.
+_SHOWN = {
+    "loss": "loss {:.3f}",
+    "source_loss": "source {:.3f}",
+    "accuracy": "accuracy {:.3f}",
+    "gradient_norm": "‖g‖ {:.2f}",
+    "alignment_cosine": "cos {:+.2f}",
+    "penalty": "penalty {:.3f}",
+}
+
+
+class ProgressDisplay:
+    """Shows stages, counts and training steps while they happen; use it as a context manager.
+
+    Its methods are what orchestration tells a listener.
+    """
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._printed: dict[str, float] = {}
+        self._skipped: dict[str, int] = {}
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._progress.stop()
+
+    def stage(self, text: str) -> None:
+        """A new stage of the work has begun."""
+        self._bars.clear()  # finished bars stay on the screen, above; new work gets bars of its own
+        print_line(self.console, text, style="bold")
+
+    def advance(self, done: int, total: int, what: str) -> None:
+        """``done`` of ``total`` pieces of the current stage are finished."""
+        self._show(what, done, total, "")
+
+    def steps(self, run: str, events: Sequence[Mapping[str, Any]], total: int) -> None:
+        """New training steps of ``run``, of ``total``."""
+        if not events:
+            return
+        self._skipped[run] = self._skipped.get(run, 0) + sum(bool(event.get("skipped")) for event in events)
+        text = training_line(events[-1])
+        if self._skipped[run]:
+            text += f"  {self._skipped[run]} skipped"
+        self._show(run, int(events[-1]["step"]), total, text)
+
+    def scores(self, report: AlignmentReport) -> None:
+        """The sources have been scored."""
+        print_scores(self.console, report)
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, such as rows that were dropped."""
+        print_line(self.console, text, style="yellow")
+
+    def _show(self, name: str, done: int, total: int, text: str) -> None:
+        if self._live:
+            if name not in self._bars:
+                self._bars[name] = self._progress.add_task(name, total=total, text="")
+            self._progress.update(self._bars[name], completed=done, total=total, text=text)
+            return
+        now = time.monotonic()
+        if done < total and now - self._printed.get(name, -math.inf) < _PLAIN_SECONDS:
+            return
+        self._printed[name] = now
+        print_line(self.console, f"{name} {done}/{total}  {text}".rstrip())
+
+
+def training_line(event: Mapping[str, Any]) -> str:
+    """The numbers of one training step, in one line."""
+    parts = []
+    for name, form in _SHOWN.items():
+        value = event.get(name)
+        if value is not None and math.isfinite(value):
+            parts.append(form.format(value))
+    return "  ".join(parts)

@@ -1,0 +1,98 @@
+"""What is printed: the plan, the ranked scores, the final comparison."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
+from sgg_ray.evaluation import ClassificationMetrics, PairedComparison
+from sgg_ray.report.layout import print_line, print_pairs, print_table
+
+VERDICT_STYLES = {"use": "green", "neutral": "yellow", "conflict": "red", "failed": "magenta"}
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model's row of the final comparison."""
+
+    name: str
+    metrics: ClassificationMetrics
+    gain: PairedComparison | None = None  # over the first model of the table, on the same test rows
+
+
+def print_plan(console: Console, title: str, plan: Mapping[str, object]) -> None:
+    """What is going to be done, before it is."""
+    print_pairs(console, title, plan)
+
+
+def print_scores(console: Console, report: AlignmentReport) -> None:
+    """Sources ranked by alignment, best first, and what to do about them."""
+    percent = f"{100 * report.confidence:g} %"
+    headings = ["source", "rows", "alignment", f"{percent} interval", "norm ratio", "weight", "verdict"]
+    print_line(console, _scores_title(report), style="bold")
+    print_table(console, headings, [_score_row(source) for source in report.ranked()])
+    for source in report.ranked():
+        if source.note:
+            print_line(console, f"{source.source}: {source.note}")
+    print_line(console, report.advice)
+
+
+def print_comparison(console: Console, results: Sequence[ModelResult], confidence: float = 0.95) -> None:
+    """Accuracy and macro-F1 of every model, and its gain over the first one on the same rows."""
+    percent = f"{100 * confidence:g} %"
+    headings = ["model", "accuracy", f"{percent} interval", "macro-F1", "gain", f"{percent} interval", "p"]
+    rows: list[list[str | Text]] = []
+    for result in results:
+        metrics, gain = result.metrics, result.gain
+        row: list[str | Text] = [
+            result.name,
+            f"{100 * metrics.accuracy:.1f} %",
+            f"{100 * metrics.accuracy_low:.1f} … {100 * metrics.accuracy_high:.1f}",
+            f"{100 * metrics.macro_f1:.1f} %",
+        ]
+        if gain is None:
+            row += ["", "", ""]
+        else:
+            style = "green" if gain.low > 0 else "red" if gain.high < 0 else ""
+            row += [
+                Text(f"{100 * gain.difference:+.1f}", style=style),
+                f"{100 * gain.low:+.1f} … {100 * gain.high:+.1f}",
+                f"{gain.p_value:.3f}" if gain.p_value >= 0.001 else "< 0.001",
+            ]
+        rows.append(row)
+    print_table(console, headings, rows)
+    if results:
+        print_line(
+            console, f"on {results[0].metrics.rows} test rows; gain in points of accuracy over the first"
+        )
+
+
+def print_json(payload: Mapping[str, Any]) -> None:
+    """One JSON document on stdout, for scripts. NaN must have been replaced before: it is no JSON."""
+    sys.stdout.write(json.dumps(payload, indent=2, allow_nan=False) + "\n")
+
+
+def score_cells(score: Score | None) -> tuple[str, str, str]:
+    """Value, interval and norm ratio of a score as they are printed everywhere."""
+    if score is None:
+        return "–", "–", "–"
+    return f"{score.value:+.2f}", f"{score.low:+.2f} … {score.high:+.2f}", f"{score.norm_ratio:.2f}"
+
+
+def _scores_title(report: AlignmentReport) -> str:
+    step = f" at step {report.step}" if report.step else ""
+    return f"Alignment of {len(report.sources)} sources with {report.target}{step} ({report.seconds:.1f} s)"
+
+
+def _score_row(source: SourceAlignment) -> list[str | Text]:
+    value, interval, ratio = score_cells(source.score)
+    verdict = Text(source.verdict, style=VERDICT_STYLES[source.verdict])
+    weight = f"{100 * source.weight:.0f} %"
+    return [source.source, str(source.rows), value, interval, ratio, weight, verdict]

@@ -1,0 +1,5 @@
+"""The run's record in MLflow. The only importer of mlflow."""
+
+from sgg_ray.tracking.tracker import Tracker
+
+__all__ = ["Tracker"]

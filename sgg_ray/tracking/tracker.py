@@ -1,0 +1,177 @@
+"""The run's record in MLflow.
+
+Tracking is a convenience: everything it holds is in the run folder too. So a server that goes away in
+mid-run delays what is sent and never stops the training, while an address that is wrong from the start is an
+error before anything else begins.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgg_ray.errors import ClusterError
+from sgg_ray.tracking.store import (
+    connect,
+    database_to_itself,
+    log_params,
+    open_experiment,
+    open_run,
+    reason,
+    valid_key,
+    without_password,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+_BATCH_METRICS = 1000  # most that one log_batch request may hold
+_FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 300.0  # seconds without an attempt after a failure; doubles each time
+
+
+class Tracker:
+    """One MLflow run. Made by ``Tracker.start``; used by one process."""
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        uri: str,
+        run_id: str,
+        experiment_id: str,
+        on_problem: Callable[[str], None] | None = None,
+    ):
+        self.uri = without_password(uri)  # for messages
+        self.run_id = run_id
+        self.experiment_id = experiment_id
+        self._client = client
+        self._on_problem = on_problem or _warn
+        self._pending: list[Metric] = []
+        self._files: list[tuple[Path, str | None]] = []
+        self._pause = _FIRST_PAUSE
+        self._retry_at = 0.0
+        self._told = False
+
+    @classmethod
+    def start(
+        cls,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        run_id: str | None = None,
+        on_problem: Callable[[str], None] | None = None,
+    ) -> Tracker:
+        """Open the experiment (made when missing) and start a run in it, or go on with ``run_id``.
+
+        ``params`` may be nested; they are logged flat under dotted keys. A run that is no longer in the
+        store, because it or the database was deleted, is replaced by a new one. ``on_problem`` takes the one
+        line that is said when MLflow fails later on; by default it is a RuntimeWarning.
+
+        Raises ClusterError when the store at ``uri`` cannot be used.
+        """
+        if not uri.strip():
+            raise ClusterError("tracking.uri: is empty; use a database such as sqlite:///mlflow.db")
+        try:
+            with database_to_itself(uri):
+                client = connect(uri)
+                experiment_id = open_experiment(client, uri, experiment)
+            run_id = open_run(client, experiment_id, run_name, dict(tags or {}), run_id)
+            log_params(client, run_id, params or {})
+        except ClusterError:
+            raise
+        except Exception as error:
+            raise ClusterError(
+                f"tracking.uri: cannot use MLflow at {without_password(uri)}: {reason(error)}; start the "
+                "server, or set tracking.uri to a database such as sqlite:///mlflow.db"
+            ) from error
+        return cls(client, uri, run_id, experiment_id, on_problem)
+
+    def log_metrics(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        """Send metrics of several steps at once: (step, {name: value}) pairs.
+
+        Values that are None, not finite or no numbers are left out.
+        """
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for step, values in points:
+            for name, value in values.items():
+                if isinstance(value, numbers.Real) and math.isfinite(value):
+                    self._pending.append(Metric(valid_key(name), float(value), now, step))
+        self._flush()
+
+    def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Copy one file, or a folder's content, into the run's artifacts (below ``folder`` there)."""
+        self._files.append((Path(path), folder))
+        self._flush()
+
+    def log_artifacts(self, paths: Iterable[str | Path], folder: str | None = None) -> None:
+        """Copy several files into the run's artifacts."""
+        self._files.extend((Path(path), folder) for path in paths)
+        self._flush()
+
+    def log_model_dir(self, path: str | Path, name: str = "model") -> None:
+        """Copy a saved model's folder into the run's artifacts under ``name``."""
+        self.log_artifact(path, name)
+
+    def finish(self, status: str = "finished") -> bool:
+        """Send what is left, end the run (``finished``, ``failed``, ``killed``); False if MLflow failed."""
+        self._retry_at = 0.0
+        self._flush()
+        if self._pending or self._files:
+            self._on_problem(
+                f"MLflow at {self.uri} did not take {len(self._pending)} metrics and {len(self._files)} "
+                f"artifacts of run {self.run_id}; they are in the run folder"
+            )
+            return False
+        try:
+            self._client.set_terminated(self.run_id, status.upper())
+        except Exception as error:
+            self._on_problem(
+                f"MLflow at {self.uri} still shows run {self.run_id} as running, it failed: {reason(error)}"
+            )
+            return False
+        return True
+
+    def _flush(self) -> None:
+        """Send what is pending, oldest first; on failure keep it and stay away from the store for a while."""
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            while self._pending:
+                # Sending a batch twice is harmless: MLflow drops metrics that are equal in all fields.
+                self._client.log_batch(self.run_id, metrics=self._pending[:_BATCH_METRICS])
+                del self._pending[:_BATCH_METRICS]
+            while self._files:
+                self._send(*self._files[0])
+                del self._files[0]
+        except Exception as error:
+            if not self._told:
+                self._told = True
+                self._on_problem(
+                    f"MLflow at {self.uri} failed: {reason(error)}; the run goes on, its records are kept "
+                    "and sent when MLflow answers again"
+                )
+            self._retry_at = time.monotonic() + self._pause
+            self._pause = min(2.0 * self._pause, _LONGEST_PAUSE)
+        else:
+            self._pause = _FIRST_PAUSE
+
+    def _send(self, path: Path, folder: str | None) -> None:
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), artifact_path=folder)
+        elif path.exists():
+            self._client.log_artifact(self.run_id, str(path), artifact_path=folder)
+        else:  # waiting for it would hold up all others
+            self._on_problem(f"{path} is not there and was not sent to MLflow")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=4)

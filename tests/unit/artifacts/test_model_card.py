@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import yaml
+
+from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
+from sgg_ray.artifacts import write_model_card
+from sgg_ray.config import Config
+from sgg_ray.tasks import Rows, Task
+
+
+def rows(count: int) -> Rows:
+    return Rows(tuple(f"text {i}" for i in range(count)), np.arange(count) % 2)
+
+
+LABELS = ("negative", "positive")
+TARGET = Task("tweets", LABELS, rows(8), rows(40), "target", ("3 duplicate rows dropped",))
+SOURCES = [
+    Task("imdb", LABELS, rows(100), rows(0), "source"),
+    Task("forum", LABELS, rows(50), rows(0), "source"),
+]
+QUALITY = {"accuracy": 0.75, "accuracy_low": 0.6, "accuracy_high": 0.86, "macro_f1": 0.74, "rows": 40}
+GAIN = {"difference": 0.05, "low": -0.02, "high": 0.12, "p_value": 0.21}
+
+
+@pytest.fixture
+def config():
+    return Config.model_validate(
+        {
+            "name": "try",
+            "model": {"path": "package://gt/model"},
+            "target": {"name": "tweets", "path": "/data/tweets.csv", "shots": 4},
+            "sources": [{"name": name, "path": f"/data/{name}.csv"} for name in ("imdb", "forum")],
+        }
+    )
+
+
+def report() -> AlignmentReport:
+    good = SourceAlignment("imdb", 64, "head", 0, Score(0.8, 0.5, 1.0, 1.0, 0.5, 0.6), "use", 1.0)
+    failed = SourceAlignment("forum", 0, "head", 0, None, "failed", 0.0, "no answer")
+    return AlignmentReport("tweets", 0, "relu", [good, failed], np.eye(3))
+
+
+def write(folder, config, sources, found, metrics) -> str:
+    path = write_model_card(
+        folder, config=config, target=TARGET, sources=sources, report=found, metrics=metrics
+    )
+    assert path == folder / "README.md"
+    return path.read_text(encoding="utf-8")
+
+
+def test_card_tells_data_sources_quality_and_limits(tmp_path, config):
+    metrics = {"guided": QUALITY, "target-only": QUALITY | {"accuracy": 0.7}, "difference": GAIN}
+    text = write(tmp_path, config, SOURCES, report(), metrics)
+    for expected in (
+        "| tweets | target | `/data/tweets.csv` | 8 | 40 |",
+        "| imdb | source | `/data/imdb.csv` | 100 |  |",
+        "- tweets: 3 duplicate rows dropped",
+        "| imdb | +0.80 | +0.50 … +1.00 | use | 1.00 |",
+        "| forum |  |  | failed | 0.00 |",
+        "| this model | 0.750 | 0.600 … 0.860 | 0.740 | 40 |",
+        "| the same trained on the target alone | 0.700 |",
+        "+5.0 points of accuracy (95 % interval -2.0 … +12.0, exact McNemar p = 0.21)",
+        "Adapted to 8 labelled examples",
+        "load_model",
+    ):
+        assert expected in text
+
+
+def test_card_of_a_run_without_sources_and_baseline(tmp_path, config):
+    text = write(tmp_path, config, [], None, {"guided": QUALITY, "target-only": None, "difference": None})
+    assert "None: trained on the target alone." in text
+    assert "McNemar" not in text
+    assert "the same trained" not in text
+
+
+def test_front_matter_is_yaml(tmp_path, config):
+    text = write(tmp_path, config, SOURCES, report(), {"guided": QUALITY})
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["pipeline_tag"] == "text-classification"
+    assert "few-shot" in header["tags"]
+
+
+def test_the_example_in_the_card_is_valid_python(tmp_path, config):
+    text = write(tmp_path, config, SOURCES, report(), {"guided": QUALITY})
+    compile(text.split("```python\n")[1].split("```")[0], "README.md", "exec")

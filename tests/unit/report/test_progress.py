@@ -1,0 +1,80 @@
+import io
+import math
+
+from rich.console import Console
+
+from sgg_ray.report import ProgressDisplay, progress, training_line
+
+
+def console(terminal: bool = False) -> Console:
+    return Console(
+        file=io.StringIO(), force_terminal=terminal, width=120, highlight=False, markup=False, emoji=False
+    )
+
+
+def output(target: Console) -> str:
+    assert isinstance(target.file, io.StringIO)
+    return target.file.getvalue()
+
+
+def make_events(first: int, last: int):
+    return [{"step": step, "loss": 1.0 / step, "gradient_norm": 2.0} for step in range(first, last + 1)]
+
+
+def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    target = console()
+    with ProgressDisplay(target) as display:
+        display.stage("Training")
+        for step in range(1, 101):
+            now[0] += 0.2
+            display.steps("guided", make_events(step, step), 100)
+    lines = output(target).splitlines()
+    assert lines[0] == "Training"
+    assert lines[1].startswith("guided 1/100  loss 1.000")
+    assert lines[-1].startswith("guided 100/100  loss 0.010")
+    assert len(lines) == 1 + 4 + 1  # 20 seconds, a line in five
+
+
+def test_every_kind_of_work_has_its_own_lines():
+    target = console()
+    with ProgressDisplay(target) as display:
+        display.advance(1, 4, "tasks summarised")
+        display.advance(2, 4, "tasks summarised")
+        display.steps("guided", make_events(1, 5), 10)
+        display.steps("target-only", make_events(1, 5), 10)
+        display.note("imdb: 3 duplicate rows dropped [sic]")
+    lines = output(target).splitlines()
+    assert [line.split()[0] for line in lines] == ["tasks", "guided", "target-only", "imdb:"]
+    assert lines[-1].endswith("[sic]")
+
+
+def test_skipped_steps_are_counted():
+    target = console()
+    with ProgressDisplay(target) as display:
+        display.steps("guided", [{"step": 1, "loss": math.nan, "skipped": True}], 2)
+        display.steps("guided", [{"step": 2, "loss": 0.5, "skipped": False}], 2)
+        display.steps("guided", [], 2)
+    assert output(target) == "guided 1/2    1 skipped\nguided 2/2  loss 0.500  1 skipped\n"
+
+
+def test_a_live_display_ends_with_the_last_numbers():
+    target = console(terminal=True)
+    with ProgressDisplay(target) as display:
+        display.stage("Scoring")
+        display.advance(4, 4, "tasks summarised")
+        display.stage("Training")
+        display.steps("guided", make_events(1, 10), 10)
+        display.note("a note")
+    text = output(target)
+    assert "10/10" in text
+    assert "loss 0.100" in text
+    assert "\x1b[33ma note" in text
+
+
+def test_a_training_line_leaves_out_what_was_not_measured():
+    assert (
+        training_line({"step": 3, "loss": 0.5, "penalty": None, "alignment_cosine": math.nan}) == "loss 0.500"
+    )
+    assert training_line({"step": 3}) == ""
