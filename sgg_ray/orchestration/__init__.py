@@ -1,0 +1,16 @@
+"""Everything that talks to Ray: task workers, their exchange, the Ray Train driver."""
+
+from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.orchestration.score import ScoreResult, prepare_scoring, score
+from sgg_ray.orchestration.train import TrainResult, prepare_training, train
+
+__all__ = [
+    "Listener",
+    "ScoreResult",
+    "Silent",
+    "TrainResult",
+    "prepare_scoring",
+    "prepare_training",
+    "score",
+    "train",
+]

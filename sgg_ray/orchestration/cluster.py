@@ -1,0 +1,101 @@
+"""Connect to Ray, check that the cluster is large enough, and leave nothing running."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from sgg_ray.config import Config, RayConfig
+from sgg_ray.errors import CapacityError, ClusterError
+
+# Set for the driver and inherited by every worker: nothing goes out unasked, and Ray's own notices stay quiet.
+QUIET_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+CONNECT_SECONDS = 60
+
+
+@contextmanager
+def connected(config: RayConfig) -> Iterator[None]:
+    """A Ray session for the length of a ``with`` block: a local one, or a connection to a running cluster.
+
+    ``local`` starts a Ray of its own and stops it at the end. ``auto`` and ``ray://host:port`` join a cluster; actors
+    of this driver end with the connection. A session that is already there (a notebook, a test, a job) is used as it
+    is and left as it was.
+
+    Raises:
+        ClusterError: no cluster answers at the address.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET_ENVIRONMENT.items()})
+    if ray.is_initialized():
+        yield
+        return
+    arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
+    try:
+        # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
+        # Ray inside the cluster's head.
+        if config.address == "local" and "RAY_ADDRESS" not in os.environ:
+            ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
+        else:
+            address = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
+            ray.init(address=address, runtime_env={"env_vars": QUIET_ENVIRONMENT}, **arguments)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            f"ray.address: no Ray cluster answers at '{config.address}' ({str(error).strip().splitlines()[0]}); "
+            "start one with 'ray start --head', or use 'local'"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _local_cpus(config: RayConfig) -> int:
+    """CPUs of a local Ray: those of the machine, two at least, so that a worker and its helpers fit on any laptop."""
+    return max(2, os.cpu_count() or 1)
+
+
+def task_worker_count(config: Config) -> int:
+    """How many task workers to start: one a task, unless the configuration or the cluster allows fewer."""
+    tasks = 1 + len(config.sources)
+    asked = config.ray.task_workers or tasks
+    resources = ray.cluster_resources()
+    slots = int(resources.get("CPU", 0) / max(config.ray.cpus_per_task_worker, 1e-9))
+    if config.ray.gpus_per_task_worker > 0:
+        slots = min(slots, int(resources.get("GPU", 0) / config.ray.gpus_per_task_worker))
+    return max(1, min(asked, tasks, slots))
+
+
+def check_capacity(config: Config) -> None:
+    """Compare what the configuration asks for with what the cluster has, before anything starts.
+
+    Raises:
+        CapacityError: naming each key that asks for too much.
+    """
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    asked = config.ray
+    problems = []
+    if asked.workers * asked.cpus_per_worker > cpus:
+        problems.append(
+            f"ray.workers: {asked.workers} workers of {asked.cpus_per_worker:g} CPUs (ray.cpus_per_worker) need "
+            f"{asked.workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; ask for fewer or add nodes"
+        )
+    for key, count, each in (
+        ("gpus_per_worker", asked.workers, asked.gpus_per_worker),
+        ("gpus_per_task_worker", 1, asked.gpus_per_task_worker),
+    ):
+        if count * each > gpus:
+            problems.append(
+                f"ray.{key}: {count} × {each:g} GPUs are asked for, the cluster has {gpus:g}; lower it (0 = CPU only) "
+                "or add GPU nodes"
+            )
+    if problems:
+        raise CapacityError(problems)

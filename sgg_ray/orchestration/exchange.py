@@ -1,0 +1,283 @@
+"""Score all sources against the target: start the task workers, exchange summaries, make the report."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayError
+
+from sgg_ray.alignment import (
+    AlignmentReport,
+    Score,
+    SourceAlignment,
+    mixture_weights,
+    score_alignment,
+    verdict,
+)
+from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.orchestration.cluster import task_worker_count
+from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.orchestration.worker import TaskWorker
+from sgg_ray.tasks import Task
+from sgg_ray.training import SourceGradients, Space, comparison_space, spaces_of
+
+START_SECONDS = 600  # bound for loading the model in all workers
+SCORE_SECONDS = 1800  # bound for one scoring of all sources
+
+
+@dataclass(frozen=True)
+class PendingScores:
+    """A scoring that is under way: one reference a source, one for the target in each space."""
+
+    step: int
+    started: float
+    target: dict[Space, ray.ObjectRef]
+    sources: dict[str, ray.ObjectRef]
+
+    def is_done(self) -> bool:
+        """Whether every answer is there. Does not wait."""
+        references = [*self.target.values(), *self.sources.values()]
+        done, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        return len(done) == len(references)
+
+    def cancel(self) -> None:
+        """Forget the answers that are not there yet."""
+        for reference in [*self.target.values(), *self.sources.values()]:
+            ray.cancel(reference)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The task workers of one run. Can be sent to other processes: it holds handles, not actors.
+
+    Args:
+        config: the whole configuration.
+        target: name, role and labels of the target (rows are with the workers).
+        sources: the same of the sources.
+        workers: which actor holds which task.
+        rows: keeps all rows in the object store, for workers that have to restart.
+    """
+
+    config: Config
+    target: Task
+    sources: list[Task]
+    workers: dict[str, Any] = field(repr=False)
+    rows: ray.ObjectRef = field(repr=False)
+
+    @classmethod
+    def start(
+        cls, config: Config, target: Task, sources: Sequence[Task], listener: Listener | None = None
+    ) -> "Exchange":
+        """Start the task workers, one a task as far as they fit, and wait until all have loaded the model.
+
+        Raises:
+            ClusterError: they do not come up.
+            SggError: what kept a worker from loading the model.
+        """
+        listener = listener or Silent()
+        tasks = [target, *sources]
+        count = task_worker_count(config)
+        rows = ray.put(tasks)
+        names = [[task.name for task in tasks[number::count]] for number in range(count)]
+        options = {"num_cpus": config.ray.cpus_per_task_worker, "num_gpus": config.ray.gpus_per_task_worker}
+        actors = [TaskWorker.options(**options).remote(config) for _ in names]
+        workers = {name: actor for part, actor in zip(names, actors) for name in part}
+        bare = [_without_rows(task) for task in tasks]
+        exchange = cls(config, bare[0], bare[1:], workers, rows)
+        try:
+            exchange._wait(
+                [actor.load.remote([rows]) for actor in actors], START_SECONDS, "task workers", listener
+            )
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    def request(self, step: int, state: np.ndarray | None = None) -> PendingScores:
+        """Ask all workers for summaries at step ``step``, without waiting.
+
+        Args:
+            state: trainable parameters [P]; none for the model as loaded. Broadcast once, read without copying.
+        """
+        shared = None if state is None else ray.put(state)
+        target = {
+            space: self.workers[self.target.name].target.remote(
+                [self.rows], self.target.name, space, step, shared
+            )
+            for space in spaces_of(self.target, self.sources)
+        }
+        sources = {}
+        for source in self.sources:
+            space = comparison_space(self.target, source)
+            worker = self.workers[source.name]
+            # Where the target has the same worker, its gradients must be there before the source's call begins: after
+            # a restart Ray retries calls in any order, and a call that waits for one behind it would wait for ever.
+            waits = worker != self.workers[self.target.name]
+            sources[source.name] = worker.source.remote(
+                [self.rows], source.name, space, step, shared, [target[space]] if waits else target[space]
+            )
+        return PendingScores(step, time.monotonic(), target, sources)
+
+    def score(self, step: int = 0, listener: Listener | None = None) -> AlignmentReport:
+        """Score every source at the model as loaded, and wait for the report.
+
+        A source that fails is reported as failed and left out; a target that fails is an error.
+
+        Raises:
+            ClusterError: the workers do not answer in time, or the target's worker keeps dying.
+            SggError: the target's gradients are unusable.
+        """
+        pending = self.request(step)
+        references = [*pending.target.values(), *pending.sources.values()]
+        self._wait(
+            references,
+            SCORE_SECONDS,
+            "tasks summarised",
+            listener or Silent(),
+            tolerate=set(pending.sources.values()),
+        )
+        return self.collect(pending)
+
+    def collect(self, pending: PendingScores) -> AlignmentReport:
+        """Make the report from answers that are there."""
+        targets = {space: _get(reference) for space, reference in pending.target.items()}
+        found: dict[str, SourceGradients] = {}
+        failures: dict[str, str] = {}
+        for name, reference in pending.sources.items():
+            try:
+                found[name] = _get(reference)
+            except SggError as error:
+                failures[name] = error.problems[0]
+        settings = self.config.alignment
+        scores: list[Score | None] = [
+            score_alignment(found[source.name].evidence, settings.confidence)
+            if source.name in found
+            else None
+            for source in self.sources
+        ]
+        weights = mixture_weights(scores, settings.weighting, settings.temperature)
+        rows = [
+            SourceAlignment(
+                source=source.name,
+                rows=found[source.name].summary.examples if source.name in found else 0,
+                space=comparison_space(self.target, source).name,
+                step=pending.step,
+                score=score,
+                verdict=verdict(score),
+                weight=float(weight),
+                note=failures.get(source.name, ""),
+            )
+            for source, score, weight in zip(self.sources, scores, weights)
+        ]
+        summaries = [
+            {space.name: gradients.summary for space, gradients in targets.items()},
+            *(
+                {found[s.name].summary.space: found[s.name].summary} if s.name in found else {}
+                for s in self.sources
+            ),
+        ]
+        return AlignmentReport(
+            target=self.target.name,
+            step=pending.step,
+            weighting=settings.weighting,
+            sources=rows,
+            similarity=_similarity(summaries),
+            seconds=time.monotonic() - pending.started,
+            confidence=settings.confidence,
+            details={"model": self.config.model.path, "seed": self.config.seed},
+        )
+
+    def close(self) -> None:
+        """End the workers."""
+        for actor in {id(actor): actor for actor in self.workers.values()}.values():
+            ray.kill(actor)
+
+    def _wait(
+        self,
+        references,
+        seconds: float,
+        what: str,
+        listener: Listener,
+        tolerate: Collection[ray.ObjectRef] = (),
+    ) -> None:
+        """Wait for all references, telling how many are there; raise the first error at once."""
+        deadline = time.monotonic() + seconds
+        waiting = list(references)
+        while waiting:
+            done, waiting = ray.wait(waiting, timeout=1.0, fetch_local=False)
+            for reference in done:
+                if reference not in tolerate:
+                    _get(reference)
+            if done:
+                listener.advance(len(references) - len(waiting), len(references), what)
+            elif time.monotonic() > deadline:
+                raise ClusterError(
+                    f"only {len(references) - len(waiting)} of {len(references)} {what} within {seconds:g} s; "
+                    "look at the cluster with 'ray status', or lower ray.cpus_per_task_worker"
+                )
+
+
+class RefreshedWeights:
+    """Source weights that follow the model while it trains: the loop's ``WeightUpdates``, without ever waiting.
+
+    Scores that were asked for at one refresh are used from the next one on. Late or failed ones change nothing.
+    """
+
+    def __init__(self, workers: Exchange, on_report=lambda report: None, on_problem=lambda text: None):
+        self.workers = workers
+        self.on_report, self.on_problem = on_report, on_problem
+        self.pending: PendingScores | None = None
+
+    def exchange(self, step: int, values: torch.Tensor) -> Mapping[str, float] | None:
+        """Collect what was asked for last time, if it is there, and ask again at ``values`` [P]."""
+        weights = None
+        if self.pending is not None:
+            if not self.pending.is_done():
+                self.on_problem(
+                    f"scores of step {self.pending.step} are late at step {step}: the old weights stay"
+                )
+                return None  # one scoring at a time: asking again would only make the workers later
+            try:
+                report = self.workers.collect(self.pending)
+                weights = report.weights
+                self.on_report(report)
+            except SggError as error:
+                self.on_problem(
+                    f"scores of step {self.pending.step} failed ({error.problems[0]}): the old weights stay"
+                )
+        self.pending = self.workers.request(step, values.detach().cpu().numpy())
+        return weights
+
+
+def _get(reference: ray.ObjectRef) -> Any:
+    """The value of a finished reference, with errors from the worker as what they were there."""
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SggError):
+            raise cause from None
+        lines = str(error).strip().splitlines()
+        raise ClusterError(f"a task worker failed: {lines[-1] if lines else type(error).__name__}") from error
+
+
+def _without_rows(task: Task) -> Task:
+    return replace(task, train=task.train.take([]), test=task.test.take([]))
+
+
+def _similarity(summaries: list[dict[str, Any]]) -> np.ndarray:
+    """Cosines between mean gradients [n, n]; NaN between tasks that have no space in common."""
+    size = len(summaries)
+    matrix = np.full((size, size), np.nan)
+    for row in range(size):
+        for column in range(size):
+            common = set(summaries[row]) & set(summaries[column])
+            if common:
+                space = min(common)
+                matrix[row, column] = summaries[row][space].cosine(summaries[column][space])
+    return matrix

@@ -1,0 +1,49 @@
+"""What orchestration tells whoever started it while work goes on."""
+
+from typing import Protocol
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.training import Event
+
+
+class Listener(Protocol):
+    """Takes progress: a terminal, a log, or nothing at all."""
+
+    def stage(self, text: str) -> None:
+        """A new stage of the work has begun."""
+        ...
+
+    def advance(self, done: int, total: int, what: str) -> None:
+        """``done`` of ``total`` pieces of the current stage are finished."""
+        ...
+
+    def steps(self, run: str, events: list[Event], total: int) -> None:
+        """New training steps of ``run``, of ``total``."""
+        ...
+
+    def scores(self, report: AlignmentReport) -> None:
+        """The sources have been scored."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, such as rows that were dropped."""
+        ...
+
+
+class Silent:
+    """Hears nothing."""
+
+    def stage(self, text: str) -> None:
+        """Ignore."""
+
+    def advance(self, done: int, total: int, what: str) -> None:
+        """Ignore."""
+
+    def steps(self, run: str, events: list[Event], total: int) -> None:
+        """Ignore."""
+
+    def scores(self, report: AlignmentReport) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""

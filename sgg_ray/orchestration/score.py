@@ -1,0 +1,164 @@
+"""`sgg score`: which sources pull the model the way the target does."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config
+from sgg_ray.errors import ConfigError
+from sgg_ray.models import check_model
+from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.orchestration.exchange import Exchange
+from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.report import plot_scores, plot_similarity
+from sgg_ray.tasks import Task, load_tasks
+from sgg_ray.tracking import Tracker
+
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """The report, where it is kept, and whether it was there before."""
+
+    report: AlignmentReport
+    folder: Path
+    cached: bool = False
+
+
+def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
+    """Read all tasks and look at the model, so that bad input is found before anything starts.
+
+    Raises:
+        DataError, ModelError: with every problem found.
+    """
+    listener.stage("reading tasks")
+    target, sources = load_tasks(config)
+    check_model(config.model, config.train.max_length)
+    for task in (target, *sources):
+        for note in task.notes:
+            listener.note(f"{task.name}: {note}")
+    return target, sources
+
+
+def prepare_scoring(config: Config, listener: Listener) -> tuple[Task, list[Task], AlignmentReport | None]:
+    """Everything that can be checked before a scoring starts; also the report of an equal one that is finished.
+
+    Raises:
+        SggError: bad input (exit 2).
+    """
+    if not config.sources:
+        raise ConfigError("sources: there is nothing to score; add at least one source")
+    target, sources = prepare(config, listener)
+    folder = RunFolder(config.ray.storage, config.name)
+    cached = _finished(folder, config, fingerprint([target, *sources]))
+    if cached is None:
+        folder.check(config)
+    return target, sources, cached
+
+
+def score(config: Config, listener: Listener | None = None) -> ScoreResult:
+    """Score every source of ``config`` against its target and leave a run folder and an MLflow run.
+
+    The same settings on the same rows are not computed twice: the finished run's report is returned.
+
+    Raises:
+        SggError: bad input (exit 2) before anything starts, a failing cluster (exit 1) later.
+    """
+    listener = listener or Silent()
+    folder = RunFolder(config.ray.storage, config.name)
+    target, sources, cached = prepare_scoring(config, listener)
+    if cached is not None:
+        return ScoreResult(cached, folder.path, cached=True)
+    content = fingerprint([target, *sources])
+    listener.stage("starting Ray")
+    with connected(config.ray):
+        check_capacity(config)
+        tracker = start_tracking(config, folder, "score", listener)
+        folder.begin(config)
+        folder.update(mlflow_run_id=tracker.run_id, command="score", content=content)
+        try:
+            report = score_sources(config, target, sources, listener)
+            write_report(folder, report)
+            record_report(tracker, folder, report)
+        except BaseException:
+            folder.finish("failed")
+            tracker.finish("failed")
+            raise
+    folder.finish()
+    tracker.finish()
+    return ScoreResult(report, folder.path)
+
+
+def score_sources(
+    config: Config, target: Task, sources: Sequence[Task], listener: Listener
+) -> AlignmentReport:
+    """Start the task workers, score once, and end them."""
+    listener.stage("loading the model in the task workers")
+    exchange = Exchange.start(config, target, sources, listener)
+    try:
+        listener.stage("exchanging gradient summaries")
+        return exchange.score(listener=listener)
+    finally:
+        exchange.close()
+
+
+def start_tracking(config: Config, folder: RunFolder, command: str, listener: Listener) -> Tracker:
+    """Open the MLflow run, or go on with the one of an unfinished run folder."""
+    return Tracker.start(
+        config.tracking.uri,
+        config.tracking.experiment,
+        config.name,
+        params=config.flat(),
+        tags={"sgg.command": command, "sgg.target": config.target.name, "sgg.folder": str(folder.path)},
+        run_id=folder.record.get("mlflow_run_id"),
+        on_problem=listener.note,
+    )
+
+
+def write_report(folder: RunFolder, report: AlignmentReport) -> None:
+    """Scores as JSON, Parquet and two pictures."""
+    folder.write_parquet("scores.parquet", report.to_pandas())
+    plot_scores(report, folder.path / "scores.png")
+    plot_similarity(report, folder.path / "similarity.png")
+    folder.write_json(SCORES, report.to_dict())
+
+
+def record_report(tracker: Tracker, folder: RunFolder, report: AlignmentReport) -> None:
+    """The same in MLflow."""
+    values = {f"score/{row.source}": row.score.value for row in report.sources if row.score is not None}
+    weights = {f"weight/{row.source}": row.weight for row in report.sources}
+    tracker.log_metrics([(report.step, {**values, **weights})])
+    names = ("config.yaml", SCORES, "scores.parquet", "scores.png", "similarity.png")
+    tracker.log_artifacts([folder.path / name for name in names])
+
+
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """Hash of all rows: equal only for the same texts, labels and splits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for task in tasks:
+        digest.update(repr((task.name, task.role, task.labels)).encode())
+        for rows in (task.train, task.test):
+            for text in rows.texts:
+                data = text.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "little") + data)
+            digest.update(rows.labels.tobytes())
+    return digest.hexdigest()
+
+
+def _finished(folder: RunFolder, config: Config, content: str) -> AlignmentReport | None:
+    """The report of a finished scoring with the same settings and rows."""
+    import json
+
+    record = folder.record
+    same = (
+        record.get("status") == "finished"
+        and record.get("content") == content
+        and record.get("command") == "score"
+    )
+    if not same or record.get("settings") != json.loads(json.dumps(config.flat())):
+        return None
+    return AlignmentReport.from_dict(json.loads((folder.path / SCORES).read_text(encoding="utf-8")))

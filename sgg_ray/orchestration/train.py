@@ -1,0 +1,454 @@
+"""`sgg train`: score, fine-tune under Ray Train, compare with the target alone, leave everything in a run folder."""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+from ray.exceptions import RayError
+from ray.train.torch import TorchTrainer
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.artifacts import RunFolder, write_model_card
+from sgg_ray.config import Config
+from sgg_ray.errors import CheckpointError, ClusterError, ConfigError, SggError, TrainingError
+from sgg_ray.evaluation import (
+    ClassificationMetrics,
+    PairedComparison,
+    compare_paired,
+    directional_alignment,
+    evaluate_classification,
+    gradient_stability,
+)
+from sgg_ray.models import MODEL_MANIFEST
+from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.orchestration.event_log import EventLog, Message
+from sgg_ray.orchestration.exchange import Exchange
+from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.orchestration.score import (
+    SCORES,
+    fingerprint,
+    prepare,
+    record_report,
+    start_tracking,
+    write_report,
+)
+from sgg_ray.orchestration.train_worker import (
+    BASELINE,
+    GUIDED,
+    MODEL,
+    PROBABILITIES,
+    RESULT,
+    train_alone,
+    train_worker,
+)
+from sgg_ray.report import plot_curves
+from sgg_ray.tasks import Task
+from sgg_ray.tracking import Tracker
+from sgg_ray.training import check_checkpoint
+
+POLL_SECONDS = 0.5
+TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to."""
+
+    folder: Path
+    metrics: ClassificationMetrics
+    baseline: ClassificationMetrics | None
+    comparison: PairedComparison | None  # guided − target-only, on the same test rows
+    report: AlignmentReport | None
+    summary: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        return {
+            "guided": self.metrics.to_dict(),
+            BASELINE: self.baseline.to_dict() if self.baseline else None,
+            "difference": self.comparison.to_dict() if self.comparison else None,
+            **self.summary,
+        }
+
+
+@dataclass
+class _Session:
+    """Everything that the driver of one training holds."""
+
+    config: Config
+    target: Task
+    sources: list[Task]
+    folder: RunFolder
+    tracker: Tracker
+    listener: Listener
+    last_step: dict[str, int] = field(default_factory=dict)
+    received: int = 0  # messages from the workers
+
+
+def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
+    """Everything that can be checked before a training starts, or goes on.
+
+    Raises:
+        SggError: bad input (exit 2).
+    """
+    folder = RunFolder(config.ray.storage, config.name)
+    resumes = folder.check(config)
+    target, sources = prepare(config, listener)
+    if resumes:
+        _check_resumable(folder, fingerprint([target, *sources]))
+    return target, sources
+
+
+def _check_resumable(folder: RunFolder, content: str) -> None:
+    if folder.record.get("content") not in (None, content):
+        raise ConfigError(
+            f"name: run '{folder.name}' in {folder.path} was begun with other rows; choose another --name or delete "
+            "the folder"
+        )
+    snapshot = folder.path / TRAIN_STATE / "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
+    if not snapshot.exists():
+        return
+    try:
+        latest = json.loads(snapshot.read_text(encoding="utf-8"))["latest_checkpoint_result"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"name: {snapshot} cannot be read ({error}); delete the run folder or give the run another --name"
+        ) from error
+    checkpoint = snapshot.parent / latest["checkpoint_dir_name"] if latest else None
+    if checkpoint is not None and not (checkpoint / PROBABILITIES).exists():
+        check_checkpoint(checkpoint)
+
+
+def train(config: Config, listener: Listener | None = None) -> TrainResult:
+    """Fine-tune on the target with the scored mixture of sources and guidance, and evaluate on the whole test split.
+
+    A run that was killed goes on under the same name: scores, the finished baseline and the last checkpoint are kept.
+
+    Raises:
+        SggError: bad input (exit 2) before anything starts; a failing cluster or training (exit 1) later.
+    """
+    listener = listener or Silent()
+    folder = RunFolder(config.ray.storage, config.name)
+    target, sources = prepare_training(config, listener)
+    listener.stage("starting Ray")
+    with connected(config.ray):
+        check_capacity(config)
+        tracker = start_tracking(config, folder, "train", listener)
+        folder.begin(config)
+        folder.update(mlflow_run_id=tracker.run_id, command="train", content=fingerprint([target, *sources]))
+        session = _Session(config, target, sources, folder, tracker, listener)
+        try:
+            result = _train(session)
+        except BaseException:
+            folder.finish("failed")
+            tracker.finish("failed")
+            raise
+    return result
+
+
+def _train(session: _Session) -> TrainResult:
+    config, folder = session.config, session.folder
+    exchange, report = _scores(session)
+    try:
+        weights = report.weights if report else {}
+        if report and not any(weights.values()) and config.alignment.weighting != "none":
+            session.listener.note("no source is usable: training on the target alone, with guidance")
+        baseline = _fit(session, weights, exchange)
+    finally:
+        if exchange is not None:
+            exchange.close()
+    probabilities = np.load(folder.path / PROBABILITIES)
+    session.listener.stage("writing the report")
+    result = _evaluate(session, probabilities, baseline, report)
+    _write(session, result)
+    folder.finish()
+    session.tracker.finish()
+    shutil.rmtree(folder.path / TRAIN_STATE, ignore_errors=True)
+    return result
+
+
+def _scores(session: _Session) -> tuple[Exchange | None, AlignmentReport | None]:
+    """Scores of this run, from before if it was resumed; and the workers, if they are needed later on."""
+    config, folder, listener = session.config, session.folder, session.listener
+    if not session.sources:
+        return None, None
+    stored = folder.path / SCORES
+    refreshed = config.alignment.refresh_every > 0
+    if stored.exists() and not refreshed:
+        listener.note(f"scores from {stored}: this run goes on where it was stopped")
+        return None, AlignmentReport.from_dict(json.loads(stored.read_text(encoding="utf-8")))
+    listener.stage("loading the model in the task workers")
+    exchange = Exchange.start(config, session.target, session.sources, listener)
+    try:
+        listener.stage("exchanging gradient summaries")
+        report = exchange.score(listener=listener)
+    except BaseException:
+        exchange.close()
+        raise
+    write_report(folder, report)
+    record_report(session.tracker, folder, report)
+    listener.scores(report)
+    if not refreshed:
+        exchange.close()  # their memory is worth more to the training
+        return None, report
+    return exchange, report
+
+
+def _fit(session: _Session, weights: dict[str, float], exchange: Exchange | None) -> np.ndarray | None:
+    """Run Ray Train, and the baseline beside it if there is room, else after it; return what the baseline predicts."""
+    config, folder, listener = session.config, session.folder, session.listener
+    log = EventLog.remote()
+    stored = folder.path / f"baseline_{PROBABILITIES}"
+    wanted = config.train.baseline and not stored.exists()
+    pending = _start_baseline(session, log) if wanted and _room_for_both(config, exchange) else None
+    beside = " beside the target-only baseline" if pending is not None else ""
+    listener.stage(f"training, {config.ray.workers} worker{'s' * (config.ray.workers > 1)}{beside}")
+    try:
+        if not (folder.path / PROBABILITIES).exists():
+            _run_ray_train(session, weights, exchange, log)
+        if wanted:
+            if pending is None:
+                listener.stage("training the target-only baseline")
+                pending = _start_baseline(session, log)
+            probabilities, _ = _await(session, log, pending)
+            _save_array(stored, probabilities)
+    except BaseException:
+        with suppress(RayError):
+            # Keeps what was told so far, and makes training workers stop before their next checkpoint.
+            _pass_on(session, ray.get(log.close.remote(session.received)))
+            if pending is not None:
+                ray.cancel(pending, force=True)
+        raise
+    return np.load(stored) if stored.exists() else None
+
+
+def _start_baseline(session: _Session, log: Any) -> ray.ObjectRef:
+    config = session.config
+    options = {"num_cpus": config.ray.cpus_per_worker, "num_gpus": config.ray.gpus_per_worker}
+    return train_alone.options(**options).remote(config, session.target, log)
+
+
+def _room_for_both(config: Config, exchange: Exchange | None) -> bool:
+    """Whether the cluster holds one process more than the training workers (and the task workers that stay)."""
+    resources, asked = ray.cluster_resources(), config.ray
+    tasks = len(set(map(id, exchange.workers.values()))) if exchange else 0
+    processes = asked.workers + 1
+    return processes * asked.cpus_per_worker + tasks * asked.cpus_per_task_worker <= resources.get(
+        "CPU", 0
+    ) and processes * asked.gpus_per_worker + tasks * asked.gpus_per_task_worker <= resources.get("GPU", 0)
+
+
+def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Exchange | None, log: Any) -> None:
+    """Fit in a thread while this one passes events on; then take the model out of the last checkpoint."""
+    config, folder = session.config, session.folder
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "config": config,
+            "tasks": ray.put((session.target, session.sources)),
+            "weights": weights,
+            "exchange": exchange,
+            "log": log,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.ray.workers,
+            use_gpu=config.ray.gpus_per_worker > 0,
+            resources_per_worker={
+                "CPU": config.ray.cpus_per_worker,
+                **({"GPU": config.ray.gpus_per_worker} if config.ray.gpus_per_worker > 0 else {}),
+            },
+        ),
+        run_config=ray.train.RunConfig(
+            name=TRAIN_STATE,
+            storage_path=str(folder.path.resolve()),
+            failure_config=ray.train.FailureConfig(
+                max_failures=config.ray.max_failures, controller_failure_limit=3
+            ),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    box: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            box["result"] = trainer.fit()
+        except BaseException as error:
+            box["error"] = error
+
+    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_SECONDS)
+        _pass_on(session, ray.get(log.fetch.remote(session.received)))
+    _pass_on(session, ray.get(log.fetch.remote(session.received)))
+    if "error" in box:
+        raise _as_sgg_error(box["error"])
+    result = box["result"]
+    if result.error is not None:
+        raise _as_sgg_error(result.error)
+    if result.return_value is not None:
+        raise result.return_value
+    if result.checkpoint is None:
+        raise ClusterError(
+            "training ended without a result; look at the workers' logs in Ray's session folder"
+        )
+    _take_over(Path(result.checkpoint.path), folder)
+
+
+def _take_over(checkpoint: Path, folder: RunFolder) -> None:
+    """Copy model and results into the run folder; the probabilities come last and mark the copy as complete."""
+    model = folder.path / MODEL
+    part = folder.path / f".{MODEL}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(checkpoint / MODEL, part)
+    shutil.rmtree(model, ignore_errors=True)
+    os.replace(part, model)
+    folder.write_text(RESULT, (checkpoint / RESULT).read_text(encoding="utf-8"))
+    _save_array(folder.path / PROBABILITIES, np.load(checkpoint / PROBABILITIES))
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    part = path.with_name(f".{path.name}")
+    np.save(part, array)
+    os.replace(part, path)
+
+
+def _await(session: _Session, log: Any, reference: ray.ObjectRef) -> Any:
+    """Wait for the baseline, passing events on."""
+    while True:
+        done, _ = ray.wait([reference], timeout=POLL_SECONDS)
+        _pass_on(session, ray.get(log.fetch.remote(session.received)))
+        if done:
+            try:
+                return ray.get(reference)
+            except Exception as error:
+                raise _as_sgg_error(error) from error
+
+
+def _pass_on(session: _Session, messages: Sequence[Message]) -> None:
+    """Write, log and show what the workers have told."""
+    for message in messages:
+        _take_in(session, *message)
+        session.received += 1
+
+
+def _take_in(session: _Session, run: str, kind: str, payload: Any) -> None:
+    if kind == "steps":
+        # After a restart the steps since the last checkpoint run again.
+        events = [event for event in payload if event["step"] > session.last_step.get(run, -1)]
+        if not events:
+            return
+        session.folder.append_events([{"run": run, **event} for event in events])
+        session.last_step[run] = int(events[-1]["step"])
+        prefix = "" if run == GUIDED else f"{run}/"
+        session.tracker.log_metrics(
+            [
+                (int(e["step"]), {prefix + name: value for name, value in e.items() if name != "step"})
+                for e in events
+            ]
+        )
+        session.listener.steps(run, events, session.config.train.steps)
+    elif kind == "evaluated":
+        done, rows = payload
+        session.listener.advance(done, rows, f"test rows predicted, {run}")
+    elif kind == "report":
+        session.folder.append_events([{"run": run, "scores": payload.to_dict()}])
+        values = {f"weight/{row.source}": row.weight for row in payload.sources}
+        values |= {f"score/{row.source}": row.score.value for row in payload.sources if row.score}
+        session.tracker.log_metrics([(payload.step, values)])
+    else:
+        session.folder.append_events([{"run": run, kind: payload}])
+        session.listener.note(str(payload))
+
+
+def _as_sgg_error(error: BaseException) -> SggError:
+    """What really went wrong, out of Ray's wrappers."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, SggError):
+            return seen
+        for failures in (
+            getattr(seen, "worker_failures", None),
+            getattr(seen, "training_failed_error", None),
+        ):
+            for inner in failures.values() if isinstance(failures, dict) else [failures]:
+                found = (
+                    _as_sgg_error(inner) if isinstance(inner, BaseException) and inner is not seen else None
+                )
+                if found is not None and not isinstance(found, ClusterError):
+                    return found
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return ClusterError(f"training failed: {lines[-1].strip() if lines else type(error).__name__}")
+
+
+def _evaluate(
+    session: _Session, probabilities: np.ndarray, baseline: np.ndarray | None, report: AlignmentReport | None
+) -> TrainResult:
+    labels = session.target.test.labels
+    metrics = evaluate_classification(probabilities, labels)
+    other = comparison = None
+    if baseline is not None:
+        other = evaluate_classification(baseline, labels)
+        comparison = compare_paired(probabilities.argmax(1), baseline.argmax(1), labels)
+    every = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "gradient_norm" in e]
+    events = {
+        event["step"]: event for event in every
+    }.values()  # of a step that ran twice the later one counts
+
+    def column(name: str) -> list[float]:
+        return [event[name] for event in events if event.get(name) is not None]
+
+    summary = {
+        **json.loads((session.folder.path / RESULT).read_text(encoding="utf-8")),
+        "gradient_stability": gradient_stability(column("gradient_norm"), column("step_cosine")).to_dict(),
+        "directional_alignment": directional_alignment(column("alignment_cosine")),
+    }
+    return TrainResult(session.folder.path, metrics, other, comparison, report, summary)
+
+
+def _write(session: _Session, result: TrainResult) -> None:
+    import pandas as pd
+
+    folder, target = session.folder, session.target
+    probabilities = np.load(folder.path / PROBABILITIES)
+    frame = pd.DataFrame(
+        {
+            "text": target.test.texts,
+            "label": [target.labels[number] for number in target.test.labels],
+            "predicted": [target.labels[number] for number in probabilities.argmax(1)],
+            **{f"p_{name}": probabilities[:, number] for number, name in enumerate(target.labels)},
+        }
+    )
+    folder.write_parquet("predictions.parquet", frame)
+    metrics = result.to_dict()
+    folder.write_json("metrics.json", metrics)
+    plot_curves(folder.read_events(), folder.path / "curves.png")
+    write_model_card(
+        folder.path / MODEL,
+        config=session.config,
+        target=target,
+        sources=session.sources,
+        report=result.report,
+        metrics=metrics,
+    )
+    final = {"test/accuracy": result.metrics.accuracy, "test/macro_f1": result.metrics.macro_f1}
+    if result.baseline and result.comparison:
+        final["test/accuracy_target_only"] = result.baseline.accuracy
+        final["test/accuracy_gain"] = result.comparison.difference
+    session.tracker.log_metrics([(session.config.train.steps, final)])
+    session.tracker.log_artifacts(
+        [folder.path / name for name in ("config.yaml", "metrics.json", "predictions.parquet", "curves.png")]
+    )
+    session.tracker.log_model_dir(folder.path / MODEL)
+    if not (folder.path / MODEL / MODEL_MANIFEST).exists():
+        raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")

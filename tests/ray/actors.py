@@ -1,0 +1,47 @@
+"""Look at, and kill, the processes of the session's Ray; hear what a run tells."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import psutil
+
+from sgg_ray.orchestration import Silent
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """Processes of this test session's Ray whose title begins with ``ray::`` and ``title``."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if command and command[0].startswith(f"ray::{title}"):
+            found.append(process)
+    return found
+
+
+def kill(process: psutil.Process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+class Recorder(Silent):
+    """Remembers what it was told, and can act at a training step."""
+
+    def __init__(self, at: dict[int, Callable[[], None]] | None = None):
+        self.at = dict(at or {})
+        self.notes: list[str] = []
+        self.reports = []
+        self.seen: dict[str, list[int]] = {}
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def scores(self, report):
+        self.reports.append(report)
+
+    def steps(self, run, events, total):
+        self.seen.setdefault(run, []).extend(event["step"] for event in events)
+        for step in [step for step in self.at if run == "guided" and self.seen[run][-1] >= step]:
+            self.at.pop(step)()

@@ -1,0 +1,33 @@
+"""One local Ray for all tests of this folder. It offers four CPUs whatever the machine has."""
+
+import logging
+import time
+
+import pytest
+import ray
+
+CPUS = 4
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster():
+    ray.init(
+        address="local",
+        num_cpus=CPUS,
+        include_dashboard=False,
+        namespace="sgg",
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(cluster):
+    """After every test its actors are gone and their CPUs are free again."""
+    yield
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < CPUS:
+        assert time.monotonic() < deadline, f"still in use: {ray.cluster_resources()}"
+        time.sleep(0.1)

@@ -1,0 +1,194 @@
+"""Training under Ray Train is the training of one process, however many workers there are and whichever dies."""
+
+import json
+from importlib import import_module
+
+import actors
+import numpy as np
+import pandas
+import pytest
+import torch
+import toy
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from sgg_ray.cli import app
+from sgg_ray.config import Config
+from sgg_ray.errors import ConfigError
+from sgg_ray.models import load_model
+from sgg_ray.orchestration import train
+from sgg_ray.tasks import load_tasks
+from sgg_ray.training import SingleProcess, plain, predict, run_training
+
+pytestmark = pytest.mark.ray
+
+STEPS = 24
+
+
+def configure(settings, encoder, folder, **changes) -> Config:
+    common = {
+        "model": {"path": str(encoder)},
+        "train": {"steps": STEPS, "learning_rate": 1e-4, "checkpoint_every": 8, "baseline": False},
+        "ray": {"storage": str(folder / "runs"), "task_workers": 1},
+        "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+    }
+    return Config.model_validate(toy.merged(toy.merged(settings, common), changes))
+
+
+def in_process(config, weights):
+    target, sources = load_tasks(config)
+    return run_training(config, target, sources, weights, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def finished(settings, still_encoder, tmp_path_factory):
+    """A training that has ended, with its baseline: configuration, result, and what the listener heard."""
+    config = configure(settings, still_encoder, tmp_path_factory.mktemp("finished"), train={"baseline": True})
+    heard = actors.Recorder()
+    return config, train(config, heard), heard
+
+
+def test_it_is_the_training_of_one_process(finished):
+    config, result, _ = finished
+    target, _ = load_tasks(config)
+    alone = in_process(config, result.report.weights)
+    np.testing.assert_allclose(np.load(result.folder / "probabilities.npy"), alone.probabilities, atol=1e-5)
+    baseline = run_training(plain(config), target, [], {}, torch.device("cpu"))
+    found = np.load(result.folder / "baseline_probabilities.npy")
+    np.testing.assert_allclose(found, baseline.probabilities, atol=1e-5)
+    assert result.comparison.difference == pytest.approx(
+        result.metrics.accuracy - result.baseline.accuracy, abs=1e-9
+    )
+
+
+def test_the_run_folder_is_complete(finished):
+    _, result, heard = finished
+    names = {path.name for path in result.folder.iterdir()}
+    assert {"config.yaml", "run.json", "events.jsonl", "scores.json", "metrics.json", "curves.png"} <= names
+    assert "ray_train" not in names  # what Ray kept for a restart has done its work
+    assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
+    events = [json.loads(line) for line in (result.folder / "events.jsonl").read_text().splitlines()]
+    for run in ("guided", "target-only"):
+        steps = [event["step"] for event in events if event["run"] == run and "step" in event]
+        assert steps == list(range(STEPS)) == heard.seen[run]
+    assert json.loads((result.folder / "metrics.json").read_text())["guided"] == result.metrics.to_dict()
+
+
+def test_the_saved_model_makes_the_written_predictions(finished):
+    config, result, _ = finished
+    model, head = load_model(result.folder / "model")
+    target, _ = load_tasks(config)
+    assert head == target.head
+    again = predict(model, model.tokenise(target, target.test), 16, SingleProcess())
+    written = pandas.read_parquet(result.folder / "predictions.parquet")
+    assert tuple(written.text) == target.test.texts
+    np.testing.assert_allclose(written[["p_negative", "p_positive"]], again, atol=1e-6)
+    accuracy = (written.label == written.predicted).mean()
+    assert accuracy == pytest.approx(result.metrics.accuracy)
+    assert (result.folder / "model" / "README.md").read_text().startswith("---")
+
+
+def test_mlflow_has_parameters_curves_results_and_the_model(finished):
+    config, result, _ = finished
+    client = MlflowClient(config.tracking.uri)
+    run = client.get_run(json.loads((result.folder / "run.json").read_text())["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.steps"] == str(STEPS)
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(STEPS))
+    assert run.data.metrics["test/accuracy"] == pytest.approx(result.metrics.accuracy)
+    assert "target-only/loss" in run.data.metrics
+    assert {"model", "metrics.json"} <= {entry.path for entry in client.list_artifacts(run.info.run_id)}
+    inside = {entry.path for entry in client.list_artifacts(run.info.run_id, "model")}
+    assert "model/sgg_model.json" in inside
+
+
+def test_a_finished_name_is_refused(finished):
+    config, result, _ = finished
+    before = (result.folder / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match="is finished; choose another --name"):
+        train(config)
+    assert (result.folder / "run.json").read_bytes() == before
+
+
+def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
+    """The group restarts from the last checkpoint and ends where one undisturbed process ends."""
+    config = configure(settings, still_encoder, tmp_path, ray={"workers": 2}, train={"log_every": 1})
+    killed = []
+
+    def strike():
+        workers = actors.processes("RayTrainWorker")
+        assert len(workers) == 2
+        killed.append(workers[-1].pid)
+        actors.kill(workers[-1])
+
+    heard = actors.Recorder(at={10: strike})
+    result = train(config, heard)
+    assert len(killed) == 1
+    assert heard.seen["guided"] == list(range(STEPS))  # steps that ran again are told once
+    alone = in_process(config, result.report.weights)
+    np.testing.assert_allclose(np.load(result.folder / "probabilities.npy"), alone.probabilities, atol=1e-4)
+
+
+def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, tmp_path):
+    # Long enough that scores arrive before the workers stop, and refreshes are due after it, on a busy machine too.
+    steps = {"steps": 800, "log_every": 4, "checkpoint_every": 400}
+    config = configure(settings, encoder, tmp_path, alignment={"refresh_every": 4}, train=steps)
+    stopped = []
+
+    def stop():
+        stopped.extend(actors.processes("TaskWorker"))
+        for process in stopped:
+            process.suspend()  # alive, but it will never answer
+
+    heard = actors.Recorder(at={300: stop})
+    result = train(config, heard)
+    assert stopped
+    events = [json.loads(line) for line in (result.folder / "events.jsonl").read_text().splitlines()]
+    arrived = [event["scores"] for event in events if "scores" in event]
+    assert arrived
+    assert all(report["step"] > 0 and report["step"] % 4 == 0 for report in arrived)
+    last = {row["source"]: row["weight"] for row in arrived[-1]["sources"]}
+    assert result.summary["weights"] == pytest.approx(last)
+    late = [note for note in heard.notes if "are late at step" in note]
+    assert len(late) == result.summary["late_updates"] >= 3
+    assert result.metrics.rows == len(load_tasks(config)[0].test)
+
+
+def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
+    settings, encoder, tmp_path, monkeypatch
+):
+    config = configure(settings, encoder, tmp_path, sources=[], train={"steps": 4})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("sgg_ray.orchestration.train"), "_take_over", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    folder = tmp_path / "runs" / config.name
+    assert json.loads((folder / "run.json").read_text())["status"] == "failed"
+    heard = actors.Recorder()
+    result = train(config, heard)
+    assert heard.seen == {}
+    np.testing.assert_allclose(
+        np.load(result.folder / "probabilities.npy"), in_process(config, {}).probabilities, atol=1e-5
+    )
+
+
+def test_a_training_that_cannot_go_on_is_one_line(write_config, tmp_path, monkeypatch):
+    """Steps without end make every loss NaN. It would happen again, so nobody tries again."""
+    monkeypatch.chdir(tmp_path)
+    rates = {"learning_rate": 1e30, "head_learning_rate": 1e30, "warmup": 0.0}
+    path = write_config(sources=[], train={"steps": 40, "checkpoint_every": 2, **rates})
+    result = CliRunner().invoke(app, ["train", str(path)])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: training stopped at step ")
+    assert "steps in a row had a gradient that was not finite" in line
+    folder = tmp_path / "runs" / "toy"
+    assert json.loads((folder / "run.json").read_text())["status"] == "failed"
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    guided = [event["step"] for event in events if event["run"] == "guided"]
+    assert guided == sorted(set(guided))
+    assert guided[-1] < 20
