@@ -1,0 +1,24 @@
+"""The command line: parse, call one function, print. Nothing heavy is imported before it is needed."""
+
+import sys
+
+import typer
+
+from sgg_ray.cli.config import config_app
+from sgg_ray.cli.score import score
+from sgg_ray.cli.train import train
+
+app = typer.Typer(
+    help="Few-shot adaptation of language models with structured gradient guidance, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (score, train):
+    app.command()(command)
+app.add_typer(config_app, name="config")
+
+
+def main() -> None:
+    """Entry point of ``sgg``."""
+    app(prog_name="sgg", args=sys.argv[1:])

@@ -1,0 +1,71 @@
+"""What every command does around its work: a console, the plan, errors as lines and exit codes."""
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sgg_ray.config import Config
+from sgg_ray.errors import EXIT_FAILED, SggError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
+    """Do the work, and turn deliberate errors into lines on stderr and an exit code."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        from sgg_ray.report.layout import make_console
+
+        work(make_console(as_json))
+    except SggError as error:
+        if debug:
+            traceback.print_exc()
+        for problem in error.problems:
+            typer.echo(f"error: {problem}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from the last checkpoint", err=True)
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(
+            f"error: {type(error).__name__}: {error} (--debug shows where; please report it)", err=True
+        )
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any]:
+    """Print what is about to be done, and return it."""
+    from sgg_ray import report
+
+    guidance, settings = config.guidance, config.train
+    plan: dict[str, Any] = {
+        "model": config.model.path + (f" + {config.model.adapter.method}" if config.model.adapter else ""),
+        "target": f"{config.target.name}, {config.target.shots} shots per class",
+        "sources": ", ".join(source.name for source in config.sources) or "none",
+    }
+    if command != "score":
+        plan |= {
+            "guidance": f"direction {guidance.direction:g}, magnitude {guidance.magnitude:g}, alignment "
+            f"{guidance.alignment:g}, source {guidance.source:g}; H·v by {guidance.hvp}",
+            "steps": f"{settings.steps} of {settings.batch_size} target and {settings.source_batch_size} source rows",
+            "workers": f"{config.ray.workers} × {config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
+        }
+    plan["run folder"] = str(Path(config.ray.storage) / config.name)
+    report.print_plan(console, f"sgg {command}", plan)
+    return plan
+
+
+def end_dry_run(plan: dict[str, Any], as_json: bool) -> None:
+    """Print the plan as JSON, where that was asked for."""
+    from sgg_ray import report
+
+    if as_json:
+        report.print_json(plan)

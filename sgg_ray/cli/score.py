@@ -1,0 +1,48 @@
+"""``sgg score``."""
+
+from typing import TYPE_CHECKING
+
+from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
+from sgg_ray.cli.run import end_dry_run, run, show_plan
+from sgg_ray.config import load_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def score(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    name: Name = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Rank the sources by how well their gradients agree with the target's."""
+
+    def work(console: "Console") -> None:
+        loaded = load_config(config, overrides or (), name)
+        # A scoring and a training of one file are two runs, with a folder each.
+        loaded = loaded if name else loaded.model_copy(update={"name": f"{loaded.name}-score"})
+        from sgg_ray import orchestration, report
+
+        with report.ProgressDisplay(console) as display:
+            plan = show_plan(console, loaded, "score")
+            if dry_run:
+                orchestration.prepare_scoring(loaded, display)
+                end_dry_run(plan, as_json)
+                return
+            result = orchestration.score(loaded, display)
+        if as_json:
+            report.print_json(
+                {**result.report.to_dict(), "folder": str(result.folder), "cached": result.cached}
+            )
+            return
+        report.print_scores(console, result.report)
+        if result.cached:
+            console.print(
+                f"scored before with the same settings and rows; delete {result.folder} to score again"
+            )
+        report.print_line(console, f"written to {result.folder}")
+
+    run(work, as_json, debug)

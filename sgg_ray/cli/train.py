@@ -1,0 +1,43 @@
+"""``sgg train``."""
+
+from typing import TYPE_CHECKING
+
+from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
+from sgg_ray.cli.run import end_dry_run, run, show_plan
+from sgg_ray.config import load_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    name: Name = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Fine-tune on the target with guidance from the sources, and evaluate."""
+
+    def work(console: "Console") -> None:
+        loaded = load_config(config, overrides or (), name)
+        from sgg_ray import orchestration, report
+
+        with report.ProgressDisplay(console) as display:
+            plan = show_plan(console, loaded, "train")
+            if dry_run:
+                orchestration.prepare_training(loaded, display)
+                end_dry_run(plan, as_json)
+                return
+            result = orchestration.train(loaded, display)
+        if as_json:
+            report.print_json({**result.to_dict(), "folder": str(result.folder)})
+            return
+        rows = [report.ModelResult("guided", result.metrics, result.comparison)]
+        if result.baseline is not None:
+            rows.insert(0, report.ModelResult("target only", result.baseline))
+        report.print_comparison(console, rows)
+        report.print_line(console, f"model, metrics, predictions and curves are in {result.folder}")
+
+    run(work, as_json, debug)
