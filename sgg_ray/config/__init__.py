@@ -14,11 +14,14 @@ from sgg_ray.config.schema import (
     TaskConfig,
     TrackingConfig,
     TrainConfig,
+    TuneConfig,
 )
+from sgg_ray.config.space import Distribution, depends_on_scores, with_values
 
 __all__ = [
     "AlignmentConfig",
     "Config",
+    "Distribution",
     "GuidanceConfig",
     "HeldOutConfig",
     "ModelConfig",
@@ -28,8 +31,11 @@ __all__ = [
     "TaskConfig",
     "TrackingConfig",
     "TrainConfig",
+    "TuneConfig",
     "config_schema",
+    "depends_on_scores",
     "dump_config",
     "label_name",
     "load_config",
+    "with_values",
 ]

@@ -41,6 +41,26 @@ class _Loader(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
         return node
 
+    def flatten_mapping(self, node):
+        """Put the keys of ``<<`` sections behind a section's own; of equal keys the first stands.
+
+        Instead of the library's: that of PyYAML 6.0.4 takes the wrong one of two equal keys of merged sections.
+        """
+        own = [pair for pair in node.value if pair[0].tag != MERGE]
+        merged = []
+        for sections in (value for key, value in node.value if key.tag == MERGE):
+            for section in sections.value if isinstance(sections, yaml.SequenceNode) else [sections]:
+                if not isinstance(section, yaml.MappingNode):
+                    raise yaml.constructor.ConstructorError(
+                        problem="'<<' takes a section or a list of sections", problem_mark=section.start_mark
+                    )
+                self.flatten_mapping(section)
+                merged += section.value
+        named = {}
+        for key, value in own + merged:
+            named.setdefault(key.value if isinstance(key, yaml.ScalarNode) else id(key), (key, value))
+        node.value = list(named.values())
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what either YAML version would take for something else than text."""

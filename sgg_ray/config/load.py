@@ -12,6 +12,7 @@ from sgg_ray.config.document import read_document, write_yaml
 from sgg_ray.config.messages import problem_line
 from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.schema import Config, same_names
+from sgg_ray.config.space import check_space
 from sgg_ray.errors import ConfigError
 
 
@@ -43,6 +44,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
         # are compared here, and the schema's own line for them, the only one without a location, is left out.
         problems += [problem_line(detail, data) for detail in error.errors() if detail["loc"]]
         raise ConfigError([*problems, *same_names(_names(data))]) from None
+    if config.tune is not None:
+        problems += check_space(config, config.tune.space)
     if problems:
         raise ConfigError(problems)
     return _absolute_inputs(config, os.path.abspath(path.parent))

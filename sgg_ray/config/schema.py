@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from sgg_ray.config.space import Distribution
 from sgg_ray.config.values import (
     Count,
     CountOrZero,
@@ -206,6 +207,43 @@ class TrainConfig(Section):
     )
 
 
+class TuneConfig(Section):
+    """A sweep: what is varied, how it is searched, and what is compared."""
+
+    samples: Count = Field(20, description="trials; a grid runs each combination instead")
+    search: Literal["optuna", "random", "grid"] = Field("optuna", description="how trials are chosen")
+    scheduler: Literal["none", "asha"] = Field(
+        "none", description="asha stops trials that do badly on their first held-out parts"
+    )
+    monitor: Literal["loss", "accuracy"] = Field(
+        "loss", description="what is compared, on held-out shots: mean cross-entropy, or accuracy"
+    )
+    folds: Count | None = Field(
+        None,
+        description="parts that the shots are cut into, each held out once; 1 = one quarter is held out; "
+        "null = 4 for under 100 held-out rows, else 1",
+    )
+    seeds: Count = Field(1, description="trainings of each part, with seeds from 'seed' on")
+    max_concurrent: Count | None = Field(None, description="trials at a time; null = as many as fit")
+    space: dict[str, Distribution] = Field(
+        default_factory=lambda: {
+            f"guidance.{term}": Distribution.model_validate({"log_uniform": (1e-3, 1.0)})
+            for term in ("direction", "magnitude", "alignment")
+        },
+        min_length=1,
+        description="dotted key: {uniform | log_uniform | integer: [low, high]} or {choice: [...]}",
+    )
+
+    @model_validator(mode="after")
+    def _grid_of_choices(self):
+        open_ended = [key for key, values in self.space.items() if values.bounds is not None]
+        if self.search == "grid" and open_ended:
+            raise ValueError(f"search: grid needs a choice for every key; {open_ended[0]} has a range")
+        if self.scheduler == "asha" and (self.folds or 4) * self.seeds < 2:
+            raise ValueError("scheduler: asha needs trials of two trainings or more; raise folds or seeds")
+        return self
+
+
 class RayConfig(Section):
     """Where the work runs."""
 
@@ -242,6 +280,7 @@ class Config(Section):
     alignment: AlignmentConfig = Field(default_factory=AlignmentConfig)  # pyright: ignore[reportArgumentType]
     guidance: GuidanceConfig = Field(default_factory=GuidanceConfig)  # pyright: ignore[reportArgumentType]
     train: TrainConfig = Field(default_factory=TrainConfig)  # pyright: ignore[reportArgumentType]
+    tune: TuneConfig | None = Field(None, description="of `sgg tune`; null = its defaults")
     ray: RayConfig = Field(default_factory=RayConfig)  # pyright: ignore[reportArgumentType]
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)  # pyright: ignore[reportArgumentType]
 

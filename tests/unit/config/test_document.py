@@ -81,6 +81,8 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
 def test_anchors_and_merge_keys_work_and_do_not_count_as_doubled_keys():
     text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4}\n"
     assert parse_yaml(text)["c"] == {"x": 4, "y": 3}
+    assert parse_yaml(text + "d: {<<: [*b, *a], z: 5}\n")["d"] == {"x": 1, "y": 3, "z": 5}
+    assert parse_yaml(text + "d: {<<: [*a, *b], z: 5}\n")["d"] == {"x": 1, "y": 2, "z": 5}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,7 @@ def test_anchors_and_merge_keys_work_and_do_not_count_as_doubled_keys():
         ("target: é".encode("latin-1"), "run.yaml", "save it as UTF-8"),
         ("target: x".encode("utf-16"), "run.yaml", "save it as UTF-8"),
         ("target: !!int x", "run.yaml", "not valid YAML"),
+        ("target: {<<: 1}", "run.yaml:1:14", "takes a section"),
     ],
 )
 def test_a_file_that_is_no_yaml_is_one_line_with_its_place(problems, content, place, reason):
