@@ -58,7 +58,9 @@ class _Loader(yaml.SafeLoader):
                 merged += section.value
         named = {}
         for key, value in own + merged:
-            named.setdefault(key.value if isinstance(key, yaml.ScalarNode) else id(key), (key, value))
+            named.setdefault(
+                (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key), (key, value)
+            )
         node.value = list(named.values())
 
 

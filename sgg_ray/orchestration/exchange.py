@@ -98,16 +98,19 @@ class Exchange:
             raise
         return exchange
 
-    def request(self, step: int, state: np.ndarray | None = None) -> PendingScores:
+    def request(
+        self, step: int, state: np.ndarray | None = None, kept: np.ndarray | None = None
+    ) -> PendingScores:
         """Ask all workers for summaries at step ``step``, without waiting.
 
         Args:
             state: trainable parameters [P]; none for the model as loaded. Broadcast once, read without copying.
+            kept: positions of the target's shots to score with; none for all.
         """
         shared = None if state is None else ray.put(state)
         target = {
             space: self.workers[self.target.name].target.remote(
-                [self.rows], self.target.name, space, step, shared
+                [self.rows], self.target.name, space, step, shared, kept
             )
             for space in spaces_of(self.target, self.sources)
         }
@@ -123,16 +126,21 @@ class Exchange:
             )
         return PendingScores(step, time.monotonic(), target, sources)
 
-    def score(self, step: int = 0, listener: Listener | None = None) -> AlignmentReport:
+    def score(
+        self, step: int = 0, listener: Listener | None = None, kept: np.ndarray | None = None
+    ) -> AlignmentReport:
         """Score every source at the model as loaded, and wait for the report.
 
         A source that fails is reported as failed and left out; a target that fails is an error.
+
+        Args:
+            kept: positions of the target's shots to score with; none for all.
 
         Raises:
             ClusterError: the workers do not answer in time, or the target's worker keeps dying.
             SggError: the target's gradients are unusable.
         """
-        pending = self.request(step)
+        pending = self.request(step, kept=kept)
         references = [*pending.target.values(), *pending.sources.values()]
         self._wait(
             references,

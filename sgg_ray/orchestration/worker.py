@@ -1,5 +1,7 @@
 """The actor that holds tasks: their rows, a replica of the model, and their gradients."""
 
+from dataclasses import replace
+
 import numpy as np
 import ray
 import torch
@@ -47,12 +49,25 @@ class TaskWorker:
         self.tasks = {task.name: task for task in tasks}
 
     def target(
-        self, rows: list[ray.ObjectRef], name: str, space: Space, step: int, state: np.ndarray | None
+        self,
+        rows: list[ray.ObjectRef],
+        name: str,
+        space: Space,
+        step: int,
+        state: np.ndarray | None,
+        kept: np.ndarray | None = None,
     ) -> TargetGradients:
-        """Gradients of the target, one an example, at the trainable parameters ``state`` [P]."""
+        """Gradients of the target, one an example, at the trainable parameters ``state`` [P].
+
+        Args:
+            kept: positions of the shots to use; none for all. A sweep holds the others out.
+        """
         self.load(rows)
         self._take_over(state)
-        return self.summariser.target(self.tasks[name], space, step)
+        task = self.tasks[name]
+        if kept is not None:
+            task = replace(task, train=task.train.take(kept))
+        return self.summariser.target(task, space, step)
 
     def source(
         self,
@@ -78,7 +93,7 @@ class TaskWorker:
         return self.summariser.source(self.tasks[name], space, step, fetch)
 
     def _take_over(self, state: np.ndarray | None) -> None:
-        if state is not None:
-            self.flat.values.copy_(torch.tensor(state))
-        elif self.initial is not None:
-            self.flat.values.copy_(self.initial)
+        values = self.initial if state is None else torch.tensor(state)
+        if values is not None:  # none: the parameters never change
+            self.flat.values.copy_(values)
+            self.summariser.forget()

@@ -78,6 +78,7 @@ class TaskSummariser:
         self.model = model
         self.config = config
         self.seed = seed
+        self._kept: dict[tuple[str, Space], tuple[GradientSummary, np.ndarray, np.ndarray]] = {}
 
     def target(self, task: Task, space: Space, step: int) -> TargetGradients:
         """One gradient for each of the target's few examples."""
@@ -98,20 +99,35 @@ class TaskSummariser:
         Raises:
             TrainingError: the source's gradients are not finite.
         """
-        chosen, classes = self._select(task, space)
-        if len(np.unique(classes)) < 2:
-            raise TrainingError("rows of one class only: no contrast to compare")
-        parts = balanced_parts(chosen, classes, SOURCE_PARTS)
-        vectors, dimension = self._gradients(task, space, chosen, classes, parts)
+        summary, vectors, examples = self._source_parts(task, space, step)
         other = target()
         evidence = Evidence(
             cross=vectors @ other.vectors.T,
             source_gram=vectors @ vectors.T,
             target_gram=other.vectors @ other.vectors.T,
             target_classes=other.classes,
-            source_examples=np.array([len(part.rows) for part in parts]),
+            source_examples=examples,
         )
-        return SourceGradients(self._summary(task, space, step, vectors, dimension, len(chosen)), evidence)
+        return SourceGradients(summary, evidence)
+
+    def forget(self) -> None:
+        """The model's parameters have changed: gradients that are kept are no longer true."""
+        self._kept.clear()
+
+    def _source_parts(
+        self, task: Task, space: Space, step: int
+    ) -> tuple[GradientSummary, np.ndarray, np.ndarray]:
+        """Summary, gradients [n, D] and examples [n] of a source's parts; kept for the next target."""
+        key = (task.name, space)
+        if key not in self._kept:
+            chosen, classes = self._select(task, space)
+            if len(np.unique(classes)) < 2:
+                raise TrainingError("rows of one class only: no contrast to compare")
+            parts = balanced_parts(chosen, classes, SOURCE_PARTS)
+            vectors, dimension = self._gradients(task, space, chosen, classes, parts)
+            summary = self._summary(task, space, step, vectors, dimension, len(chosen))
+            self._kept[key] = summary, vectors, np.array([len(part.rows) for part in parts])
+        return self._kept[key]
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
         """Rows to use and their classes in the space's labels: at most ``rows``, as balanced as the task allows."""
