@@ -4,6 +4,7 @@
     config = sgg_ray.load_config("sgg.yaml", ["train.steps=50"])
     report = sgg_ray.score(config).report      # which sources help
     result = sgg_ray.train(config)             # fine-tune, evaluate, leave a run folder
+    best = sgg_ray.tune(config).best           # search regularisation strengths on held-out shots
 
 Names are loaded when they are used: importing the package loads neither torch nor ray.
 """
@@ -14,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgg_ray.config import load_config
     from sgg_ray.models import load_model
-    from sgg_ray.orchestration import score, train
+    from sgg_ray.orchestration import score, train, tune
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_config", "load_model", "score", "train"]
+__all__ = ["__version__", "load_config", "load_model", "score", "train", "tune"]
 
 _HOMES = {
     "load_config": "sgg_ray.config",
     "load_model": "sgg_ray.models",
     "score": "sgg_ray.orchestration",
     "train": "sgg_ray.orchestration",
+    "tune": "sgg_ray.orchestration",
 }
 
 

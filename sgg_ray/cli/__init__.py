@@ -7,6 +7,7 @@ import typer
 from sgg_ray.cli.config import config_app
 from sgg_ray.cli.score import score
 from sgg_ray.cli.train import train
+from sgg_ray.cli.tune import tune
 
 app = typer.Typer(
     help="Few-shot adaptation of language models with structured gradient guidance, on Ray.",
@@ -14,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (score, train):
+for command in (score, train, tune):
     app.command()(command)
 app.add_typer(config_app, name="config")
 

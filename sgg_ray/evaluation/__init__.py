@@ -3,13 +3,18 @@
 from sgg_ray.evaluation.classification import ClassificationMetrics, evaluate_classification
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
+from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
 
 __all__ = [
     "ClassificationMetrics",
     "GradientStability",
     "PairedComparison",
+    "Trial",
     "compare_paired",
     "directional_alignment",
     "evaluate_classification",
+    "gain_over",
     "gradient_stability",
+    "ranked",
+    "within_noise",
 ]

@@ -3,14 +3,18 @@
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.score import ScoreResult, prepare_scoring, score
 from sgg_ray.orchestration.train import TrainResult, prepare_training, train
+from sgg_ray.orchestration.tune import TuneResult, prepare_tuning, tune
 
 __all__ = [
     "Listener",
     "ScoreResult",
     "Silent",
     "TrainResult",
+    "TuneResult",
     "prepare_scoring",
     "prepare_training",
+    "prepare_tuning",
     "score",
     "train",
+    "tune",
 ]

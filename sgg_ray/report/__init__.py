@@ -3,6 +3,13 @@
 from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
 from sgg_ray.report.progress import ProgressDisplay, training_line
+from sgg_ray.report.sweep import (
+    plot_importance,
+    plot_parallel,
+    print_sweep,
+    sweep_markdown,
+    trial_line,
+)
 from sgg_ray.report.tables import ModelResult, print_comparison, print_json, print_plan, print_scores
 
 __all__ = [
@@ -10,6 +17,8 @@ __all__ = [
     "ProgressDisplay",
     "make_console",
     "plot_curves",
+    "plot_importance",
+    "plot_parallel",
     "plot_scores",
     "plot_similarity",
     "print_comparison",
@@ -18,6 +27,9 @@ __all__ = [
     "print_pairs",
     "print_plan",
     "print_scores",
+    "print_sweep",
     "print_table",
+    "sweep_markdown",
     "training_line",
+    "trial_line",
 ]

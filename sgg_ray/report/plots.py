@@ -57,7 +57,7 @@ def plot_curves(events: Sequence[Event], path: str | Path, run: str = "guided", 
     steps, columns = runs.pop(run)
     panels = [panel for panel in _PANELS if any(_has_values(columns, key) for key in panel[2])] or _PANELS[:1]
     rows = math.ceil(len(panels) / 2)
-    figure = _figure(11, 3.4 * rows + 0.5)
+    figure = new_figure(11, 3.4 * rows + 0.5)
     axes = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
     for axis, (name, logarithmic, curves) in zip(axes, panels):
         for key, (label, colour) in curves.items():
@@ -72,14 +72,14 @@ def plot_curves(events: Sequence[Event], path: str | Path, run: str = "guided", 
         axis.set_visible(False)
     if title:
         figure.suptitle(title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_similarity(report: AlignmentReport, path: str | Path) -> Path:
     """Heat map of cosines between all tasks' mean gradients, target first; grey where they share no space."""
     names, size = report.names, len(report.names)
     side = max(4.5, 0.62 * size + 2.5)
-    figure = _figure(side + 1.0, side)
+    figure = new_figure(side + 1.0, side)
     axis = figure.subplots()
     axis.set_facecolor("#dddddd")
     image = axis.imshow(np.ma.masked_invalid(report.similarity), cmap="RdBu", vmin=-1.0, vmax=1.0)
@@ -96,13 +96,13 @@ def plot_similarity(report: AlignmentReport, path: str | Path) -> Path:
     axis.axvline(0.5, color="black", linewidth=1.2)
     axis.set_title(f"Which tasks agree with {report.target}, and with one another", fontsize=11)
     figure.colorbar(image, ax=axis, shrink=0.8, label="cosine of mean gradients, as observed")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_scores(report: AlignmentReport, path: str | Path) -> Path:
     """Sources ranked by score as horizontal bars with their intervals, coloured by verdict."""
     ranked = report.ranked()[::-1]  # matplotlib counts upwards
-    figure = _figure(9.5, 1.5 + 0.42 * max(len(ranked), 2))
+    figure = new_figure(9.5, 1.5 + 0.42 * max(len(ranked), 2))
     axis = figure.subplots()
     for row, source in enumerate(ranked):
         score, colour = source.score, _VERDICT_COLOURS[source.verdict]
@@ -121,8 +121,8 @@ def plot_scores(report: AlignmentReport, path: str | Path) -> Path:
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel(f"alignment: cosine with the target's gradient, {100 * report.confidence:g} % interval")
     axis.set_title(f"Sources for {report.target}", fontsize=11)
-    _plain_frame(axis)
-    return _save(figure, path)
+    plain_frame(axis)
+    return save_figure(figure, path)
 
 
 def _by_run(events: Sequence[Event], first: str) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -190,25 +190,28 @@ def _finish_panel(axis: Axes, name: str, logarithmic: bool, skipped: np.ndarray)
         axis.axvline(step, ymax=0.03, color="#c0392b", linewidth=1.5, label=label)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=9, frameon=False)
-    _plain_frame(axis)
+    plain_frame(axis)
 
 
 def _skipped(columns: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     return np.nan_to_num(columns.get("skipped", np.zeros(count))) > 0
 
 
-def _plain_frame(axis: Axes) -> None:
+def plain_frame(axis: Axes) -> None:
+    """Leave out the frame's upper and right side."""
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of this size in inches, without a window behind it."""
     from matplotlib.figure import Figure  # here: commands that draw nothing start without it
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Draw the figure into a PNG file; returns its path."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path = Path(path)

@@ -42,7 +42,7 @@ class Tracker:
         self,
         client: MlflowClient,
         uri: str,
-        run_id: str,
+        run_id: str | None,
         experiment_id: str,
         on_problem: Callable[[str], None] | None = None,
     ):
@@ -53,6 +53,8 @@ class Tracker:
         self._on_problem = on_problem or _warn
         self._pending: list[Metric] = []
         self._files: list[tuple[Path, str | None]] = []
+        self._tags: dict[str, str] = {}
+        self._start: tuple[str, Mapping[str, Any], dict[str, str]] | None = None  # of a run not opened yet
         self._pause = _FIRST_PAUSE
         self._retry_at = 0.0
         self._told = False
@@ -93,6 +95,15 @@ class Tracker:
             ) from error
         return cls(client, uri, run_id, experiment_id, on_problem)
 
+    def child(
+        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], run_id: str | None = None
+    ) -> Tracker:
+        """A run below this one, or go on with ``run_id``. Opened when MLflow answers: until then records wait."""
+        tracker = Tracker(self._client, self.uri, run_id, self.experiment_id, self._on_problem)
+        tracker._start = (run_name, params, {**tags, "mlflow.parentRunId": str(self.run_id)})
+        tracker._flush()
+        return tracker
+
     def log_metrics(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Send metrics of several steps at once: (step, {name: value}) pairs.
 
@@ -117,6 +128,11 @@ class Tracker:
         self._files.extend((Path(path), folder) for path in paths)
         self._flush()
 
+    def describe(self, text: str) -> None:
+        """Set what MLflow shows as the run's description, in Markdown."""
+        self._tags["mlflow.note.content"] = text
+        self._flush()
+
     def log_model_dir(self, path: str | Path, name: str = "model") -> None:
         """Copy a saved model's folder into the run's artifacts under ``name``."""
         self.log_artifact(path, name)
@@ -125,7 +141,7 @@ class Tracker:
         """Send what is left, end the run (``finished``, ``failed``, ``killed``); False if MLflow failed."""
         self._retry_at = 0.0
         self._flush()
-        if self._pending or self._files:
+        if self.run_id is None or self._pending or self._files or self._tags:
             self._on_problem(
                 f"MLflow at {self.uri} did not take {len(self._pending)} metrics and {len(self._files)} "
                 f"artifacts of run {self.run_id}; they are in the run folder"
@@ -145,12 +161,16 @@ class Tracker:
         if time.monotonic() < self._retry_at:
             return
         try:
+            run_id = self._open_run()
+            for key in list(self._tags):
+                self._client.set_tag(run_id, key, self._tags[key])
+                del self._tags[key]
             while self._pending:
                 # Sending a batch twice is harmless: MLflow drops metrics that are equal in all fields.
-                self._client.log_batch(self.run_id, metrics=self._pending[:_BATCH_METRICS])
+                self._client.log_batch(run_id, metrics=self._pending[:_BATCH_METRICS])
                 del self._pending[:_BATCH_METRICS]
             while self._files:
-                self._send(*self._files[0])
+                self._send(run_id, *self._files[0])
                 del self._files[0]
         except Exception as error:
             if not self._told:
@@ -164,11 +184,21 @@ class Tracker:
         else:
             self._pause = _FIRST_PAUSE
 
-    def _send(self, path: Path, folder: str | None) -> None:
+    def _open_run(self) -> str:
+        """Id of the run; a child's is opened here, and again until its parameters have arrived too."""
+        if self._start is not None:
+            name, params, tags = self._start
+            self.run_id = open_run(self._client, self.experiment_id, name, tags, self.run_id)
+            log_params(self._client, self.run_id, params)
+            self._start = None
+        assert self.run_id is not None
+        return self.run_id
+
+    def _send(self, run_id: str, path: Path, folder: str | None) -> None:
         if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), artifact_path=folder)
+            self._client.log_artifacts(run_id, str(path), artifact_path=folder)
         elif path.exists():
-            self._client.log_artifact(self.run_id, str(path), artifact_path=folder)
+            self._client.log_artifact(run_id, str(path), artifact_path=folder)
         else:  # waiting for it would hold up all others
             self._on_problem(f"{path} is not there and was not sent to MLflow")
 

@@ -1,0 +1,45 @@
+"""``sgg tune``."""
+
+from typing import TYPE_CHECKING
+
+from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
+from sgg_ray.cli.run import end_dry_run, run, show_plan
+from sgg_ray.config import load_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def tune(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    name: Name = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Search regularisation strengths, or any other key, on held-out shots."""
+
+    def work(console: "Console") -> None:
+        loaded = load_config(config, overrides or (), name)
+        # A sweep and a training of one file are two runs, with a folder each.
+        loaded = loaded if name else loaded.model_copy(update={"name": f"{loaded.name}-tune"})
+        from sgg_ray import orchestration, report
+
+        with report.ProgressDisplay(console) as display:
+            plan = show_plan(console, loaded, "tune")
+            if dry_run:
+                orchestration.prepare_tuning(loaded, display)
+                end_dry_run(plan, as_json)
+                return
+            result = orchestration.tune(loaded, display)
+        if as_json:
+            report.print_json(result.to_dict())
+            return
+        report.print_sweep(console, result.trials, result.settings)
+        report.print_line(
+            console, f"trials and plots are in {result.folder}; train on all shots with the best:"
+        )
+        report.print_line(console, f"sgg train {result.folder / 'best.yaml'}")
+
+    run(work, as_json, debug)

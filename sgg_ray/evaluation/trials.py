@@ -1,0 +1,114 @@
+"""Which trial of a sweep is best on the held-out shots, and which others cannot be told from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Monitor = Literal["loss", "accuracy"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a sweep and how its trainings did.
+
+    A training leaves out a part of the shots and is judged on that part. All trials of a sweep leave out the same
+    parts in the same order, so their rows can be compared in pairs.
+    """
+
+    number: int
+    values: Mapping[str, Any]  # what was tried, by dotted key
+    status: Literal["finished", "stopped", "failed", "unfinished"]
+    losses: Sequence[Sequence[float]] = ()  # cross-entropy of each held-out row in nats, a list a training
+    correct: Sequence[Sequence[bool]] = ()  # of each held-out row, a list a training
+    seconds: float = 0.0
+    note: str = ""
+    own: bool = field(default=False)  # the file's own values
+
+    @property
+    def loss(self) -> float:
+        """Mean over all held-out rows; NaN without any."""
+        return _mean(self.losses)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right rows among all held-out ones; NaN without any."""
+        return _mean(self.correct)
+
+    def spread(self, monitor: Monitor) -> float:
+        """Standard deviation of the trainings' means; NaN for fewer than two."""
+        means = [float(np.mean(rows)) for rows in self._rows(monitor)]
+        return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
+
+    def badness(self, monitor: Monitor) -> np.ndarray:
+        """What is to be small, for each held-out row [rows]: its loss, or whether it is wrong."""
+        flat = np.concatenate(
+            [np.asarray(rows, dtype=float) for rows in self._rows(monitor)] or [np.empty(0)]
+        )
+        return flat if monitor == "loss" else 1.0 - flat
+
+    def _rows(self, monitor: Monitor) -> Sequence[Sequence[float]]:
+        return self.losses if monitor == "loss" else self.correct
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much smaller the mean loss (or error rate) of one trial is than another's, on the same rows."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def ranked(trials: Sequence[Trial], monitor: Monitor) -> list[Trial]:
+    """Finished trials, best first; then the others, those with most trainings first."""
+
+    def order(trial: Trial) -> tuple[bool, float, float, int]:
+        rows = trial.badness(monitor)
+        done = trial.status == "finished"
+        return not done, 0.0 if done else -len(rows), rows.mean() if len(rows) else np.inf, trial.number
+
+    return sorted(trials, key=order)
+
+
+def gain_over(best: Trial, other: Trial, monitor: Monitor, confidence: float = 0.95) -> Difference:
+    """How much better ``best`` is than ``other``, paired by held-out row: Student's t interval of the mean difference.
+
+    The best of many is flattered by having been chosen, so the interval says at least how little is known.
+
+    Raises ValueError when the trials do not have the same rows, or fewer than two.
+    """
+    from scipy.stats import ttest_rel
+
+    mine, theirs = best.badness(monitor), other.badness(monitor)
+    if mine.shape != theirs.shape or len(mine) < 2:
+        raise ValueError(f"expected the same rows, two at least, found {len(mine)} and {len(theirs)}")
+    difference = theirs - mine
+    if np.ptp(difference) == 0:
+        value = float(difference[0])
+        return Difference(value, value, value)
+    interval = ttest_rel(theirs, mine).confidence_interval(confidence)
+    return Difference(float(difference.mean()), float(interval.low), float(interval.high))
+
+
+def within_noise(trials: Sequence[Trial], monitor: Monitor) -> list[Trial]:
+    """The best finished trial and those finished ones that are not clearly worse, best first."""
+    finished = [trial for trial in ranked(trials, monitor) if trial.status == "finished"]
+    return [
+        trial
+        for trial in finished
+        if trial is finished[0] or not gain_over(finished[0], trial, monitor).is_clear
+    ]
+
+
+def _mean(parts: Sequence[Sequence[float]]) -> float:
+    rows = [value for part in parts for value in part]
+    return float(np.mean(rows)) if rows else float("nan")

@@ -1,0 +1,133 @@
+"""One trial of a sweep, inside a process of Ray Tune: a training for each held-out part and each seed."""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray import tune
+
+from sgg_ray.alignment import AlignmentReport, mixture_weights
+from sgg_ray.config import Config, depends_on_scores, with_values
+from sgg_ray.errors import TrainingError
+from sgg_ray.tasks import Fold, Task
+from sgg_ray.training import Hooks, run_training
+
+TRAININGS = "trainings.json"
+SMALLEST = 1e-12  # probability that a loss is cut at
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all trials of a sweep share. Put into the object store once."""
+
+    config: Config
+    target: Task
+    sources: list[Task]
+    folds: list[Fold]
+    reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
+    log: Any = field(repr=False)  # handle of the driver's EventLog
+
+    @property
+    def trainings(self) -> int:
+        """Trainings of one trial."""
+        assert self.config.tune is not None
+        return len(self.folds) * self.config.tune.seeds
+
+    def weights(self, config: Config, values: Mapping[str, Any], fold: int) -> dict[str, float]:
+        """Weights of the sources in a training that leaves out part ``fold``."""
+        if not self.sources:
+            return {}
+        report = self.reports[score_key(values)][fold]
+        settings = config.alignment
+        scores = [row.score for row in report.sources]
+        weights = mixture_weights(scores, settings.weighting, settings.temperature)
+        return {row.source: float(weight) for row, weight in zip(report.sources, weights)}
+
+
+def score_key(values: Mapping[str, Any]) -> str:
+    """What of a trial's values decides about the alignment scores."""
+    return json.dumps({key: values[key] for key in sorted(values) if depends_on_scores(key)})
+
+
+def run_trial(values: Mapping[str, Any], sweep: Any) -> None:
+    """Train and judge one setting; report to Ray Tune after each training, and go on after those reported before.
+
+    A training that comes to nothing (no finite gradients, out of memory) ends the trial as failed and not the sweep.
+
+    Args:
+        values: dotted keys and what they are set to.
+        sweep: a :class:`Sweep`, or a reference to one.
+    """
+    shared: Sweep = ray.get(sweep) if isinstance(sweep, ray.ObjectRef) else sweep
+    config = with_values(shared.config, values)
+    trial = tune.get_context().get_trial_id()
+    shared.log.tell.remote(str(trial), "began", dict(values))
+    done = _trainings_so_far()
+    while len(done) < shared.trainings:
+        try:
+            done.append(_train_once(shared, config, values, len(done), str(trial)))
+        except (TrainingError, torch.OutOfMemoryError) as error:
+            failure = error.problems[0] if isinstance(error, TrainingError) else "out of memory"
+            _report(shared, str(trial), done, failure)
+            return
+        _report(shared, str(trial), done)
+
+
+def _train_once(
+    sweep: Sweep, config: Config, values: Mapping[str, Any], number: int, trial: str
+) -> dict[str, Any]:
+    """Training ``number`` of a trial: the parts in turn with one seed, then with the next."""
+    fold, again = number % len(sweep.folds), number // len(sweep.folds)
+    target = sweep.folds[fold].of(sweep.target)
+    config = config.model_copy(update={"seed": config.seed + again})
+    hooks = Hooks(on_events=lambda events: sweep.log.tell.remote(trial, "steps", (number, list(events))))
+    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+    started = time.monotonic()
+    outcome = run_training(
+        config, target, sweep.sources, sweep.weights(config, values, fold), device, hooks=hooks
+    )
+    labels = target.test.labels
+    right = outcome.probabilities[np.arange(len(labels)), labels]
+    return {
+        "losses": (-np.log(np.maximum(right, SMALLEST))).tolist(),
+        "correct": (outcome.probabilities.argmax(1) == labels).tolist(),
+        "skipped_steps": outcome.skipped_steps,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _trainings_so_far() -> list[dict[str, Any]]:
+    stored = tune.get_checkpoint()
+    if stored is None:
+        return []
+    with stored.as_directory() as folder:
+        return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+
+
+def _report(sweep: Sweep, trial: str, done: list[dict[str, Any]], failure: str = "") -> None:
+    """Tell the driver what there is, and Ray Tune the means; a failure has none, which no search takes for good."""
+    ray.get(sweep.log.tell.remote(trial, "trained", {"trainings": done, "failure": failure}))
+
+    def mean(name: str) -> float:
+        return (
+            float(np.mean([value for part in done for value in part[name]])) if not failure else float("nan")
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / TRAININGS).write_text(json.dumps(done), encoding="utf-8")
+        tune.report(
+            {
+                "loss": mean("losses"),
+                "accuracy": mean("correct"),
+                "trainings": len(done),
+                "failure": failure,
+            },
+            checkpoint=tune.Checkpoint.from_directory(scratch),
+        )

@@ -1,0 +1,339 @@
+"""`sgg tune`: search settings with Ray Tune, judged on held-out shots, never on test rows."""
+
+import os
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune as ray_tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import BasicVariantGenerator
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config, Distribution, TuneConfig, depends_on_scores, dump_config, with_values
+from sgg_ray.errors import CapacityError, ClusterError, ConfigError
+from sgg_ray.evaluation import Trial, ranked, within_noise
+from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.orchestration.event_log import EventLog
+from sgg_ray.orchestration.exchange import Exchange
+from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.orchestration.score import fingerprint, prepare, start_tracking
+from sgg_ray.orchestration.sweep_record import SweepRecord
+from sgg_ray.orchestration.trial import Sweep, run_trial, score_key
+from sgg_ray.tasks import Fold, Task, hold_out
+
+POLL_SECONDS = 0.5
+TUNE_STATE = "ray_tune"  # Ray Tune's own folder inside the run folder; what a killed sweep goes on from
+RETRIES = 2  # of a trial whose process died
+
+# Read by Ray Tune 2.60 in the driver. Its snapshots are up to ten seconds apart by default, and what has happened
+# since the last one is lost with the driver; its loggers write files that nobody here reads.
+TUNE_ENVIRONMENT = {
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # prints a banner even when asked for silence
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a sweep came to."""
+
+    folder: Path
+    trials: list[Trial]  # best first
+    settings: TuneConfig
+
+    @property
+    def best(self) -> Trial:
+        """The best finished trial."""
+        return self.trials[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        near = {trial.number for trial in within_noise(self.trials, self.settings.monitor)}
+        return {
+            "folder": str(self.folder),
+            "best": str(self.folder / "best.yaml"),
+            "trials": [
+                {
+                    "trial": trial.number,
+                    "status": trial.status,
+                    "values": dict(trial.values),
+                    "loss": trial.loss if trial.losses else None,
+                    "accuracy": trial.accuracy if trial.losses else None,
+                    "within_noise_of_best": trial.number in near,
+                    "note": trial.note,
+                }
+                for trial in self.trials
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known before a sweep starts."""
+
+    config: Config
+    settings: TuneConfig
+    target: Task
+    sources: list[Task]
+    folds: list[Fold]
+
+
+def prepare_tuning(config: Config, listener: Listener) -> _Plan:
+    """Everything that can be checked before a sweep starts, or goes on.
+
+    Raises:
+        SggError: bad input (exit 2).
+    """
+    settings = config.tune or TuneConfig()  # pyright: ignore[reportCallIssue]
+    config = config.model_copy(update={"tune": settings})
+    folder = RunFolder(config.ray.storage, config.name)
+    resumes = folder.check(config)
+    if config.ray.workers > 1:
+        raise ConfigError(
+            f"ray.workers: a trial of a sweep trains in one process, found {config.ray.workers}; use 1 (trials run "
+            "beside each other instead)"
+        )
+    target, sources = prepare(config, listener)
+    folds = hold_out(target, settings.folds, config.seed)
+    if settings.scheduler == "asha" and len(folds) * settings.seeds < 2:
+        raise ConfigError("tune.scheduler: asha needs trials of two trainings or more; raise folds or seeds")
+    if resumes and folder.record.get("content") != fingerprint([target, *sources]):
+        raise ConfigError(
+            f"name: run '{folder.name}' in {folder.path} was begun with other rows; choose another --name or delete "
+            "the folder"
+        )
+    if config.alignment.refresh_every:
+        listener.note("trials score the sources once: alignment.refresh_every is for training")
+    return _Plan(config, settings, target, sources, folds)
+
+
+def tune(config: Config, listener: Listener | None = None) -> TuneResult:
+    """Search the space of ``config.tune`` and leave trials, the best configuration and an MLflow run a trial.
+
+    A sweep that was killed goes on under the same name: finished trials are kept, others go on after their last
+    finished training.
+
+    Raises:
+        SggError: bad input (exit 2) before anything starts; a failing cluster, or no trial that finished (exit 1).
+    """
+    listener = listener or Silent()
+    plan = prepare_tuning(config, listener)
+    config = plan.config
+    folder = RunFolder(config.ray.storage, config.name)
+    os.environ.update({name: os.environ.get(name, value) for name, value in TUNE_ENVIRONMENT.items()})
+    listener.stage("starting Ray")
+    with connected(config.ray):
+        check_capacity(config)
+        at_once = concurrency(config, plan.settings, listener)
+        tracker = start_tracking(config, folder, "tune", listener)
+        folder.begin(config)
+        content = fingerprint([plan.target, *plan.sources])
+        folder.update(mlflow_run_id=tracker.run_id, command="tune", content=content)
+        record = SweepRecord(config, plan.settings, len(plan.folds), folder, tracker, listener)
+        try:
+            reports = _score(plan, listener)
+            listener.stage(_stage(plan, at_once))
+            _search(plan, reports, at_once, record)
+            result = TuneResult(folder.path, ranked(record.trials(), plan.settings.monitor), plan.settings)
+            if not result.trials or result.best.status != "finished":
+                raise ClusterError(_no_trial(result.trials))
+            folder.write_text("best.yaml", dump_config(best_config(config, result.best)))
+        except BaseException:
+            record.close("failed")
+            folder.finish("failed")
+            raise
+        record.close("finished")
+        folder.finish()
+    return result
+
+
+def best_config(config: Config, best: Trial) -> Config:
+    """The configuration that trains with the best trial's values on all shots."""
+    update = {"name": f"{config.name.removesuffix('-tune')}-best", "tune": None}
+    return with_values(config, best.values).model_copy(update=update)
+
+
+def concurrency(config: Config, settings: TuneConfig, listener: Listener) -> int:
+    """How many trials fit at a time: a trial must find all it needs on one node.
+
+    Raises:
+        CapacityError: no node has room for one trial.
+    """
+    cpus, gpus = config.ray.cpus_per_worker, config.ray.gpus_per_worker
+    rooms = [_room(node["Resources"], cpus, gpus) for node in ray.nodes() if node["Alive"]]
+    fit = sum(rooms)
+    if fit < 1:
+        raise CapacityError(
+            f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one trial needs; ask for less"
+        )
+    at_once = min(fit, settings.max_concurrent or fit)
+    limit = " (tune.max_concurrent)" if at_once < fit else ""
+    need = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+    listener.note(f"{at_once} trials at a time{limit}: {need} each, room for {fit} on {len(rooms)} nodes")
+    return at_once
+
+
+def _room(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
+    by_cpu = int(resources.get("CPU", 0) / cpus + 1e-9)
+    return min(by_cpu, int(resources.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
+
+
+def _score(plan: _Plan, listener: Listener) -> dict[str, list[Any]]:
+    """Score the sources for every part that is held out: its rows must not have a say in the weights."""
+    if not plan.sources:
+        return {}
+    space = plan.settings.space
+    keys = [key for key in space if depends_on_scores(key)]
+    reports = {}
+    for combination in product(*(space[key].extremes for key in keys)):
+        values = dict(zip(keys, combination))
+        listener.stage("loading the model in the task workers" + (f" with {values}" if values else ""))
+        exchange = Exchange.start(with_values(plan.config, values), plan.target, plan.sources, listener)
+        try:
+            listener.stage("exchanging gradient summaries")
+            found = []
+            for number, fold in enumerate(plan.folds, start=1):
+                found.append(exchange.score(kept=fold.kept))
+                listener.advance(number, len(plan.folds), "parts of the shots scored")
+            reports[score_key(values)] = found
+        finally:
+            exchange.close()
+    return reports
+
+
+def _stage(plan: _Plan, at_once: int) -> str:
+    settings, parts = plan.settings, len(plan.folds)
+    held = len(plan.folds[0].held)
+    trials = _grid_size(settings) if settings.search == "grid" else settings.samples
+    how = f"{parts} parts of {held} shots held out in turn" if parts > 1 else f"{held} shots held out"
+    seeds = f", {settings.seeds} seeds" if settings.seeds > 1 else ""
+    return f"searching: {trials} trials, {at_once} at a time; {how}{seeds}"
+
+
+def _grid_size(settings: TuneConfig) -> int:
+    size = 1
+    for distribution in settings.space.values():
+        size *= len(distribution.extremes)
+    return size
+
+
+def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: SweepRecord) -> None:
+    """Run Ray Tune in a thread while this one takes in what trials tell."""
+    log = EventLog.remote()
+    sweep = Sweep(plan.config, plan.target, plan.sources, plan.folds, reports, log)
+    shared = ray.put(sweep)
+    need = {"CPU": plan.config.ray.cpus_per_worker}
+    if plan.config.ray.gpus_per_worker:
+        need["GPU"] = plan.config.ray.gpus_per_worker
+    trainable = ray_tune.with_resources(ray_tune.with_parameters(run_trial, sweep=shared), need)
+    tuner = _tuner(plan, trainable, at_once, record.folder)
+    record.total = _grid_size(plan.settings) if plan.settings.search == "grid" else plan.settings.samples
+    box: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def fit() -> None:
+        try:
+            box.put(tuner.fit())
+        except BaseException as error:
+            box.put(error)
+
+    thread = threading.Thread(target=fit, name="ray-tune", daemon=True)
+    thread.start()
+    received = 0
+    while True:
+        thread.join(POLL_SECONDS)
+        ended = not thread.is_alive()
+        messages = ray.get(log.fetch.remote(received))
+        received += len(messages)
+        for message in messages:
+            record.take_in(*message)
+        if ended:
+            break
+    outcome = box.get()
+    if isinstance(outcome, BaseException):
+        raise ClusterError(f"the search failed: {str(outcome).strip().splitlines()[-1]}") from outcome
+    record.take_results(outcome)
+
+
+def _tuner(plan: _Plan, trainable: Any, at_once: int, folder: RunFolder) -> ray_tune.Tuner:
+    """A new search, or the one that was stopped."""
+    storage = folder.path.resolve()
+    if ray_tune.Tuner.can_restore(str(storage / TUNE_STATE)):
+        return ray_tune.Tuner.restore(str(storage / TUNE_STATE), trainable=trainable, resume_errored=True)
+    settings = plan.settings
+    mode = "min" if settings.monitor == "loss" else "max"
+    grid = settings.search == "grid"
+    scheduler = None
+    if settings.scheduler == "asha":
+        scheduler = ASHAScheduler(
+            time_attr="trainings",
+            max_t=len(plan.folds) * settings.seeds,
+            grace_period=1,
+            reduction_factor=2,
+        )
+    return ray_tune.Tuner(
+        trainable,
+        param_space={key: _domain(values, grid) for key, values in settings.space.items()},
+        tune_config=ray_tune.TuneConfig(
+            metric=settings.monitor,
+            mode=mode,
+            num_samples=1 if grid else settings.samples,
+            max_concurrent_trials=at_once,
+            search_alg=_searcher(plan),
+            scheduler=scheduler,
+            reuse_actors=True,  # the next trial finds the libraries loaded
+            trial_name_creator=lambda trial: f"trial_{trial.trial_id}",
+            trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+        ),
+        run_config=ray_tune.RunConfig(
+            name=TUNE_STATE,
+            storage_path=str(storage),
+            verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+
+
+def _searcher(plan: _Plan) -> Any:
+    """What proposes trials. The file's own values come first, so that the sweep says what it has won."""
+    own = own_values(plan.config, plan.settings)
+    first = [own] if own is not None else None
+    if plan.settings.search == "optuna":
+        import optuna
+        from ray.tune.search.optuna import OptunaSearch
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        return OptunaSearch(points_to_evaluate=first, seed=plan.config.seed)
+    if plan.settings.search == "grid":
+        first = None  # it has them already, or does not want them
+    return BasicVariantGenerator(points_to_evaluate=first, random_state=plan.config.seed)
+
+
+def own_values(config: Config, settings: TuneConfig) -> dict[str, Any] | None:
+    """What the file itself sets the searched keys to; None where that lies outside the space."""
+    flat = config.flat()
+    own = {key: flat.get(key) for key in settings.space}
+    return own if all(values.holds(own[key]) for key, values in settings.space.items()) else None
+
+
+def _domain(values: Distribution, grid: bool) -> Any:
+    if values.uniform is not None:
+        return ray_tune.uniform(*values.uniform)
+    if values.log_uniform is not None:
+        return ray_tune.loguniform(*values.log_uniform)
+    if values.integer is not None:
+        return ray_tune.randint(values.integer[0], values.integer[1] + 1)
+    return ray_tune.grid_search(values.choice or []) if grid else ray_tune.choice(values.choice or [])
+
+
+def _no_trial(trials: list[Trial]) -> str:
+    notes = [trial.note for trial in trials if trial.note]
+    return f"no trial finished{f' ({notes[0]})' if notes else ''}; look at events.jsonl in the run folder"
