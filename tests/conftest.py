@@ -119,3 +119,11 @@ def write_config(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def finished_run(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished training on the toy target, which has learnt it."""
+    storage = {"ray": {"storage": str(tmp_path_factory.mktemp("finished") / "runs")}}
+    train = {"train": {"steps": 40}, "sources": settings["sources"][:1]}
+    return toy.finish_run(Config.model_validate(toy.merged(toy.merged(settings, storage), train)))

@@ -73,3 +73,27 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
         )
     return result
+
+
+def finish_run(config: Any) -> Path:
+    """Train ``config`` in this process and leave the run folder of a finished training, without Ray and MLflow."""
+    import torch
+
+    from sgg_ray.artifacts import RunFolder
+    from sgg_ray.evaluation import evaluate_classification
+    from sgg_ray.models import save_model
+    from sgg_ray.tasks import load_tasks
+    from sgg_ray.training import run_training
+
+    target, sources = load_tasks(config)
+    weights = {source.name: 1 / len(sources) for source in sources}
+    outcome = run_training(config, target, sources, weights, torch.device("cpu"))
+    folder = RunFolder(config.ray.storage, config.name)
+    folder.begin(config)
+    folder.update(command="train")
+    (folder.path / "model").mkdir()
+    save_model(outcome.model, folder.path / "model", base=config.model.path, target_head=target.head)
+    metrics = evaluate_classification(outcome.probabilities, target.test.labels)
+    folder.write_json("metrics.json", {"guided": metrics.to_dict()})
+    folder.finish()
+    return folder.path

@@ -7,18 +7,27 @@ import os
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def replace_file(path: Path, content: bytes) -> Path:
     """Write to a temporary neighbour, then rename: readers see the old or the new file, never half a one."""
+    with replaced_file(path) as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to that takes the place of ``path`` when the ``with`` block ends, and is gone if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from a group
@@ -26,7 +35,6 @@ def replace_file(path: Path, content: bytes) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 class FolderLock:

@@ -1,6 +1,11 @@
 """How good a model is, how steady its training was, and whether a difference is more than chance."""
 
-from sgg_ray.evaluation.classification import ClassificationMetrics, evaluate_classification
+from sgg_ray.evaluation.calibration import Reliability, fit_temperature, scaled
+from sgg_ray.evaluation.classification import (
+    ClassificationMetrics,
+    evaluate_classification,
+    metrics_of,
+)
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
 from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
@@ -9,12 +14,16 @@ __all__ = [
     "ClassificationMetrics",
     "GradientStability",
     "PairedComparison",
+    "Reliability",
     "Trial",
     "compare_paired",
     "directional_alignment",
     "evaluate_classification",
+    "fit_temperature",
     "gain_over",
     "gradient_stability",
+    "metrics_of",
     "ranked",
+    "scaled",
     "within_noise",
 ]

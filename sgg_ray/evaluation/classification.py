@@ -43,8 +43,7 @@ def evaluate_classification(
     Raises ValueError when there are no rows, shapes do not fit, a label is outside 0 … C−1, or a probability
     is not finite.
     """
-    from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, f1_score
+    from sklearn.metrics import confusion_matrix
 
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
@@ -59,16 +58,30 @@ def evaluate_classification(
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels must be 0 … {classes - 1}, found {labels.min()} … {labels.max()}")
     predicted = probabilities.argmax(axis=1)
-    every_class = np.arange(classes)
-    right = int((predicted == labels).sum())
+    return metrics_of(confusion_matrix(labels, predicted, labels=np.arange(classes)), confidence)
+
+
+def metrics_of(confusion: np.ndarray, confidence: float = 0.95) -> ClassificationMetrics:
+    """The same metrics from counts [C, C] (row = true class, column = predicted class) of at least one row."""
+    from scipy.stats import binomtest
+    from sklearn.metrics import f1_score
+
+    rows, right = int(confusion.sum()), int(np.trace(confusion))
     interval = binomtest(right, rows).proportion_ci(confidence, method="wilson")
-    # scikit-learn's annotation of zero_division leaves out the numbers that its documentation allows.
-    macro_f1 = f1_score(labels, predicted, labels=every_class, average="macro", zero_division=0)  # pyright: ignore
+    true, predicted = np.indices(confusion.shape).reshape(2, -1)
+    macro_f1 = f1_score(
+        true,
+        predicted,
+        labels=np.arange(len(confusion)),
+        average="macro",
+        sample_weight=confusion.reshape(-1),
+        zero_division=0,  # pyright: ignore[reportArgumentType] (the annotation leaves out numbers)
+    )
     return ClassificationMetrics(
         accuracy=right / rows,
         accuracy_low=float(interval.low),
         accuracy_high=float(interval.high),
         macro_f1=float(macro_f1),
-        confusion=confusion_matrix(labels, predicted, labels=every_class),
+        confusion=confusion,
         rows=rows,
     )

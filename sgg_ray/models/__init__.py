@@ -5,7 +5,14 @@ from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.check import check_model
 from sgg_ray.models.classifier import EncoderClassifier, TaskModel
 from sgg_ray.models.locate import locate_model
-from sgg_ray.models.storage import MODEL_MANIFEST, build_model, load_model, save_model
+from sgg_ray.models.storage import (
+    MODEL_MANIFEST,
+    build_model,
+    load_model,
+    read_temperature,
+    save_model,
+    write_temperature,
+)
 
 __all__ = [
     "MODEL_MANIFEST",
@@ -19,5 +26,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "locate_model",
+    "read_temperature",
     "save_model",
+    "write_temperature",
 ]

@@ -1,7 +1,8 @@
 """Load an encoder, its tokenizer and, if asked for, a PEFT adapter."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,22 @@ from sgg_ray.models.locate import locate_model
 def first_line(error: Exception) -> str:
     """The first line of a library's message, which may be a page long."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep Transformers from showing a progress bar, and from reporting a pooler that nobody uses."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def check_encoder(path: str) -> str:
@@ -83,9 +100,10 @@ def load_backbone(location: str, pooling: str) -> nn.Module:
     from transformers import AutoModel
 
     try:
-        backbone = AutoModel.from_pretrained(
-            location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-        )
+        with quiet_transformers():
+            backbone = AutoModel.from_pretrained(
+                location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"model.path: the weights of {location} cannot be loaded ({first_line(error)}); only "

@@ -95,3 +95,15 @@ def load_model(folder: Path) -> tuple[EncoderClassifier, str]:
     )
     model.heads.load_state_dict(heads)
     return model.eval(), manifest["target_head"]
+
+
+def read_temperature(folder: Path) -> float | None:
+    """The temperature that a model's probabilities were calibrated to; None if they were not."""
+    return json.loads((folder / MODEL_MANIFEST).read_text(encoding="utf-8")).get("temperature")
+
+
+def write_temperature(folder: Path, temperature: float) -> None:
+    """Keep the temperature beside the model that :func:`save_model` wrote."""
+    path = folder / MODEL_MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8")) | {"temperature": temperature}
+    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -99,3 +99,18 @@ def check_capacity(config: Config) -> None:
             )
     if problems:
         raise CapacityError(problems)
+
+
+def check_room(option: str, workers: int, cpus: float, gpus: float) -> None:
+    """Whether the cluster holds so many workers of so many CPUs and GPUs each.
+
+    Raises:
+        CapacityError: naming what is too little.
+    """
+    has = ray.cluster_resources()
+    for kind, each in (("CPU", cpus), ("GPU", gpus)):
+        if workers * each > has.get(kind, 0.0):
+            raise CapacityError(
+                f"{option}: {workers} workers of {each:g} {kind}s need {workers * each:g}, the cluster has "
+                f"{has.get(kind, 0.0):g}; ask for fewer"
+            )

@@ -2,6 +2,7 @@
 
 from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
+from sgg_ray.report.predictions import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
 from sgg_ray.report.sweep import (
     plot_importance,
@@ -26,6 +27,7 @@ __all__ = [
     "print_line",
     "print_pairs",
     "print_plan",
+    "print_predictions",
     "print_scores",
     "print_sweep",
     "print_table",

@@ -2,6 +2,18 @@
 
 from sgg_ray.tasks.folds import Fold, hold_out
 from sgg_ray.tasks.load import load_tasks
+from sgg_ray.tasks.read import as_texts, no_column
+from sgg_ray.tasks.stream import RowStream, open_stream
 from sgg_ray.tasks.task import Rows, Task
 
-__all__ = ["Fold", "hold_out", "Rows", "Task", "load_tasks"]
+__all__ = [
+    "Fold",
+    "RowStream",
+    "Rows",
+    "Task",
+    "as_texts",
+    "hold_out",
+    "load_tasks",
+    "no_column",
+    "open_stream",
+]

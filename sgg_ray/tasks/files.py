@@ -3,10 +3,11 @@
 import codecs
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgg_ray.errors import DataError
 
@@ -21,6 +22,13 @@ BYTE_ORDER_MARKS = (  # UTF-32's begins with UTF-16's: it has to be tried first
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CHUNK = 1 << 24  # bytes
+# Everything as text: "007" and "1.50" stay, "NA" and "null" are words; only empty fields are missing.
+CSV_OPTIONS: dict[str, Any] = {
+    "dtype": str,
+    "keep_default_na": False,
+    "na_values": [""],
+    "encoding_errors": "replace",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,23 @@ def read_file(path: Path, wanted: Sequence[str], where: str) -> Columns:
     Raises:
         DataError: there is no such file, or it is not what its suffix says.
     """
+    with readable(path, where) as suffix:
+        if suffix == ".parquet":
+            return _parquet(path, wanted, where)
+        encoding, notes = find_encoding(path)
+        columns = (_csv if suffix == ".csv" else _jsonl)(path, wanted, where, encoding)
+        return Columns(columns.frame, columns.names, notes)
+
+
+@contextmanager
+def readable(path: Path, where: str, base: str = "the YAML file") -> Iterator[str]:
+    """Look at a file before it is read, give its suffix, and turn what the system says into a DataError.
+
+    Args:
+        path: the file.
+        where: its place in the YAML, or the option that named it.
+        base: what relative paths start at, for the message.
+    """
     try:
         if path.is_dir():
             raise DataError(f"{where}: {path} is a folder; give a file ({', '.join(SUFFIXES)})")
@@ -51,13 +76,9 @@ def read_file(path: Path, wanted: Sequence[str], where: str) -> Columns:
             raise DataError(f"{where}: {path} is no {', '.join(SUFFIXES)} file; convert it")
         if not path.stat().st_size:
             raise DataError(f"{where}: {path} is empty; give a file with rows")
-        if suffix == ".parquet":
-            return _parquet(path, wanted, where)
-        encoding, notes = find_encoding(path)
-        columns = (_csv if suffix == ".csv" else _jsonl)(path, wanted, where, encoding)
-        return Columns(columns.frame, columns.names, notes)
+        yield suffix
     except FileNotFoundError:
-        raise DataError(f"{where}: {path} does not exist; relative paths start at the YAML file") from None
+        raise DataError(f"{where}: {path} does not exist; relative paths start at {base}") from None
     except OSError as error:
         raise DataError(f"{where}: {path} cannot be read ({error.strerror or error})") from None
 
@@ -103,24 +124,31 @@ def _other_encoding(data: bytes) -> tuple[str, tuple[str, ...]]:
 def _csv(path: Path, wanted: Sequence[str], where: str, encoding: str) -> Columns:
     import pandas as pd
 
-    try:
-        # Everything as text: "007" and "1.50" stay, "NA" and "null" are words; only empty fields are missing.
+    with valid_csv(path, where):
         # No `usecols`: with it pandas no longer notices rows with too many fields.
-        frame = pd.read_csv(
-            path,
-            encoding=encoding,
-            encoding_errors="replace",
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
-        raise DataError(f"{where}: {path} is not valid CSV ({_csv_reason(error)})") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        # pandas takes the first column for row names if every row has more fields than the header.
-        raise DataError(f"{where}: {path} is not valid CSV (its rows have more fields than its header)")
+        frame = pd.read_csv(path, encoding=encoding, **CSV_OPTIONS)
+        check_index(frame)
     names = tuple(str(name) for name in frame.columns)
     return Columns(frame[[name for name in dict.fromkeys(wanted) if name in names]], names)
+
+
+@contextmanager
+def valid_csv(path: Path, where: str) -> Iterator[None]:
+    """Turn what pandas says about a broken CSV file into a DataError."""
+    import pandas as pd
+
+    try:
+        yield
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
+        raise DataError(f"{where}: {path} is not valid CSV ({_csv_reason(error)})") from None
+
+
+def check_index(frame: "pd.DataFrame") -> None:
+    """pandas takes the first column for row names if every row has more fields than the header."""
+    import pandas as pd
+
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise pd.errors.ParserError("its rows have more fields than its header")
 
 
 def _csv_reason(error: Exception) -> str:
@@ -139,6 +167,22 @@ def _jsonl(path: Path, wanted: Sequence[str], where: str, encoding: str) -> Colu
 
     columns = {name: [] for name in wanted}
     names: dict[str, None] = {}
+    for row in json_rows(path, where, encoding):
+        if not row.keys() <= names.keys():
+            names.update(dict.fromkeys(row))
+        for name, values in columns.items():
+            values.append(row.get(name))
+    # As objects: pandas would turn 1 and null into 1.0 and nan.
+    present = {name: pd.Series(values, dtype=object) for name, values in columns.items() if name in names}
+    return Columns(pd.DataFrame(present), tuple(names))
+
+
+def json_rows(path: Path, where: str, encoding: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON lines file, one by one; empty lines are passed over.
+
+    Raises:
+        DataError: a line is no JSON, or no object.
+    """
     decode = json.JSONDecoder().decode
     with path.open(encoding=encoding, errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
@@ -154,26 +198,28 @@ def _jsonl(path: Path, wanted: Sequence[str], where: str, encoding: str) -> Colu
                 raise DataError(
                     f"{where}: {path}, line {number} must be an object {{...}}, found {line[:40]}"
                 )
-            if not row.keys() <= names.keys():
-                names.update(dict.fromkeys(row))
-            for name, values in columns.items():
-                values.append(row.get(name))
-    # As objects: pandas would turn 1 and null into 1.0 and nan.
-    present = {name: pd.Series(values, dtype=object) for name, values in columns.items() if name in names}
-    return Columns(pd.DataFrame(present), tuple(names))
+            yield row
 
 
 def _parquet(path: Path, wanted: Sequence[str], where: str) -> Columns:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with valid_parquet(path, where):
         names = tuple(pyarrow.parquet.read_schema(path).names)
         present = [name for name in dict.fromkeys(wanted) if name in names]
         frame = pyarrow.parquet.read_table(path, columns=present).to_pandas(ignore_metadata=True)
+        return Columns(frame, names)
+
+
+@contextmanager
+def valid_parquet(path: Path, where: str) -> Iterator[None]:
+    """Turn what Arrow says about a broken Parquet file into a DataError."""
+    import pyarrow
+
+    try:
+        yield
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # not Arrow's, which has no number, but the system's
             raise
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"{where}: {path} is no readable Parquet file ({reason})") from None
-    return Columns(frame, names)

@@ -47,7 +47,7 @@ def read_table(config: TaskConfig, key: str) -> Table:
     wanted = [(f"{key}.columns.text", text), (f"{key}.columns.label", label)]
     wanted += [(f"{key}.where", column) for column in config.where]
     missing = [
-        _no_column(where, name, config.path, columns.names)
+        no_column(where, name, config.path, columns.names)
         for where, name in wanted
         if name not in columns.names
     ]
@@ -64,7 +64,7 @@ def read_table(config: TaskConfig, key: str) -> Table:
     if not labelled.all():
         notes.append(f"{counted(int((~labelled).sum()), 'row')} without a label dropped")
         frame, labels = frame.loc[labelled], labels[labelled]
-    texts, repaired = _texts(frame[text], f"{key}.columns.text", config.path)
+    texts, repaired = as_texts(frame[text], f"{key}.columns.text", config.path)
     if repaired:
         notes.append(f"{counted(repaired, 'text')} with broken characters repaired")
     return Table(texts, labels, values, tuple(notes))
@@ -108,7 +108,8 @@ def _in_package(path: str, where: str) -> Path:
     return file
 
 
-def _no_column(where: str, column: str, path: str, names: Sequence[str]) -> str:
+def no_column(where: str, column: str, path: str, names: Sequence[str]) -> str:
+    """One line for a column that is not among ``names``, with what may have been meant."""
     near = difflib.get_close_matches(column, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     if len(names) == 1:
@@ -161,8 +162,12 @@ def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tupl
     return lookup[raw_codes], tuple(values)
 
 
-def _texts(column: "pd.Series", where: str, path: str) -> tuple[list[str], int]:
-    """The column as strings, gaps as "", and how many had to be repaired."""
+def as_texts(column: "pd.Series", where: str, path: str) -> tuple[list[str], int]:
+    """The column as strings, gaps as "", and how many had to be repaired.
+
+    Raises:
+        DataError: it holds lists or objects.
+    """
     values = column.astype(object).where(column.notna(), "").tolist()
     repaired = 0
     for position, value in enumerate(values):

@@ -1,0 +1,63 @@
+"""A run that is finished, found by its name or its folder."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgg_ray.artifacts.run_folder import RunFolder
+from sgg_ray.config import Config, load_config
+from sgg_ray.errors import ConfigError
+
+STORAGE = "runs"  # where `ray.storage` puts run folders unless told otherwise
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a training has left: its folder, its settings and its numbers."""
+
+    path: Path
+    config: Config
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained model."""
+        return self.path / "model"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        return json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
+
+
+def open_run(run: str | Path) -> FinishedRun:
+    """Find a finished training by the folder it left, or by its name in ``runs``.
+
+    Raises:
+        ConfigError: there is no such run, it is not finished, or it trained no model.
+    """
+    path = next((path for path in (Path(run), Path(STORAGE, run)) if (path / "run.json").is_file()), None)
+    if path is None:
+        raise ConfigError(_not_found(str(run)))
+    path = path.resolve()
+    folder = RunFolder(path.parent, path.name)
+    if folder.status != "finished":
+        raise ConfigError(
+            f"RUN: {run} is not finished (it is {folder.status}); give the same `sgg train` again to go on with it"
+        )
+    if not (path / "model").is_dir():
+        raise ConfigError(
+            f"RUN: {run} holds no model (it was made by `sgg {folder.record.get('command', 'score')}`); give a run "
+            "of `sgg train`"
+        )
+    return FinishedRun(path, load_config(path / "config.yaml"))
+
+
+def _not_found(run: str) -> str:
+    names = sorted(file.parent.name for file in Path(STORAGE).glob("*/run.json"))
+    if not names:
+        return f"RUN: there is no run folder {run}, and no run in {STORAGE}; give the folder of a finished `sgg train`"
+    near = difflib.get_close_matches(run, names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"RUN: there is no run folder {run}; {STORAGE} has: {', '.join(names)}{hint}"

@@ -1,0 +1,85 @@
+"""Write a table in parts, as CSV, JSON lines or Parquet by the file's suffix; it is whole or not there at all."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from sgg_ray.artifacts.files import as_json, replaced_file
+from sgg_ray.errors import ConfigError
+
+
+class Writer(Protocol):
+    """Takes one part of a table after the other."""
+
+    def write(self, table: pa.Table, /) -> None:
+        """Append the rows of ``table``."""
+        ...
+
+
+class _Lines:
+    def __init__(self, file: IO[bytes], schema: pa.Schema):
+        self.file = file
+
+    def write(self, table: pa.Table, /) -> None:
+        lines = (json.dumps(as_json(row), ensure_ascii=False, allow_nan=False) for row in table.to_pylist())
+        self.file.write("".join(line + "\n" for line in lines).encode("utf-8"))
+
+
+class _Csv:
+    """Lists and objects are written as JSON; a missing value is an empty field."""
+
+    def __init__(self, file: IO[bytes], schema: pa.Schema):
+        self.file = file
+        self._write([schema.names])
+
+    def write(self, table: pa.Table, /) -> None:
+        self._write([[_field(value) for value in row.values()] for row in table.to_pylist()])
+
+    def _write(self, rows: list[list[Any]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self.file.write(text.getvalue().encode("utf-8"))
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(as_json(value), ensure_ascii=False)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+def check_output(path: Path, option: str) -> None:
+    """Look whether a table can be written to ``path``, before anything else is done.
+
+    Raises:
+        ConfigError: another suffix, or a folder that is missing or cannot be written to.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"{option}: {path} must end in {', '.join(SUFFIXES)}: the suffix chooses the format"
+        )
+    if path.is_dir():
+        raise ConfigError(f"{option}: {path} is a folder; give a file")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise ConfigError(f"{option}: {path.parent} is no folder; choose another file")
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema) -> Iterator[Writer]:
+    """Open ``path`` for the length of a ``with`` block. What was there before stays if the block fails."""
+    suffix = path.suffix.lower()
+    with replaced_file(path) as file:
+        if suffix == ".parquet":
+            with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+                yield writer
+        else:
+            yield (_Csv if suffix == ".csv" else _Lines)(file, schema)

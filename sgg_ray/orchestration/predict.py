@@ -1,0 +1,114 @@
+"""`sgg predict`: label a file of any size with a trained model, in this process or with Ray Data."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer
+from sgg_ray.config import TargetConfig, label_name
+from sgg_ray.errors import DataError
+from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.orchestration.spread import spread_predictions
+from sgg_ray.prediction import Labelling, Predictor, Tally
+from sgg_ray.tasks import RowStream, no_column, open_stream
+
+ROWS = 1024  # rows in memory at once, per worker
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """Where the predictions are, and what they come to."""
+
+    path: Path
+    tally: Tally
+    seconds: float  # of predicting, without loading
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and metrics, for JSON."""
+        return {"path": str(self.path), **self.tally.to_dict(), "seconds": self.seconds}
+
+
+def predict(
+    run: str | Path,
+    data: str | Path,
+    out: str | Path,
+    listener: Listener | None = None,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    workers: int = 0,
+) -> PredictResult:
+    """Label every row of ``data`` and write it, with all its columns and the predictions, to ``out``.
+
+    Args:
+        run: folder of a finished training, or its name in ``runs``.
+        data: .csv, .jsonl or .parquet; a column with labels is optional.
+        out: .csv, .jsonl or .parquet, written when all rows are done.
+        text: column with the texts; None takes the target's.
+        label: column with true labels to compare with; None takes the target's, where the file has it.
+        workers: spread the work over so many Ray workers; 0 does it in this process.
+
+    Raises:
+        SggError: bad input (exit 2) before anything is predicted, a failing cluster (exit 1) later.
+    """
+    listener = listener or Silent()
+    trained = open_run(run)
+    check_output(Path(out), "--out")
+    listener.stage(f"reading {data}")
+    stream = open_stream(Path(data), "--data")
+    for note in stream.notes:
+        listener.note(note)
+    columns = trained.config.target.columns
+    text = text or columns.text
+    _check_columns(stream, text, label)
+    listener.stage("loading the model")
+    predictor = Predictor(trained.model)
+    taken = [name for name in predictor.columns if name in stream.schema.names]
+    if taken:
+        raise DataError(
+            f"--data: {data} has columns of the names that predictions get ({', '.join(taken)}); rename or drop them"
+        )
+    if predictor.temperature is None:
+        listener.note("the model was not calibrated: confidence is its plain probability")
+    label = label or (columns.label if columns.label in stream.schema.names else None)
+    labelling = Labelling(text, label, _label_names(trained.config.target, predictor.labels))
+    tally = Tally(predictor.labels, labelling)
+    listener.stage("predicting")
+    started = time.perf_counter()
+    tables = _predictions(trained, predictor, labelling, stream, workers)
+    with table_writer(Path(out), labelling.predict(predictor, stream.schema.empty_table()).schema) as writer:
+        for table in tables:
+            writer.write(table)
+            tally.add(table)
+            listener.advance(tally.rows, stream.rows, "rows")
+    return PredictResult(Path(out), tally, time.perf_counter() - started)
+
+
+def _predictions(
+    trained: FinishedRun, predictor: Predictor, labelling: Labelling, stream: RowStream, workers: int
+) -> Iterator[pa.Table]:
+    if workers and stream.rows:
+        return spread_predictions(trained, labelling, stream, workers, ROWS)
+    return (labelling.predict(predictor, table) for table in stream.batches(ROWS))
+
+
+def _check_columns(stream: RowStream, text: str, label: str | None) -> None:
+    problems = [
+        no_column(option, name, str(stream.path), stream.schema.names)
+        for option, name in (("--text", text), ("--label", label))
+        if name is not None and name not in stream.schema.names
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def _label_names(target: TargetConfig, labels: Sequence[str]) -> dict[str, str]:
+    """Label name by value in the file: the names themselves, and the values that the target's own file has."""
+    own = target.labels if isinstance(target.labels, dict) else {}
+    return {name: name for name in labels} | {
+        label_name(value): label_name(name) for name, value in own.items()
+    }

@@ -1,0 +1,45 @@
+"""What is printed of predictions: how many of each label, and how good they are where that is known."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from sgg_ray.report.layout import print_line, print_table
+
+
+def print_predictions(console: Console, found: Mapping[str, Any], seconds: float) -> None:
+    """Label counts; accuracy, calibration error and the confusion matrix of rows with labels.
+
+    Args:
+        found: as ``Tally.to_dict`` gives it.
+        seconds: what it took.
+    """
+    rows, metrics = found["rows"], found["metrics"]
+    rate = f", {rows / seconds:,.0f} a second" if seconds > 0 and rows else ""
+    print_line(console, f"{rows:,} rows in {seconds:.1f} s{rate}", style="bold")
+    counts = list(found["predicted"].items())
+    share = max(rows - found["without_text"], 1)
+    print_table(
+        console,
+        ["label", "predicted", "share"],
+        [[name, f"{count:,}", f"{100 * count / share:.1f} %"] for name, count in counts],
+    )
+    if found["without_text"]:
+        print_line(
+            console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
+        )
+    if metrics is None:
+        return
+    interval = f"{100 * metrics['accuracy_low']:.1f} … {100 * metrics['accuracy_high']:.1f}"
+    print_line(
+        console,
+        f"on {metrics['rows']:,} labelled rows: accuracy {100 * metrics['accuracy']:.1f} % (95 % interval {interval}), "
+        f"macro-F1 {100 * metrics['macro_f1']:.1f} %, calibration error {100 * metrics['ece']:.1f} points",
+    )
+    names = [name for name, _ in counts]
+    print_table(
+        console,
+        ["true \\ predicted", *names, ""],
+        [[name, *(f"{count:,}" for count in line), ""] for name, line in zip(names, metrics["confusion"])],
+    )
