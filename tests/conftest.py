@@ -85,6 +85,7 @@ def settings(encoder: Path, data: Path) -> dict[str, Any]:
             "max_length": 24,
             "log_every": 2,
             "checkpoint_every": 3,
+            "calibration_folds": 0,
         },
         "ray": {"cpus_per_task_worker": 0.25},
     }

@@ -49,7 +49,7 @@ def write_model_card(
         _data(config, target, sources),
         _sources(report, sources),
         _quality(metrics),
-        _limits(config, target),
+        _limits(config, target, metrics),
         f"## How to load it\n\n{_LOADING}",
     ]
     return replace_file(Path(folder) / "README.md", "\n".join(filter(None, sections)).encode("utf-8"))
@@ -120,16 +120,25 @@ def _quality(metrics: Mapping[str, Any]) -> str:
             f"(95 % interval {100 * gain['low']:+.1f} … {100 * gain['high']:+.1f}, exact McNemar "
             f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives another number."
         )
+    calibration = metrics.get("calibration")
+    if calibration:
+        lines.append(
+            f"\nConfidence is scaled with the temperature {calibration['temperature']:.2f}, fitted on "
+            f"{calibration['rows']} shots that were left out of training in {calibration['folds']} parts. Expected "
+            f"calibration error on the test rows: {100 * calibration['ece']:.1f} points, without the temperature "
+            f"{100 * calibration['ece_uncalibrated']:.1f}."
+        )
     return "\n".join(lines) + "\n"
 
 
-def _limits(config: Config, target: Task) -> str:
+def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
+    uncalibrated = "" if metrics.get("calibration") else "- Its probabilities were not calibrated.\n"
     return (
         "## Limits\n\n"
         f"- Adapted to {len(target.train)} labelled examples of one task; other texts and meanings of the "
         "labels are untested.\n"
         f"- Texts are cut after {config.train.max_length} tokens.\n"
-        "- It always answers with one of its labels and was not tested on texts that fit none; its "
-        "probabilities were not calibrated.\n"
+        "- It always answers with one of its labels and was not tested on texts that fit none.\n"
+        f"{uncalibrated}"
         "- What the base model and the sources have learnt from their own data, biases included, is in it.\n"
     )

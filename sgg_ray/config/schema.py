@@ -201,6 +201,11 @@ class TrainConfig(Section):
     max_length: Annotated[Whole, Field(ge=8)] = Field(128, description="tokens kept of a text")
     evaluation_batch_size: Count = Field(64, description="rows a batch in evaluation")
     checkpoint_every: Count = Field(50, description="steps between two checkpoints")
+    calibration_folds: CountOrZero = Field(
+        2,
+        description="trainings that leave out a part of the shots in turn, to calibrate the model's confidence; "
+        "0 or 1 = none",
+    )
     log_every: Count = Field(5, description="steps between two transfers of metrics to the host")
     baseline: bool = Field(
         True, description="also train on the target alone, same seed and steps, to compare"

@@ -12,7 +12,6 @@ from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer
 from sgg_ray.config import TargetConfig, label_name
 from sgg_ray.errors import DataError
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.spread import spread_predictions
 from sgg_ray.prediction import Labelling, Predictor, Tally
 from sgg_ray.tasks import RowStream, no_column, open_stream
 
@@ -92,6 +91,8 @@ def _predictions(
     trained: FinishedRun, predictor: Predictor, labelling: Labelling, stream: RowStream, workers: int
 ) -> Iterator[pa.Table]:
     if workers and stream.rows:
+        from sgg_ray.orchestration.spread import spread_predictions  # Ray Data takes a second to load
+
         return spread_predictions(trained, labelling, stream, workers, ROWS)
     return (labelling.predict(predictor, table) for table in stream.batches(ROWS))
 

@@ -28,7 +28,14 @@ from sgg_ray.evaluation import (
     evaluate_classification,
     gradient_stability,
 )
-from sgg_ray.models import MODEL_MANIFEST
+from sgg_ray.models import MODEL_MANIFEST, write_temperature
+from sgg_ray.orchestration.calibrate import (
+    CALIBRATION,
+    calibration_errors,
+    start_folds,
+    temperature_of,
+    usable_folds,
+)
 from sgg_ray.orchestration.cluster import check_capacity, connected
 from sgg_ray.orchestration.event_log import EventLog, Message
 from sgg_ray.orchestration.exchange import Exchange
@@ -166,6 +173,7 @@ def _train(session: _Session) -> TrainResult:
     finally:
         if exchange is not None:
             exchange.close()
+    _calibrate(session, weights)
     probabilities = np.load(folder.path / PROBABILITIES)
     session.listener.stage("writing the report")
     result = _evaluate(session, probabilities, baseline, report)
@@ -229,6 +237,30 @@ def _fit(session: _Session, weights: dict[str, float], exchange: Exchange | None
                 ray.cancel(pending, force=True)
         raise
     return np.load(stored) if stored.exists() else None
+
+
+def _calibrate(session: _Session, weights: dict[str, float]) -> None:
+    """Find the model's temperature. It is a convenience: a training that fails here does not fail the run."""
+    config, folder, target = session.config, session.folder, session.target
+    folds = usable_folds(config, target)
+    if not folds or (folder.path / CALIBRATION).exists():
+        return
+    session.listener.stage(f"calibrating: {len(folds)} trainings that leave out a part of the shots")
+    log = EventLog.remote()
+    pending = start_folds(config, target, session.sources, weights, folds, log)
+    try:
+        predicted = [_await(session, log, reference) for reference in pending]
+    except SggError as error:
+        session.listener.note(f"the model is not calibrated: {error}")
+        return
+    except BaseException:
+        with suppress(RayError):
+            for reference in pending:
+                ray.cancel(reference, force=True)
+        raise
+    found = temperature_of(target, folds, predicted)
+    write_temperature(folder.path / MODEL, found["temperature"])
+    folder.write_json(CALIBRATION, found)
 
 
 def _start_baseline(session: _Session, log: Any) -> ray.ObjectRef:
@@ -365,6 +397,8 @@ def _take_in(session: _Session, run: str, kind: str, payload: Any) -> None:
         values = {f"weight/{row.source}": row.weight for row in payload.sources}
         values |= {f"score/{row.source}": row.score.value for row in payload.sources if row.score}
         session.tracker.log_metrics([(payload.step, values)])
+    elif kind == "calibration":
+        session.listener.steps(run, payload, session.config.train.steps)
     else:
         session.folder.append_events([{"run": run, kind: payload}])
         session.listener.note(str(payload))
@@ -413,6 +447,10 @@ def _evaluate(
         "gradient_stability": gradient_stability(column("gradient_norm"), column("step_cosine")).to_dict(),
         "directional_alignment": directional_alignment(column("alignment_cosine")),
     }
+    stored = session.folder.path / CALIBRATION
+    if stored.exists():
+        found = json.loads(stored.read_text(encoding="utf-8"))
+        summary["calibration"] = found | calibration_errors(probabilities, labels, found["temperature"])
     return TrainResult(session.folder.path, metrics, other, comparison, report, summary)
 
 
@@ -445,6 +483,9 @@ def _write(session: _Session, result: TrainResult) -> None:
     if result.baseline and result.comparison:
         final["test/accuracy_target_only"] = result.baseline.accuracy
         final["test/accuracy_gain"] = result.comparison.difference
+    if calibration := result.summary.get("calibration"):
+        final["test/ece"] = calibration["ece"]
+        final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]
     session.tracker.log_metrics([(session.config.train.steps, final)])
     session.tracker.log_artifacts(
         [folder.path / name for name in ("config.yaml", "metrics.json", "predictions.parquet", "curves.png")]

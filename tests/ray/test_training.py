@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from sgg_ray.cli import app
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
-from sgg_ray.models import load_model
+from sgg_ray.evaluation import Reliability, fit_temperature, scaled
+from sgg_ray.models import load_model, read_temperature
 from sgg_ray.orchestration import train
-from sgg_ray.tasks import load_tasks
+from sgg_ray.tasks import hold_out, load_tasks
 from sgg_ray.training import SingleProcess, plain, predict, run_training
 
 pytestmark = pytest.mark.ray
@@ -43,7 +44,12 @@ def in_process(config, weights):
 @pytest.fixture(scope="module")
 def finished(settings, still_encoder, tmp_path_factory):
     """A training that has ended, with its baseline: configuration, result, and what the listener heard."""
-    config = configure(settings, still_encoder, tmp_path_factory.mktemp("finished"), train={"baseline": True})
+    config = configure(
+        settings,
+        still_encoder,
+        tmp_path_factory.mktemp("finished"),
+        train={"baseline": True, "calibration_folds": 2},
+    )
     heard = actors.Recorder()
     return config, train(config, heard), heard
 
@@ -59,6 +65,29 @@ def test_it_is_the_training_of_one_process(finished):
     assert result.comparison.difference == pytest.approx(
         result.metrics.accuracy - result.baseline.accuracy, abs=1e-9
     )
+
+
+def test_the_temperature_comes_from_shots_that_were_left_out(finished):
+    config, result, _ = finished
+    target, sources = load_tasks(config)
+    folds = hold_out(target, 2, config.seed)
+    predicted = [
+        run_training(
+            config, fold.of(target), sources, result.report.weights, torch.device("cpu")
+        ).probabilities
+        for fold in folds
+    ]
+    labels = np.concatenate([target.train.labels[fold.held] for fold in folds])
+    expected = fit_temperature(np.concatenate(predicted), labels)
+    assert read_temperature(result.folder / "model") == pytest.approx(expected, rel=1e-3)
+    found = json.loads((result.folder / "metrics.json").read_text())["calibration"]
+    assert found == result.summary["calibration"]
+    assert (found["rows"], found["folds"]) == (16, 2)
+    probabilities = np.load(result.folder / "probabilities.npy")
+    right = probabilities.argmax(1) == target.test.labels
+    confidence = scaled(probabilities, expected).max(1)
+    assert found["ece"] == pytest.approx(Reliability().add(confidence, right).error, abs=1e-3)
+    assert "Confidence is scaled with the temperature" in (result.folder / "model" / "README.md").read_text()
 
 
 def test_the_run_folder_is_complete(finished):
