@@ -1,5 +1,6 @@
-"""The run folder, tables and the model card."""
+"""The run folder, tables, the model card and exported models."""
 
+from sgg_ray.artifacts.export import Form, default_form, export_model
 from sgg_ray.artifacts.finished_run import FinishedRun, open_run
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
@@ -7,9 +8,12 @@ from sgg_ray.artifacts.table_writer import Writer, check_output, table_writer
 
 __all__ = [
     "FinishedRun",
+    "Form",
     "RunFolder",
     "Writer",
     "check_output",
+    "default_form",
+    "export_model",
     "open_run",
     "table_writer",
     "write_model_card",

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from sgg_ray.cli.config import config_app
+from sgg_ray.cli.export import export
 from sgg_ray.cli.predict import predict
 from sgg_ray.cli.score import score
 from sgg_ray.cli.train import train
@@ -16,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (score, train, tune, predict):
+for command in (score, train, tune, predict, export):
     app.command()(command)
 app.add_typer(config_app, name="config")
 

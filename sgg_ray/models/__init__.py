@@ -1,6 +1,6 @@
 """Backbones, heads keyed by label set, adapters; load and save."""
 
-from sgg_ray.models.backbone import load_tokenizer
+from sgg_ray.models.backbone import load_tokenizer, quiet_transformers
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.check import check_model
 from sgg_ray.models.classifier import EncoderClassifier, TaskModel
@@ -26,6 +26,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "locate_model",
+    "quiet_transformers",
     "read_temperature",
     "save_model",
     "write_temperature",

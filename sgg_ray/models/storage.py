@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
-from sgg_ray.models.backbone import build_backbone, load_backbone, load_tokenizer
+from sgg_ray.models.backbone import build_backbone, load_backbone, load_tokenizer, quiet_transformers
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.locate import locate_model
 from sgg_ray.tasks import Task
@@ -47,7 +47,8 @@ def save_model(model: EncoderClassifier, folder: Path, *, base: str, target_head
         target_head: the head that predicts the target's labels.
     """
     adapted = hasattr(model.backbone, "peft_config")
-    model.backbone.save_pretrained(str(folder / (ADAPTER if adapted else BACKBONE)))  # pyright: ignore[reportCallIssue]
+    with quiet_transformers():
+        model.backbone.save_pretrained(str(folder / (ADAPTER if adapted else BACKBONE)))  # pyright: ignore[reportCallIssue]
     model.tokenizer.save_pretrained(str(folder / BACKBONE))
     save_file({name: value.contiguous() for name, value in model.heads.state_dict().items()}, folder / HEADS)
     manifest = {

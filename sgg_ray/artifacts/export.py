@@ -1,0 +1,212 @@
+"""A trained model as a folder that other libraries load, without sgg_ray."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+
+from sgg_ray.artifacts import exported_model
+from sgg_ray.artifacts.finished_run import FinishedRun
+from sgg_ray.errors import ConfigError, ModelError
+from sgg_ray.models import EncoderClassifier, load_model, quiet_transformers, read_temperature
+
+Form = Literal["sentence-transformers", "transformers", "adapter"]
+
+_LOADING: dict[Form, str] = {
+    "sentence-transformers": """\
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{folder}")
+logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
+labels = {labels}
+print(dict(zip(labels, logits[0].softmax(-1).tolist())))
+```
+""",
+    "transformers": """\
+How the encoder's states become logits is in `modeling_sgg.py`, which Transformers runs only when it is told to:
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{folder}", trust_remote_code=True, top_k=None)
+print(classify(["a text to label"], truncation=True))
+```
+""",
+    "adapter": """\
+The folder holds the adapter and the head; the model that was adapted is loaded from `{base}` (change
+`base_model_name_or_path` in `adapter_config.json` where it lies elsewhere).
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{folder}")
+logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
+labels = {labels}
+print(dict(zip(labels, logits[0].softmax(-1).tolist())))
+```
+
+The adapter without the head: `PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{folder}")`.
+""",
+}
+
+
+def default_form(run: FinishedRun) -> Form:
+    """sentence-transformers runs no code of the folder; it has no module for a model's own pooler."""
+    return "transformers" if run.config.model.pooling == "own" else "sentence-transformers"
+
+
+def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None) -> Path:
+    """Write the model of a run into a new folder, with a model card that says how to load it.
+
+    Logits of ``transformers`` are those of the run bit for bit on the same token ids. ``sentence-transformers`` pads
+    batches differently and has √H multiplied into the head's weights, and merging an adapter rounds: logits then
+    differ by some 1e-6 of their size.
+
+    Args:
+        run: a finished training.
+        folder: where to; must be empty or not there.
+        form: which library is to load it; None takes :func:`default_form`. ``adapter`` leaves an adapter apart from
+            its base model.
+
+    Raises:
+        ConfigError: the folder is in use.
+        ModelError: the model cannot take that form.
+    """
+    folder, form = Path(folder), form or default_form(run)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--to: {folder} is there already; give a new or an empty folder")
+    model, head = load_model(run.model)
+    _check(model, form)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with quiet_transformers():
+            base = _write_weights(run, model, head, part, form)
+        model.tokenizer.model_max_length = model.max_length
+        model.tokenizer.save_pretrained(part)
+        card = _card(run, model.labels[head], folder.name, form, base)
+        (part / "README.md").write_text(card, encoding="utf-8")
+        os.chmod(part, 0o755)  # mkdtemp's own mode would hide the folder from a group
+        if folder.exists():
+            folder.rmdir()
+        os.replace(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return folder
+
+
+def _check(model: EncoderClassifier, form: Form) -> None:
+    adapters = getattr(model.backbone, "peft_config", {})
+    if form == "adapter" and not adapters:
+        raise ModelError("--form: the run trained the whole model and has no adapter; use another form")
+    if form != "transformers" and model.pooling == "own":
+        raise ModelError(
+            "--form: the run pools with the model's own pooler; only 'transformers' can hold that"
+        )
+    for adapter in adapters.values():
+        if adapter.is_prompt_learning:
+            raise ModelError(
+                f"RUN: {str(adapter.peft_type.value).lower()} is no part of the weights and cannot be exported; use "
+                "`sgg predict`, or train with another adapter such as lora"
+            )
+
+
+def _write_weights(
+    run: FinishedRun, model: EncoderClassifier, head: str, folder: Path, form: Form
+) -> str | None:
+    """Write everything but tokenizer and card; return where the base of an adapter lies."""
+    backbone: Any = model.backbone
+    labels = dict(enumerate(model.labels[head]))
+    if form == "adapter":
+        shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
+        (folder / "README.md").unlink(missing_ok=True)
+        _write_modules(model, head, folder)
+        return json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    if hasattr(backbone, "peft_config"):
+        backbone = backbone.merge_and_unload()
+    if form == "sentence-transformers":
+        backbone.config.id2label = labels
+        backbone.config.label2id = {name: number for number, name in labels.items()}
+        backbone.save_pretrained(folder)
+        _write_modules(model, head, folder)
+        return None
+    config = exported_model.GuidedClassifierConfig(
+        backbone=backbone.config.to_dict(), pooling=model.pooling, id2label=labels, num_labels=len(labels)
+    )
+    config.label2id = {name: number for number, name in labels.items()}
+    config.architectures = ["GuidedClassifier"]
+    config.auto_map = {  # pyright: ignore[reportAttributeAccessIssue]
+        "AutoConfig": "modeling_sgg.GuidedClassifierConfig",
+        "AutoModelForSequenceClassification": "modeling_sgg.GuidedClassifier",
+    }
+    config.save_pretrained(folder)
+    weights = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    weights |= {f"classifier.{name}": value for name, value in model.head(head).state_dict().items()}
+    weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(str(exported_model.__file__), folder / "modeling_sgg.py")
+    return None
+
+
+def _write_modules(model: EncoderClassifier, head: str, folder: Path) -> None:
+    """Pooling, scaling and head in the format that every version of sentence-transformers reads."""
+    linear = model.head(head)
+    kinds = ("Transformer", "Pooling", "Normalize", "Dense")
+    modules = [
+        {
+            "idx": number,
+            "name": str(number),
+            "path": f"{number}_{kind}" if number else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    pooling = {
+        "word_embedding_dimension": model.width,
+        "pooling_mode_mean_tokens": model.pooling == "mean",
+        "pooling_mode_cls_token": model.pooling == "cls",
+    }
+    dense = {
+        "in_features": model.width,
+        "out_features": linear.out_features,
+        "bias": True,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    _json(folder / "modules.json", modules)
+    _json(folder / "sentence_bert_config.json", {"max_seq_length": model.max_length, "do_lower_case": False})
+    _json(folder / "1_Pooling" / "config.json", pooling)
+    (folder / "2_Normalize").mkdir()
+    _json(folder / "3_Dense" / "config.json", dense)
+    weights = {
+        "linear.weight": linear.weight.detach().cpu() * model.width**0.5,
+        "linear.bias": linear.bias.detach().cpu().clone(),
+    }
+    save_file(weights, folder / "3_Dense" / "model.safetensors", metadata={"format": "pt"})
+
+
+def _json(path: Path, content: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _card(run: FinishedRun, labels: tuple[str, ...], name: str, form: Form, base: str | None) -> str:
+    """The card of the run's model with another way to load it."""
+    try:
+        text = (run.model / "README.md").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = f"# {run.config.name}\n"
+    text = text.split("## How to load it")[0].rstrip()
+    loading = _LOADING[form].format(folder=name, labels=list(labels), base=base)
+    temperature = read_temperature(run.model)
+    calibrated = (
+        f"\nFor calibrated probabilities divide the logits by the temperature {temperature:.4g} first.\n"
+        if temperature
+        else ""
+    )
+    return f"{text}\n\n## How to load it\n\n{loading}{calibrated}"
