@@ -4,12 +4,14 @@ from sgg_ray.config.labels import label_name
 from sgg_ray.config.load import config_schema, dump_config, load_config
 from sgg_ray.config.schema import (
     AlignmentConfig,
+    CompareConfig,
     Config,
     GuidanceConfig,
     HeldOutConfig,
     ModelConfig,
     RayConfig,
     SourceConfig,
+    StrategyConfig,
     TargetConfig,
     TaskConfig,
     TrackingConfig,
@@ -17,9 +19,11 @@ from sgg_ray.config.schema import (
     TuneConfig,
 )
 from sgg_ray.config.space import Distribution, depends_on_scores, with_values
+from sgg_ray.config.strategies import apply_strategy, strategy_configs
 
 __all__ = [
     "AlignmentConfig",
+    "CompareConfig",
     "Config",
     "Distribution",
     "GuidanceConfig",
@@ -27,15 +31,18 @@ __all__ = [
     "ModelConfig",
     "RayConfig",
     "SourceConfig",
+    "StrategyConfig",
     "TargetConfig",
     "TaskConfig",
     "TrackingConfig",
     "TrainConfig",
     "TuneConfig",
+    "apply_strategy",
     "config_schema",
     "depends_on_scores",
     "dump_config",
     "label_name",
     "load_config",
+    "strategy_configs",
     "with_values",
 ]

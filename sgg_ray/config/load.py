@@ -13,6 +13,7 @@ from sgg_ray.config.messages import problem_line
 from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
+from sgg_ray.config.strategies import check_strategies, read_strategies
 from sgg_ray.errors import ConfigError
 
 
@@ -37,15 +38,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
         data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "run"
     if name is not None:
         data["name"] = name
+    problems += read_strategies(data, path.parent)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
         # The schema compares names only once every value is right, but all problems are wanted at once: names
-        # are compared here, and the schema's own line for them, the only one without a location, is left out.
-        problems += [problem_line(detail, data) for detail in error.errors() if detail["loc"]]
-        raise ConfigError([*problems, *same_names(_names(data))]) from None
+        # are compared here, and the schema's own line for them is left out.
+        twice = same_names(_names(data))
+        for detail in error.errors():
+            if detail["loc"]:
+                problems.append(problem_line(detail, data))
+            elif (line := str(detail.get("ctx", {}).get("error"))) != "; ".join(twice):
+                problems.append(line)
+        raise ConfigError([*problems, *twice]) from None
     if config.tune is not None:
         problems += check_space(config, config.tune.space)
+    if config.compare is not None:
+        problems += check_strategies(config)
     if problems:
         raise ConfigError(problems)
     return _absolute_inputs(config, os.path.abspath(path.parent))

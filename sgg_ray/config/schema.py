@@ -52,12 +52,21 @@ class ModelConfig(Section):
     """Which model is adapted, and how."""
 
     path: str = Field(description="hub id, folder, or package://module/folder")
-    adapter: AdapterConfig | None = Field(None, description="PEFT adapter; null trains every parameter")
+    adapter: AdapterConfig | None = Field(None, description="PEFT adapter; null trains the backbone itself")
+    trainable: Literal["all", "heads", "biases"] = Field(
+        "all", description="without an adapter: what of the backbone is trained beside the heads"
+    )
     pooling: Literal["mean", "cls", "own"] = Field("mean", description="how token states become one vector")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 = autocast, parameters stay fp32"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+
+    @model_validator(mode="after")
+    def _adapter_or_part(self):
+        if self.adapter is not None and self.trainable != "all":
+            raise ValueError("an adapter decides itself what is trained; leave out adapter or trainable")
+        return self
 
 
 class Columns(Section):
@@ -171,6 +180,9 @@ class GuidanceConfig(Section):
     radius: Positive = Field(
         0.2, description="change of the gradient over the finite difference, as a share of ‖g‖"
     )
+    distance: Positive | None = Field(
+        None, description="ε of the finite difference, if it shall not follow from radius"
+    )
     every: Count = Field(1, description="apply the terms every n-th step, times n")
     warmup: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
     reference: Literal["ema", "full"] = Field(
@@ -187,6 +199,16 @@ class GuidanceConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
+    method: Literal["gradients", "setfit"] = Field(
+        "gradients", description="the loop of this package, or SetFit: contrastive pairs, then a linear head"
+    )
+    schedule: Literal["joint", "sequential"] = Field(
+        "joint",
+        description="sources in every step, or half of the steps on sources and then the target alone",
+    )
+    combine: Literal["sum", "pcgrad", "cagrad", "upgrad", "mgda"] = Field(
+        "sum", description="how target and source gradients make one update; all but sum need TorchJD"
+    )
     steps: Count = Field(150, description="optimiser steps")
     batch_size: Count = Field(16, description="target rows a step, over all workers")
     source_batch_size: Count = Field(32, description="source rows a step, over all workers")
@@ -249,6 +271,70 @@ class TuneConfig(Section):
         return self
 
 
+class StrategyConfig(Section):
+    """One way to fine-tune: what it changes of the file's own sections."""
+
+    name: str = Field(pattern=NAME, description="in tables; default: the file's name")
+    description: str = Field("", description="one line for people")
+    model: dict[str, Any] = Field(default_factory=dict, description="keys of 'model' and their values")
+    alignment: dict[str, Any] = Field(default_factory=dict, description="keys of 'alignment'")
+    guidance: dict[str, Any] = Field(default_factory=dict, description="keys of 'guidance'")
+    train: dict[str, Any] = Field(default_factory=dict, description="keys of 'train'")
+    chosen: str = Field("", description="how its learning rates and other values were found")
+
+
+class CompareConfig(Section):
+    """A grid of strategies, targets, shots and seeds, and what they are compared with."""
+
+    strategies: list[StrategyConfig] = Field(
+        min_length=1,
+        description="files by name (pipelines/configs/strategies) or path, or sections like such a file",
+        json_schema_extra=lambda schema: schema.update(
+            items={"anyOf": [{"type": "string"}, schema["items"]]}
+        ),
+    )
+    vary: dict[str, list[Scalar]] = Field(
+        default_factory=dict,
+        description="dotted keys and values; every strategy is run with each combination of them",
+    )
+    baseline: str | None = Field(
+        None, description="strategy that the others are compared with; null = the first"
+    )
+    shots: list[Count] = Field(default_factory=list, description="per class; empty = the target's own")
+    seeds: Count = Field(5, description="seeds, counted from 'seed' on")
+    targets: list[str] = Field(
+        default_factory=list,
+        description="names of tasks that are the target in turn, the others being sources; empty = the target",
+    )
+    apart: list[list[str]] = Field(
+        default_factory=list,
+        description="groups of tasks made of the same texts: never source and target at once",
+    )
+    unseen: list[str] = Field(
+        default_factory=list, description="sources that are never trained on: cross-task accuracy"
+    )
+    judge: Literal["test", "validation"] = Field(
+        "test",
+        description="rows that are predicted; validation = neither test rows nor shots, to choose settings",
+    )
+    max_concurrent: Count | None = Field(None, description="cells at a time; null = as many as fit")
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        names = [strategy.name for strategy in self.strategies]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"strategies: '{twice[0]}' stands {names.count(twice[0])} times; name each once")
+        if self.baseline is not None and self.baseline not in names and not self.vary:
+            raise ValueError(
+                f"baseline: '{self.baseline}' is none of the strategies; choose {', '.join(names)}"
+            )
+        empty = [key for key, values in self.vary.items() if not values]
+        if empty:
+            raise ValueError(f"vary.{empty[0]}: needs at least one value")
+        return self
+
+
 class RayConfig(Section):
     """Where the work runs."""
 
@@ -286,8 +372,19 @@ class Config(Section):
     guidance: GuidanceConfig = Field(default_factory=GuidanceConfig)  # pyright: ignore[reportArgumentType]
     train: TrainConfig = Field(default_factory=TrainConfig)  # pyright: ignore[reportArgumentType]
     tune: TuneConfig | None = Field(None, description="of `sgg tune`; null = its defaults")
+    compare: CompareConfig | None = Field(None, description="of `sgg compare`")
     ray: RayConfig = Field(default_factory=RayConfig)  # pyright: ignore[reportArgumentType]
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)  # pyright: ignore[reportArgumentType]
+
+    @model_validator(mode="after")
+    def _schedule_fits(self):
+        if self.train.schedule == "sequential" and self.train.combine != "sum":
+            raise ValueError("train.combine: needs target and sources in one step; use train.schedule: joint")
+        if self.train.schedule == "sequential" and self.guidance.alignment > 0:
+            raise ValueError(
+                "guidance.alignment: needs the sources beside the target; set it to 0, or train.schedule to joint"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self):
@@ -300,6 +397,9 @@ class Config(Section):
         """Every value under its dotted key, sources by name: what MLflow lists as parameters."""
         data = self.model_dump()
         data["sources"] = {source["name"]: source for source in data["sources"]}
+        if data["compare"] is not None:
+            strategies = data["compare"]["strategies"]
+            data["compare"]["strategies"] = {strategy["name"]: strategy for strategy in strategies}
         return dict(_flatten(data, ""))
 
 

@@ -60,6 +60,8 @@ class Guidance:
         radius: how much the gradient shall change over the finite difference, ‖∇L(θ + εv/‖v‖) − g‖ as a share of
             ‖g‖. The distance ε adapts to it from step to step. Too small, and the difference drowns in the rounding
             of bfloat16; too large, and it is no derivative any more. docs/performance.md has the measurements.
+        distance: ε itself instead, the same in every step. With ``magnitude`` alone, equal to ε, and no floor, the
+            forward difference is the gradient at θ + ε g/‖g‖: sharpness-aware minimisation.
         every: apply the regularisers every n-th step, n times as strongly.
         warmup_steps: λ rises linearly over so many steps.
         reference: "ema" of the unit gradients of guided steps, or "full": what :meth:`set_reference` was given.
@@ -83,6 +85,7 @@ class Guidance:
         alignment: float = 0.0,
         hvp: Mode = "finite_difference",
         radius: float = DEFAULT_RADIUS,
+        distance: float | None = None,
         every: int = 1,
         warmup_steps: int = 0,
         reference: Literal["ema", "full"] = "ema",
@@ -98,13 +101,15 @@ class Guidance:
         self.hvp, self.radius, self.every, self.warmup_steps = hvp, radius, every, warmup_steps
         self.reference_kind, self.reference_decay = reference, reference_decay
         self.magnitude_form: MagnitudeForm = magnitude_form
-        self.gradient_floor = gradient_floor
+        self.gradient_floor, self.fixed_distance = gradient_floor, distance
         self.private, self.shared, self.world_size = private, shared, world_size
         self._check()
         self.size = shared.stop
         needs_median = magnitude > 0 and (magnitude_form == "hinge" or hvp == "first_order")
         self.norms = RunningNorms(parameters.device, needs_median)
-        self.distance = torch.full_like(self.norms.count, FIRST_DISTANCE * radius)
+        self.distance = torch.full_like(
+            self.norms.count, FIRST_DISTANCE * radius if distance is None else distance
+        )
         self.reference = torch.zeros_like(parameters.values[: self.size]) if direction > 0 else None
         self._pair = torch.tensor([direction, alignment], dtype=torch.float64, device=parameters.device)
         self._workspace: Workspace | None = None
@@ -230,7 +235,8 @@ class Guidance:
         before = self._sample()
         self._add_hvp(direction, losses, reduce)
         ratio = ((self._sample() - before).norm() / before.norm()).double()
-        self._adapt(direction.norm, ratio)
+        if self.fixed_distance is None:
+            self._adapt(direction.norm, ratio)
         return {"hvp_ratio": ratio}
 
     def _adapt(self, norm: Tensor, ratio: Tensor) -> None:
@@ -284,6 +290,12 @@ class Guidance:
                 ("alignment", self.alignment, ">= 0", self.alignment >= 0),
                 ("hvp", self.hvp, f"one of {', '.join(MODES)}", self.hvp in MODES),
                 ("radius", self.radius, "> 0", self.radius > 0),
+                (
+                    "distance",
+                    self.fixed_distance,
+                    "> 0",
+                    self.fixed_distance is None or self.fixed_distance > 0,
+                ),
                 ("every", self.every, ">= 1", self.every >= 1),
                 ("reference", self.reference_kind, "ema or full", self.reference_kind in ("ema", "full")),
                 ("reference_decay", self.reference_decay, "in [0, 1)", 0 <= self.reference_decay < 1),

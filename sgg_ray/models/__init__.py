@@ -4,6 +4,7 @@ from sgg_ray.models.backbone import load_tokenizer, quiet_transformers
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.check import check_model
 from sgg_ray.models.classifier import EncoderClassifier, TaskModel
+from sgg_ray.models.foundation import Foundation
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.storage import (
     MODEL_MANIFEST,
@@ -18,6 +19,7 @@ __all__ = [
     "MODEL_MANIFEST",
     "Batch",
     "EncoderClassifier",
+    "Foundation",
     "TaskModel",
     "TokenisedRows",
     "batches_by_length",

@@ -170,17 +170,36 @@ def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any]) -> nn.Module:
     return adapted
 
 
-def build_backbone(config: ModelConfig) -> tuple[nn.Module, Any]:
-    """Backbone (with adapter and gradient checkpointing as configured) and tokenizer of ``model``."""
-    location = check_encoder(config.path)
-    tokenizer = load_tokenizer(location)
-    backbone: Any = load_backbone(location, config.pooling)
+def freeze(backbone: nn.Module, trainable: str) -> None:
+    """Leave ``all`` of the backbone trainable, its ``biases``, or nothing of it (``heads``).
+
+    Raises:
+        ModelError: biases are asked for, and there are none.
+    """
+    if trainable == "all":
+        return
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(trainable == "biases" and name.endswith("bias"))
+    if trainable == "biases" and not any(parameter.requires_grad for parameter in backbone.parameters()):
+        raise ModelError("model.trainable: this model has no biases; use heads, all or an adapter")
+
+
+def prepare_backbone(backbone: Any, config: ModelConfig) -> nn.Module:
+    """The backbone with adapter, frozen parts and gradient checkpointing as configured; it is changed in place."""
     if config.gradient_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    freeze(backbone, config.trainable)
     if config.adapter is not None:
         backbone = add_adapter(backbone, config.adapter.model_dump())
         if config.gradient_checkpointing:
             # A frozen embedding gives the first block inputs without gradients, and checkpointing then drops
             # them.
             backbone.enable_input_require_grads()
-    return backbone, tokenizer
+    return backbone
+
+
+def build_backbone(config: ModelConfig) -> tuple[nn.Module, Any]:
+    """Backbone (with adapter and gradient checkpointing as configured) and tokenizer of ``model``."""
+    location = check_encoder(config.path)
+    tokenizer = load_tokenizer(location)
+    return prepare_backbone(load_backbone(location, config.pooling), config), tokenizer

@@ -71,14 +71,20 @@ def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch
     )
 
 
-def tokenise(tokenizer, rows: Rows, head: str, max_length: int) -> TokenisedRows:
-    """Turn texts into ids of at most ``max_length`` tokens, special tokens included."""
-    if not len(rows):
-        return TokenisedRows(head, (), rows.labels)
-    encoded = tokenizer(list(rows.texts), truncation=True, max_length=max_length, padding=False)
-    return TokenisedRows(
-        head, tuple(np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]), rows.labels
-    )
+def tokenise(
+    tokenizer, rows: Rows, head: str, max_length: int, known: dict[str, np.ndarray] | None = None
+) -> TokenisedRows:
+    """Turn texts into ids of at most ``max_length`` tokens, special tokens included.
+
+    Args:
+        known: ids by text, all of this ``max_length``: what it holds is taken, what it lacks is added.
+    """
+    known = {} if known is None else known
+    new = list(dict.fromkeys(text for text in rows.texts if text not in known))
+    if new:
+        encoded = tokenizer(new, truncation=True, max_length=max_length, padding=False)
+        known.update(zip(new, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
+    return TokenisedRows(head, tuple(known[text] for text in rows.texts), rows.labels)
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

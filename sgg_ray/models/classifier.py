@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ class EncoderClassifier(nn.Module):
         pooling: ``mean`` over real tokens, ``cls`` (first token) or ``own`` (the architecture's pooler).
         max_length: tokens kept of a text.
         precision: ``float32``, or ``bfloat16`` for autocast (parameters stay fp32).
+        known_ids: token ids by text of an earlier model with the same tokenizer and ``max_length``; added to.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class EncoderClassifier(nn.Module):
         pooling: str = "mean",
         max_length: int = 128,
         precision: str = "float32",
+        known_ids: dict[str, np.ndarray] | None = None,
     ):
         super().__init__()
         self.backbone = backbone
@@ -71,6 +74,7 @@ class EncoderClassifier(nn.Module):
         self.pooling = pooling
         self.max_length = max_length
         self.precision = precision
+        self.known_ids = known_ids
         self.width: int = backbone.config.hidden_size  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
         # Label names may hold dots, which module names must not: heads are registered by position.
         self._positions = {key: str(position) for position, key in enumerate(self.labels)}
@@ -95,7 +99,7 @@ class EncoderClassifier(nn.Module):
 
     def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:
         """Turn rows into token ids of at most ``max_length`` tokens."""
-        return tokenise(self.tokenizer, rows, task.head, self.max_length)
+        return tokenise(self.tokenizer, rows, task.head, self.max_length, self.known_ids)
 
     def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> Batch:
         """Pad (rows, index) pairs into one batch on the model's device."""

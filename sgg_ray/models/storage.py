@@ -9,8 +9,15 @@ from safetensors.torch import load_file, save_file
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
-from sgg_ray.models.backbone import build_backbone, load_backbone, load_tokenizer, quiet_transformers
+from sgg_ray.models.backbone import (
+    build_backbone,
+    load_backbone,
+    load_tokenizer,
+    prepare_backbone,
+    quiet_transformers,
+)
 from sgg_ray.models.classifier import EncoderClassifier
+from sgg_ray.models.foundation import Foundation
 from sgg_ray.models.locate import locate_model
 from sgg_ray.tasks import Task
 
@@ -21,14 +28,22 @@ ADAPTER = "adapter"
 MANIFEST_KEYS = ("base", "adapted", "pooling", "max_length", "target_head", "heads")
 
 
-def build_model(config: Config, tasks: list[Task]) -> EncoderClassifier:
+def build_model(config: Config, tasks: list[Task], foundation: Foundation | None = None) -> EncoderClassifier:
     """The model that ``config`` describes, with one head for each label set among ``tasks``.
 
     Heads come in the order of ``tasks``, so every process builds the same parameters in the same order.
     Adapters draw their initial weights from ``config.seed``.
+
+    Args:
+        foundation: the pre-trained model, if it is loaded already; a copy of it is used.
     """
     torch.manual_seed(config.seed)
-    backbone, tokenizer = build_backbone(config.model)
+    if foundation is None:
+        backbone, tokenizer = build_backbone(config.model)
+        known = None
+    else:
+        backbone, tokenizer = prepare_backbone(foundation.copy(), config.model), foundation.tokenizer
+        known = foundation.known_ids(config.train.max_length)
     return EncoderClassifier(
         backbone,
         tokenizer,
@@ -36,6 +51,7 @@ def build_model(config: Config, tasks: list[Task]) -> EncoderClassifier:
         pooling=config.model.pooling,
         max_length=config.train.max_length,
         precision=config.model.precision,
+        known_ids=known,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sgg_ray.config import Config
-from sgg_ray.models import EncoderClassifier, build_model
+from sgg_ray.models import EncoderClassifier, Foundation, TokenisedRows, build_model
 from sgg_ray.tasks import Task
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
@@ -25,6 +25,9 @@ class Hooks:
     checkpoint: Callable[[Trainer], None] | None = None
     updates: WeightUpdates | None = None
     resume_from: Path | None = None
+    probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
+        None  # sources with weights, only to be looked at
+    )
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,14 @@ def run_training(
     device: torch.device,
     communicator: Communicator | None = None,
     hooks: Hooks | None = None,
+    foundation: Foundation | None = None,
 ) -> Outcome:
     """Fine-tune the configured model on ``target`` with a weighted mixture of ``sources``, and predict the test rows.
 
     Sources whose weight is 0, now and for the whole run, are left out altogether.
+
+    Args:
+        foundation: the pre-trained model, if this process has it already.
 
     Raises:
         ModelError: the model cannot be built.
@@ -59,7 +66,7 @@ def run_training(
     communicator, hooks = communicator or SingleProcess(), hooks or Hooks()
     refreshed = config.alignment.refresh_every > 0
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
-    model = build_model(config, [target, *used]).to(device)
+    model = build_model(config, [target, *used], foundation).to(device)
     trainer = Trainer(
         model,
         model.tokenise(target, target.train),
@@ -67,6 +74,7 @@ def run_training(
         weights,
         config,
         communicator,
+        _probe(model, target, hooks),
     )
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
@@ -83,6 +91,16 @@ def run_training(
         trainer.flat.size,
         dict(trainer.weights),
     )
+
+
+def _probe(model: EncoderClassifier, target: Task, hooks: Hooks) -> dict[str, tuple[TokenisedRows, float]]:
+    """Those sources of the probe that share the target's head, the only one that every model has."""
+    sources, weights = hooks.probe or ((), {})
+    return {
+        source.name: (model.tokenise(source, source.train), weights[source.name])
+        for source in sources
+        if source.head == target.head and weights.get(source.name, 0.0) > 0
+    }
 
 
 def plain(config: Config) -> Config:

@@ -7,6 +7,9 @@ One step, in the symbols of docs/method.md:
     g + H·v                  guidance: one more pass over the same target batch, see sgg_ray.guidance
     θ ← AdamW(g + H·v + λ_source ĝ_S)
 
+``train.combine`` replaces the last sum by another combination of target and source gradients, and ``train.schedule:
+sequential`` gives the first half of the steps to the sources alone and the second to the target alone.
+
 Gradients are summed over the workers after each pass, in one flat tensor. Nothing inside a step waits for the
 device: losses and diagnostics stay there and are fetched every ``log_every`` steps.
 """
@@ -22,7 +25,7 @@ from torch import Tensor
 from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Sketcher
-from sgg_ray.guidance import Guidance
+from sgg_ray.guidance import Combination, Guidance
 from sgg_ray.models import EncoderClassifier, TokenisedRows
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
@@ -53,6 +56,8 @@ class Trainer:
         weights: weight of each source in the mixture, summing to 1 (or all 0: no mixture).
         config: ``train``, ``guidance``, ``alignment`` and ``seed`` are read.
         communicator: the other workers.
+        probe: sources with weights whose mixture's gradient is compared with the target's every ``log_every`` steps
+            (``source_cosine``) and not used; all of the target's head. It costs one pass at these steps.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Trainer:
         weights: Mapping[str, float],
         config: Config,
         communicator: Communicator,
+        probe: Mapping[str, tuple[TokenisedRows, float]] | None = None,
     ):
         self.model, self.target, self.sources = model, target, dict(sources)
         self.weights = dict(weights)
@@ -84,6 +90,11 @@ class Trainer:
         )
         self.uses_sources = bool(self.sources) and (guidance.source > 0 or guidance.alignment > 0)
         self.source_gradient = torch.zeros_like(self.flat.values) if self.uses_sources else None
+        self.probe = dict(probe or {})
+        self.probed = torch.zeros_like(self.flat.values) if self.probe else None
+        self.sequential = self.uses_sources and config.train.schedule == "sequential"
+        combines = self.uses_sources and guidance.source > 0 and config.train.combine != "sum"
+        self.combination = Combination(config.train.combine) if combines else None
         self.sketcher = Sketcher(STABILITY_SKETCH, config.seed)
         self.previous_sketch: Tensor | None = None
         device = self.flat.values.device
@@ -129,31 +140,87 @@ class Trainer:
 
     def _step(self) -> dict[str, Tensor]:
         self.model.train()
-        step, settings = self.step, self.settings
-        factor = learning_rate_factor(step, settings.steps, settings.warmup)
-        for group, (_, placement) in zip(self.optimiser.param_groups, self.layout.groups):
-            group["lr"] = factor * (
-                settings.head_learning_rate if placement.is_head else settings.learning_rate
-            )
+        self._set_learning_rates()
         metrics: dict[str, Tensor] = {}
+        rows = None  # of the gradients, where they are not simply added up
+        if self.sequential and self.step < self._first_target_step:
+            metrics["source_loss"] = self._backward(
+                self._source_pairs(), self.settings.source_batch_size, stage=1
+            )
+            metrics["skipped"] = self._update()
+            return metrics
         self._refresh_reference()
-        if self.source_gradient is not None:
+        source_gradient = None if self.sequential else self.source_gradient
+        if source_gradient is not None:
             pairs = self._source_pairs()
-            metrics["source_loss"] = self._backward(pairs, settings.source_batch_size, stage=1)
-            self.source_gradient.copy_(self.flat.gradient)
-        pairs = self._target_pairs(step)
+            if self.combination is None:
+                metrics["source_loss"] = self._backward(pairs, self.settings.source_batch_size, stage=1)
+                source_gradient.copy_(self.flat.gradient)
+            else:
+                rows, metrics["source_loss"] = self._source_rows(pairs, source_gradient)
+        self._probe_sources()
+        pairs = self._target_pairs(self.step)
         metrics["loss"] = self._backward(pairs, len(pairs), stage=2)
         self._stability(metrics)
+        if self.probed is not None and self.step % self.settings.log_every == 0:
+            compared = slice(0, self.layout.shared.stop)
+            metrics["source_cosine"] = torch.cosine_similarity(
+                self.flat.gradient[compared], self.probed[compared], dim=0
+            )
         metrics |= self.guidance.apply(
-            step,
+            self.step,
             lambda: self._losses(pairs, len(pairs), stage=2),
-            self.source_gradient,
+            source_gradient,
             self.communicator.all_reduce,
         )
-        if self.source_gradient is not None and self.config.guidance.source > 0:
-            self.flat.gradient.add_(self.source_gradient, alpha=self.config.guidance.source)
+        if rows is not None and self.combination is not None:
+            rows[0] = self.flat.gradient
+            self.flat.gradient.copy_(self.combination(rows, self._seed(4)))
+        elif source_gradient is not None and self.config.guidance.source > 0:
+            self.flat.gradient.add_(source_gradient, alpha=self.config.guidance.source)
         metrics["skipped"] = self._update()
         return metrics
+
+    @property
+    def _first_target_step(self) -> int:
+        """Of a sequential schedule."""
+        return self.settings.steps // 2
+
+    def _learning_rate_factor(self, step: int) -> float:
+        """Rises and falls over the training, or over each half of a sequential one, which are two trainings."""
+        steps = self.settings.steps
+        if self.sequential:
+            first = self._first_target_step
+            step, steps = (step, first) if step < first else (step - first, steps - first)
+        return learning_rate_factor(step, steps, self.settings.warmup)
+
+    def _set_learning_rates(self) -> None:
+        if self.sequential and self.step == self._first_target_step:
+            self.optimiser.state.clear()
+        factor = self._learning_rate_factor(self.step)
+        for group, (_, placement) in zip(self.optimiser.param_groups, self.layout.groups):
+            group["lr"] = factor * (
+                self.settings.head_learning_rate if placement.is_head else self.settings.learning_rate
+            )
+
+    def _source_rows(self, pairs: Sequence[Pair], mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients [1 + S, P] of the sources in this batch, below a free row for the target's, and the mixture's loss.
+
+        A source's row is λ_source·S·w_s·g_s: with equal weights and λ_source = 1 its own gradient. ĝ_S goes into
+        ``mixture``.
+        """
+        parts: dict[int, list[Pair]] = {}
+        for pair in pairs:
+            parts.setdefault(id(pair[0]), []).append(pair)
+        rows = torch.empty(1 + len(parts), self.flat.size, device=self.flat.device)
+        loss = torch.zeros((), device=self.flat.device)
+        for number, part in enumerate(parts.values(), start=1):
+            # The share of the batch is the source's weight.
+            loss += self._backward(part, len(pairs), stage=10 + number)
+            rows[number] = self.flat.gradient
+        mixture.copy_(rows[1:].sum(0))
+        rows[1:] *= self.config.guidance.source * len(parts)
+        return rows, loss
 
     def _update(self) -> Tensor:
         """Clip, then step, unless the gradient is not finite: then return 1, all decided on the device."""
@@ -189,9 +256,13 @@ class Trainer:
         mine = shard(pairs, self.communicator.rank, self.communicator.world_size)
         size = self.settings.micro_batch_size or max(1, len(mine))
         for number, start in enumerate(range(0, len(mine), size)):
-            key = [self.config.seed, self.step, stage, number, self.communicator.rank]
-            torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+            torch.manual_seed(self._seed(stage, number, self.communicator.rank))
             yield self.model.losses(self.model.collate(mine[start : start + size])).sum() / total
+
+    def _seed(self, *place: int) -> int:
+        """A seed for this place of this step."""
+        key = [self.config.seed, self.step, *place]
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
     def _backward(self, pairs: Sequence[Pair], total: int, stage: int) -> Tensor:
         """Put the gradient of the mean loss, summed over workers, into the flat buffer; return this worker's loss."""
@@ -202,6 +273,17 @@ class Trainer:
             loss += part.detach()
         self.communicator.all_reduce(self.flat.gradient)
         return loss
+
+    def _probe_sources(self) -> None:
+        """The gradient of the probe's mixture, to be looked at."""
+        if self.probed is None or self.step % self.settings.log_every:
+            return
+        rows = {name: tokens for name, (tokens, _) in self.probe.items()}
+        sizes = {name: len(tokens) for name, tokens in rows.items()}
+        weights = {name: weight for name, (_, weight) in self.probe.items()}
+        drawn = source_batch(sizes, weights, self.settings.source_batch_size, self.step, self.config.seed)
+        self._backward([(rows[name], row) for name, row in drawn], max(1, len(drawn)), stage=5)
+        self.probed.copy_(self.flat.gradient)
 
     def _refresh_reference(self) -> None:
         """Renew the direction reference from all few-shot rows, where the configuration asks for it."""
@@ -263,9 +345,7 @@ class Trainer:
         seconds = (finished - pending[0][1]) / len(pending)
         events: list[Event] = []
         for row, (step, _, _) in enumerate(pending):
-            rate = self.settings.learning_rate * learning_rate_factor(
-                step, self.settings.steps, self.settings.warmup
-            )
+            rate = self.settings.learning_rate * self._learning_rate_factor(step)
             metrics = {name: value for (at, name), value in zip(names, numbers) if at == row}
             events.append({"step": step, **metrics, "learning_rate": rate, "seconds": seconds})
         if longest >= MOST_SKIPPED_IN_A_ROW:

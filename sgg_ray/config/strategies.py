@@ -1,0 +1,144 @@
+"""Strategies of a comparison: files that change some keys of a configuration, and what comes of it."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sgg_ray.config.document import read_document
+from sgg_ray.config.messages import problem_line
+from sgg_ray.config.schema import Config, StrategyConfig
+from sgg_ray.config.space import with_values
+from sgg_ray.errors import ConfigError
+
+SECTIONS = ("model", "alignment", "guidance", "train")
+FOLDER = "strategies"
+# Of the clone that this package lies in.
+SHIPPED = Path(__file__).parents[2] / "pipelines" / "configs" / FOLDER
+
+
+def read_strategies(data: dict[str, Any], base: Path) -> list[str]:
+    """Put the contents of strategy files in place of their names, in the document of a configuration.
+
+    A name stands for ``strategies/NAME.yaml`` beside the configuration, or else of the clone. What ends in .yaml is a
+    path, relative to the configuration.
+
+    Args:
+        data: the document; changed in place.
+        base: folder of the configuration.
+
+    Returns:
+        A line for each file that cannot be read.
+    """
+    section = data.get("compare")
+    if not isinstance(section, dict) or not isinstance(section.get("strategies"), list):
+        return []
+    entries = section["strategies"]
+    problems = []
+    for place, entry in enumerate(entries):
+        if not isinstance(entry, str):
+            continue
+        path = _find(entry, base)
+        if path is None:
+            problems.append(f"compare.strategies: there is no strategy '{entry}'; {_hint(entry, base)}")
+            continue
+        try:
+            entries[place] = {"name": path.stem, **read_document(path)}
+        except ConfigError as error:
+            problems += error.problems
+    # What could not be read is told above, and would only be told again by the schema.
+    section["strategies"] = [entry for entry in entries if not isinstance(entry, str)] or None
+    return problems
+
+
+def check_strategies(config: Config) -> list[str]:
+    """What is wrong with the strategies' values, a line each."""
+    assert config.compare is not None
+    problems = []
+    for strategy in config.compare.strategies:
+        try:
+            apply_strategy(config, strategy)
+        except ValidationError as error:
+            data = _merged(config, strategy)
+            for detail in error.errors():
+                line = problem_line(detail, data) if detail["loc"] else str(detail.get("ctx", {})["error"])
+                problems.append(f"compare.strategies.{strategy.name}.{line}")
+    known = config.flat()
+    for key in config.compare.vary:
+        if key not in known or key.split(".")[0] not in SECTIONS:
+            near = difflib.get_close_matches(key, [k for k in known if k.split(".")[0] in SECTIONS], n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"use keys of {', '.join(SECTIONS)}"
+            problems.append(f"compare.vary.{key}: cannot be varied; {hint}")
+    if not problems:
+        problems += _refused_variants(config)
+    return problems
+
+
+def apply_strategy(config: Config, strategy: StrategyConfig) -> Config:
+    """The configuration with the strategy's keys in place of its own.
+
+    Raises:
+        pydantic.ValidationError: a key or value is not allowed.
+    """
+    return Config.model_validate(_merged(config, strategy))
+
+
+def strategy_configs(config: Config) -> dict[str, Config]:
+    """The configuration of every strategy by its name; with ``vary`` of every combination, named after its values."""
+    assert config.compare is not None
+    found = {}
+    for strategy in config.compare.strategies:
+        own = apply_strategy(config, strategy)
+        for values in _combinations(config.compare.vary):
+            marks = [f"{key.split('.')[-1]}={_short(value)}" for key, value in values.items()]
+            found[" ".join([strategy.name, *marks])] = with_values(own, values) if values else own
+    return found
+
+
+def _merged(config: Config, strategy: StrategyConfig) -> dict[str, Any]:
+    """Key by key; an adapter is replaced as a whole, since its options belong to its method."""
+    data = config.model_dump()
+    for section in SECTIONS:
+        for key, value in getattr(strategy, section).items():
+            before = data[section].get(key)
+            inside = isinstance(before, dict) and isinstance(value, Mapping) and key != "adapter"
+            data[section][key] = {**before, **value} if inside else value
+    return data
+
+
+def _combinations(vary: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(vary, values)) for values in product(*vary.values())]
+
+
+def _refused_variants(config: Config) -> list[str]:
+    try:
+        strategy_configs(config)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+        return [f"compare.vary.{'.'.join(map(str, detail['loc']))}: {message}, found {detail['input']!r}"]
+    return []
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _find(entry: str, base: Path) -> Path | None:
+    if entry.endswith((".yaml", ".yml")):
+        candidates = [base / os.path.expanduser(entry)]
+    else:
+        candidates = [base / FOLDER / f"{entry}.yaml", SHIPPED / f"{entry}.yaml"]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _hint(entry: str, base: Path) -> str:
+    known = sorted({path.stem for folder in (base / FOLDER, SHIPPED) for path in folder.glob("*.yaml")})
+    near = difflib.get_close_matches(entry, known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"there are: {', '.join(known)}" if known else "give the path of a .yaml file"

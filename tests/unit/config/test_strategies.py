@@ -1,0 +1,105 @@
+"""Strategies are files over the ordinary configuration; what is wrong with them is told before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from sgg_ray.config import apply_strategy, dump_config, load_config, strategy_configs
+
+SHIPPED = sorted((Path(__file__).parents[3] / "pipelines" / "configs" / "strategies").glob("*.yaml"))
+
+
+def comparing(*strategies, **section):
+    lines = "".join(f"  {key}: {value}\n" for key, value in section.items())
+    return f"compare:\n  strategies: [{', '.join(strategies)}]\n{lines}"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_strategy_fits_the_schema_and_says_what_it_is(load, path):
+    config = load(comparing(path.stem))
+    (strategy,) = config.compare.strategies
+    assert strategy.name == path.stem
+    assert strategy.description
+    assert strategy.chosen
+    assert list(strategy_configs(config)) == [path.stem]
+
+
+def test_a_strategy_changes_its_keys_and_no_others(load):
+    config = load(comparing("lora", "sgg") + "guidance: {direction: 0.7, radius: 0.4}\n")
+    lora, sgg = strategy_configs(config).values()
+    assert (lora.guidance.direction, lora.guidance.radius) == (0, 0.4)
+    assert lora.model.path == config.model.path
+    assert sgg.guidance == config.guidance
+    assert sgg.model == config.model
+
+
+def test_an_adapter_is_replaced_as_a_whole(load):
+    config = load(comparing("ia3", "full"), "model.adapter={method: lora, rank: 4}")
+    ia3, full = strategy_configs(config).values()
+    assert ia3.model.adapter.model_dump() == {"method": "ia3"}
+    assert full.model.adapter is None
+
+
+def test_names_are_looked_up_beside_the_file_first_and_paths_are_relative_to_it(load, tmp_path):
+    folder = tmp_path / "strategies"
+    folder.mkdir()
+    (folder / "full.yaml").write_text("train: {steps: 3}\n")
+    (tmp_path / "mine.yaml").write_text("name: other\ntrain: {steps: 4}\n")
+    config = load(comparing("full", "mine.yaml", "lora"))
+    steps = {name: own.train.steps for name, own in strategy_configs(config).items()}
+    assert steps == {"full": 3, "other": 4, "lora": config.train.steps}
+
+
+def test_a_resolved_file_holds_its_strategies_and_needs_no_others(load, tmp_path):
+    config = load(comparing("full", "pcgrad", baseline="full"))
+    path = tmp_path / "elsewhere" / "config.yaml"
+    path.parent.mkdir()
+    path.write_text(dump_config(config))
+    assert load_config(path).compare == config.compare
+    assert config.flat()["compare.strategies.pcgrad.train.combine"] == "pcgrad"
+
+
+def test_every_strategy_is_run_with_each_combination_of_what_varies(load):
+    vary = "{train.learning_rate: [1.0e-4, 2.0e-4], train.steps: [5, 6]}"
+    found = strategy_configs(load(comparing("full", "bitfit", vary=vary)))
+    assert len(found) == 8
+    chosen = found["bitfit learning_rate=0.0002 steps=5"]
+    assert (chosen.train.learning_rate, chosen.train.steps, chosen.model.trainable) == (2e-4, 5, "biases")
+
+
+def test_all_mistakes_are_told_with_their_place(problems):
+    wrong = comparing(
+        "{name: a, train: {stepz: 3}}",
+        "{name: b, train: {schedule: sequential}, guidance: {alignment: 1}}",
+        "{name: c, train: {learning_rate: -1}}",
+        vary="{train.lr: [1], seed: [2]}",
+    )
+    lines = problems(wrong)
+    assert [line.split(":")[0] for line in lines] == [
+        "compare.strategies.a.train.stepz",
+        "compare.strategies.b.guidance.alignment",
+        "compare.strategies.c.train.learning_rate",
+        "compare.vary.train.lr",
+        "compare.vary.seed",
+    ]
+    assert "did you mean 'steps'?" in lines[0]
+
+
+def test_a_missing_strategy_names_the_nearest(problems):
+    lines = problems(comparing("ful", "lora"))
+    assert lines == ["compare.strategies: there is no strategy 'ful'; did you mean 'full'?"]
+
+
+def test_a_refused_variant_is_told(problems):
+    (line,) = problems(comparing("full", vary="{train.learning_rate: [-1.0]}"))
+    assert line.startswith("compare.vary.train.learning_rate: must be greater than 0")
+
+
+def test_names_and_baseline_must_fit(problems):
+    assert "stands 2 times" in problems(comparing("full", "full"))[0]
+    assert "none of the strategies" in problems(comparing("full", baseline="lora"))[0]
+
+
+def test_a_strategy_as_a_section_is_applied_like_a_file(load):
+    config = load(comparing("{name: short, train: {steps: 2}}"))
+    assert apply_strategy(config, config.compare.strategies[0]).train.steps == 2
