@@ -92,8 +92,8 @@ def gain_over(best: Trial, other: Trial, monitor: Monitor, confidence: float = 0
     if mine.shape != theirs.shape or len(mine) < 2:
         raise ValueError(f"expected the same rows, two at least, found {len(mine)} and {len(theirs)}")
     difference = theirs - mine
-    if np.ptp(difference) == 0:
-        value = float(difference[0])
+    if np.ptp(difference) <= 1e-9 * np.abs(difference).max():  # no spread to make an interval of
+        value = float(difference.mean())
         return Difference(value, value, value)
     interval = ttest_rel(theirs, mine).confidence_interval(confidence)
     return Difference(float(difference.mean()), float(interval.low), float(interval.high))

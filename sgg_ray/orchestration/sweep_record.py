@@ -24,17 +24,18 @@ class SweepRecord:
     def __init__(
         self,
         config: Config,
-        settings: TuneConfig,
+        total: int,
         folds: int,
         folder: RunFolder,
         tracker: Tracker,
         listener: Listener,
     ):
-        self.config, self.settings, self.folds = config, settings, folds
+        assert config.tune is not None
+        self.config, self.settings = config, config.tune
+        self.total = total  # trials
+        self.trainings = folds * config.tune.seeds  # of a trial
         self.folder, self.tracker, self.listener = folder, tracker, listener
-        self.total = settings.samples
-        # Kept in run.json, so that a sweep that goes on keeps numbers and MLflow runs.
-        self.numbers: dict[str, int] = dict(folder.record.get("trial_numbers", {}))
+        # Kept in run.json, so that a sweep that goes on keeps its MLflow runs.
         self.runs: dict[str, str] = dict(folder.record.get("trial_runs", {}))
         self.trackers: dict[str, Tracker] = {}
         self.values: dict[str, dict[str, Any]] = {}
@@ -44,14 +45,13 @@ class SweepRecord:
         """A message of a trial: that it ``began``, or ``steps`` of a training."""
         if kind == "began":
             self.values[trial] = payload
-            self._number(trial)
             self._tracker(trial)
             return
         if kind == "trained":
             self._trained(trial, payload)
             return
         training, events = payload
-        number = self._number(trial)
+        number = _number(trial)
         name = f"trial {number}"
         self.folder.append_events([{"run": name, "training": training, **event} for event in events])
         if training == 0:  # curves of the first training stand for all: MLflow would drown in the others
@@ -59,34 +59,35 @@ class SweepRecord:
                 [(int(e["step"]), {key: value for key, value in e.items() if key != "step"}) for e in events]
             )
         per = self.config.train.steps
-        whole = per * self.folds * self.settings.seeds
         shown = [{**event, "step": event["step"] + training * per} for event in events]
-        self.listener.steps(name, shown, whole)
+        self.listener.steps(name, shown, per * self.trainings)
 
     def _trained(self, trial: str, payload: Mapping[str, Any]) -> None:
         """A training of the trial has ended, or the trial has."""
         done, failure = payload["trainings"], payload["failure"]
-        complete = len(done) >= self.folds * self.settings.seeds
-        status = "failed" if failure else "finished" if complete else "unfinished"
+        status = "failed" if failure else "finished" if self._complete(done) else "unfinished"
         self._keep(trial, done, status, failure)
         if status != "unfinished":
             self.listener.note(trial_line(self.found[trial], self.settings.monitor))
             ended = sum(found.status != "unfinished" for found in self.found.values())
             self.listener.advance(ended, self.total, "trials")
 
+    def recall(self, results: Any) -> None:
+        """What had ended before the sweep was stopped; the rest goes on."""
+        self.take_results(result for result in results if self._complete(_trainings(result)))
+        if self.found:
+            self.listener.note(f"{len(self.found)} finished trials are kept, the others go on")
+
     def take_results(self, results: Any) -> None:
         """What Ray Tune has in the end; it also knows of trials that ended before this process began."""
         for result in results:
             metrics = result.metrics or {}
-            trial = str(metrics.get("trial_id") or Path(result.path).name.removeprefix("trial_"))
+            trial = Path(result.path).name
             self.values[trial] = dict(result.config or {})
-            done = []
-            if result.checkpoint is not None:
-                with result.checkpoint.as_directory() as folder:
-                    done = json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+            done = _trainings(result)
             failure = metrics.get("failure") or (_last_line(result.error) if result.error else "")
-            complete = len(done) >= self.folds * self.settings.seeds
-            self._keep(trial, done, "failed" if failure else "finished" if complete else "stopped", failure)
+            status = "failed" if failure else "finished" if self._complete(done) else "stopped"
+            self._keep(trial, done, status, failure)
 
     def trials(self) -> list[Trial]:
         """All trials that are known, by number."""
@@ -127,11 +128,14 @@ class SweepRecord:
         self.tracker.describe(sweep_markdown(trials, self.settings))
         self.tracker.log_artifacts([folder / name for name in names])
 
+    def _complete(self, done: list[dict[str, Any]]) -> bool:
+        return len(done) >= self.trainings
+
     def _keep(self, trial: str, done: list[dict[str, Any]], status: Any, note: str) -> None:
         values = self.values.get(trial, {})
         flat = self.config.flat()
         self.found[trial] = Trial(
-            number=self._number(trial),
+            number=_number(trial),
             values=values,
             status=status,
             losses=[part["losses"] for part in done],
@@ -141,16 +145,10 @@ class SweepRecord:
             own=bool(values) and all(flat.get(key) == value for key, value in values.items()),
         )
 
-    def _number(self, trial: str) -> int:
-        if trial not in self.numbers:
-            self.numbers[trial] = len(self.numbers) + 1
-            self.folder.update(trial_numbers=self.numbers)
-        return self.numbers[trial]
-
     def _tracker(self, trial: str) -> Tracker:
         """The child run of a trial in MLflow: named, tagged and described so that it is found among many."""
         if trial not in self.trackers:
-            number, values = self._number(trial), self.values.get(trial, {})
+            number, values = _number(trial), self.values.get(trial, {})
             self.trackers[trial] = self.tracker.child(
                 f"{self.config.name} trial {number}",
                 params={**self.config.flat(), **values},
@@ -190,6 +188,19 @@ def trials_frame(trials: list[Trial], settings: TuneConfig) -> pd.DataFrame:
             for trial in trials
         ]
     )
+
+
+def _trainings(result: Any) -> list[dict[str, Any]]:
+    """What a trial's trainings came to, from its last checkpoint."""
+    if result.checkpoint is None:
+        return []
+    with result.checkpoint.as_directory() as folder:
+        return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+
+
+def _number(trial: str) -> int:
+    """The number in a trial's name, such as trial_3."""
+    return int(trial.rsplit("_", 1)[1])
 
 
 def _last_line(error: BaseException) -> str:

@@ -67,17 +67,17 @@ def run_trial(values: Mapping[str, Any], sweep: Any) -> None:
     """
     shared: Sweep = ray.get(sweep) if isinstance(sweep, ray.ObjectRef) else sweep
     config = with_values(shared.config, values)
-    trial = tune.get_context().get_trial_id()
-    shared.log.tell.remote(str(trial), "began", dict(values))
+    trial = str(tune.get_context().get_trial_name())
+    shared.log.tell.remote(trial, "began", dict(values))
     done = _trainings_so_far()
     while len(done) < shared.trainings:
         try:
-            done.append(_train_once(shared, config, values, len(done), str(trial)))
+            done.append(_train_once(shared, config, values, len(done), trial))
         except (TrainingError, torch.OutOfMemoryError) as error:
             failure = error.problems[0] if isinstance(error, TrainingError) else "out of memory"
-            _report(shared, str(trial), done, failure)
+            _report(shared, trial, done, failure)
             return
-        _report(shared, str(trial), done)
+        _report(shared, trial, done)
 
 
 def _train_once(

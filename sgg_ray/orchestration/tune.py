@@ -1,7 +1,9 @@
 """`sgg tune`: search settings with Ray Tune, judged on held-out shots, never on test rows."""
 
+import math
 import os
 import queue
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,7 +139,7 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
         folder.begin(config)
         content = fingerprint([plan.target, *plan.sources])
         folder.update(mlflow_run_id=tracker.run_id, command="tune", content=content)
-        record = SweepRecord(config, plan.settings, len(plan.folds), folder, tracker, listener)
+        record = SweepRecord(config, _trials(plan.settings), len(plan.folds), folder, tracker, listener)
         try:
             reports = _score(plan, listener)
             listener.stage(_stage(plan, at_once))
@@ -152,6 +154,7 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
             raise
         record.close("finished")
         folder.finish()
+        shutil.rmtree(folder.path / TUNE_STATE, ignore_errors=True)
     return result
 
 
@@ -212,17 +215,17 @@ def _score(plan: _Plan, listener: Listener) -> dict[str, list[Any]]:
 def _stage(plan: _Plan, at_once: int) -> str:
     settings, parts = plan.settings, len(plan.folds)
     held = len(plan.folds[0].held)
-    trials = _grid_size(settings) if settings.search == "grid" else settings.samples
+    trials = _trials(settings)
     how = f"{parts} parts of {held} shots held out in turn" if parts > 1 else f"{held} shots held out"
     seeds = f", {settings.seeds} seeds" if settings.seeds > 1 else ""
     return f"searching: {trials} trials, {at_once} at a time; {how}{seeds}"
 
 
-def _grid_size(settings: TuneConfig) -> int:
-    size = 1
-    for distribution in settings.space.values():
-        size *= len(distribution.extremes)
-    return size
+def _trials(settings: TuneConfig) -> int:
+    """How many trials a sweep has."""
+    if settings.search != "grid":
+        return settings.samples
+    return math.prod(len(values.extremes) for values in settings.space.values())
 
 
 def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: SweepRecord) -> None:
@@ -234,8 +237,7 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
     if plan.config.ray.gpus_per_worker:
         need["GPU"] = plan.config.ray.gpus_per_worker
     trainable = ray_tune.with_resources(ray_tune.with_parameters(run_trial, sweep=shared), need)
-    tuner = _tuner(plan, trainable, at_once, record.folder)
-    record.total = _grid_size(plan.settings) if plan.settings.search == "grid" else plan.settings.samples
+    tuner = _tuner(plan, trainable, at_once, record)
     box: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def fit() -> None:
@@ -262,11 +264,13 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
     record.take_results(outcome)
 
 
-def _tuner(plan: _Plan, trainable: Any, at_once: int, folder: RunFolder) -> ray_tune.Tuner:
+def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ray_tune.Tuner:
     """A new search, or the one that was stopped."""
-    storage = folder.path.resolve()
+    storage = record.folder.path.resolve()
     if ray_tune.Tuner.can_restore(str(storage / TUNE_STATE)):
-        return ray_tune.Tuner.restore(str(storage / TUNE_STATE), trainable=trainable, resume_errored=True)
+        tuner = ray_tune.Tuner.restore(str(storage / TUNE_STATE), trainable=trainable, resume_errored=True)
+        record.recall(tuner.get_results())
+        return tuner
     settings = plan.settings
     mode = "min" if settings.monitor == "loss" else "max"
     grid = settings.search == "grid"
@@ -289,8 +293,8 @@ def _tuner(plan: _Plan, trainable: Any, at_once: int, folder: RunFolder) -> ray_
             search_alg=_searcher(plan),
             scheduler=scheduler,
             reuse_actors=True,  # the next trial finds the libraries loaded
-            trial_name_creator=lambda trial: f"trial_{trial.trial_id}",
-            trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+            trial_name_creator=_numbered,
+            trial_dirname_creator=_numbered,
         ),
         run_config=ray_tune.RunConfig(
             name=TUNE_STATE,
@@ -300,6 +304,12 @@ def _tuner(plan: _Plan, trainable: Any, at_once: int, folder: RunFolder) -> ray_
             checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
         ),
     )
+
+
+def _numbered(trial: Any) -> str:
+    """Trials by their place in the search, from 1 on; the searches of Ray 2.60 count from 0 or from 1."""
+    place = int(trial.experiment_tag.split("_")[0])
+    return f"trial_{place + ('_' in trial.trial_id)}"
 
 
 def _searcher(plan: _Plan) -> Any:

@@ -1,0 +1,242 @@
+"""A sweep searches on held-out shots alone, survives bad trials and a killed driver, and is all in MLflow."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas
+import psutil
+import pytest
+import toy
+import yaml
+from mlflow import MlflowClient
+
+from sgg_ray.config import Config, load_config
+from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.orchestration import tune
+from sgg_ray.tasks import load_tasks
+
+pytestmark = pytest.mark.ray
+
+COMMAND = [sys.executable, "-c", "from sgg_ray.cli import main; main()"]
+
+
+def configure(settings, folder, space, *, tune=None, **changes) -> Config:
+    common = {
+        "name": "sweep",
+        "train": {"steps": 4},
+        "tune": {"space": space, "search": "random", **(tune or {})},
+        "ray": {"storage": str(folder / "runs"), "task_workers": 1},
+        "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+    }
+    return Config.model_validate(toy.merged(toy.merged(settings, common), changes))
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    """A sweep with Optuna over a range and a choice, two seeds each."""
+    space = {
+        "guidance.direction": {"log_uniform": [0.01, 1.0]},
+        "alignment.weighting": {"choice": ["relu", "uniform"]},
+    }
+    tune_settings = {"search": "optuna", "samples": 5, "folds": 2, "seeds": 2, "monitor": "accuracy"}
+    config = configure(settings, tmp_path_factory.mktemp("sweep"), space, tune=tune_settings)
+    return config, tune(config)
+
+
+def test_every_trial_is_judged_on_every_shot_and_on_no_test_row(finished):
+    config, result = finished
+    target, _ = load_tasks(config)
+    assert len(result.trials) == 5
+    for trial in result.trials:
+        assert trial.status == "finished"
+        assert len(trial.losses) == 4  # two parts, two seeds
+        assert len(trial.badness("loss")) == 2 * len(target.train)
+    assert [trial.accuracy for trial in result.trials] == sorted(
+        (trial.accuracy for trial in result.trials), reverse=True
+    )
+
+
+def test_the_files_own_values_are_the_first_trial(finished):
+    config, result = finished
+    (first,) = [trial for trial in result.trials if trial.number == 1]
+    assert first.own
+    assert first.values == {
+        "guidance.direction": config.guidance.direction,
+        "alignment.weighting": config.alignment.weighting,
+    }
+
+
+def test_the_best_configuration_is_ready_to_train(finished):
+    config, result = finished
+    best = load_config(result.folder / "best.yaml")
+    assert best.guidance.direction == pytest.approx(result.best.values["guidance.direction"])
+    assert best.alignment.weighting == result.best.values["alignment.weighting"]
+    assert (best.name, best.tune) == ("sweep-best", None)
+    assert best.target == config.target
+
+
+def test_tables_and_pictures_lie_in_the_run_folder(finished):
+    _, result = finished
+    frame = pandas.read_parquet(result.folder / "trials.parquet")
+    assert frame.trial.tolist() == [trial.number for trial in result.trials]
+    assert frame.within_noise_of_best[0]
+    assert (result.folder / "parallel.png").exists()
+    assert not (result.folder / "ray_tune").exists()
+    assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_mlflow_has_a_child_run_a_trial(finished):
+    config, result = finished
+    client = MlflowClient(config.tracking.uri)
+    parent = json.loads((result.folder / "run.json").read_text())["mlflow_run_id"]
+    experiment = client.get_run(parent).info.experiment_id
+    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert len(children) == 5
+    by_number = {int(child.data.tags["sgg.trial"]): child for child in children}
+    for trial in result.trials:
+        data = by_number[trial.number].data
+        assert by_number[trial.number].info.status == "FINISHED"
+        assert data.metrics["validation/accuracy"] == pytest.approx(trial.accuracy)
+        assert float(data.params["guidance.direction"]) == pytest.approx(trial.values["guidance.direction"])
+    note = client.get_run(parent).data.tags["mlflow.note.content"]
+    assert f"best: trial {result.best.number}" in note
+
+
+def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path):
+    space = {"train.learning_rate": {"choice": [1e-3, 1e30]}, "train.warmup": {"choice": [0.0]}}
+    steps = {"steps": 12, "head_learning_rate": 1e-2}
+    config = configure(
+        settings, tmp_path, space, tune={"search": "grid", "folds": 2}, sources=[], train=steps
+    )
+    result = tune(config)
+    good, bad = result.trials
+    assert (good.status, bad.status) == ("finished", "failed")
+    assert good.values["train.learning_rate"] == 1e-3
+    assert "not finite" in bad.note
+    child = MlflowClient(config.tracking.uri).search_runs(["1"], "attributes.status = 'FAILED'")
+    assert len(child) == 1
+
+
+def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
+    space = {"train.learning_rate": {"choice": [1e30]}}
+    config = configure(
+        settings, tmp_path, space, tune={"search": "grid"}, sources=[], train={"steps": 12, "warmup": 0.0}
+    )
+    with pytest.raises(ClusterError, match=r"no trial finished \(training stopped at step"):
+        tune(config)
+    assert json.loads((tmp_path / "runs/sweep/run.json").read_text())["status"] == "failed"
+    assert not (tmp_path / "runs/sweep/best.yaml").exists()
+
+
+def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
+    space = {"train.head_learning_rate": {"choice": [1e-2, 1e-7]}}
+    tune_settings = {"samples": 8, "scheduler": "asha", "folds": 4, "max_concurrent": 1}
+    config = configure(settings, tmp_path, space, tune=tune_settings, sources=[], train={"steps": 8})
+    result = tune(config)
+    stopped = [trial for trial in result.trials if trial.status == "stopped"]
+    assert stopped
+    assert all(0 < len(trial.losses) < 4 for trial in stopped)
+    assert result.best.status == "finished"
+    assert result.best.values["train.head_learning_rate"] == 1e-2
+
+
+def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeypatch):
+    """Held-out labels that are all wrong change no weight of their own part."""
+    from sgg_ray.orchestration.exchange import Exchange
+
+    asked = []
+    score = Exchange.score
+
+    def listen(self, *args, kept=None, **more):
+        asked.append(kept)
+        return score(self, *args, kept=kept, **more)
+
+    monkeypatch.setattr(Exchange, "score", listen)
+    config = configure(
+        settings,
+        tmp_path,
+        {"model.pooling": {"choice": ["mean", "cls"]}},
+        tune={"search": "grid", "folds": 2},
+    )
+    result = tune(config)
+    assert {trial.status for trial in result.trials} == {"finished"}
+    target, _ = load_tasks(config)
+    assert len(asked) == 4  # two parts, scored for each of two ways of pooling
+    for first, second in (asked[:2], asked[2:]):
+        assert sorted(np.concatenate([first, second])) == list(range(len(target.train)))
+
+
+def test_what_cannot_work_is_said_before_anything_starts(settings, tmp_path):
+    space = {"guidance.direction": {"choice": [0.1]}}
+    for changes, place in (
+        ({"ray": {"workers": 2}}, "ray.workers"),
+        ({"tune": {"folds": 9}}, "tune.folds"),
+    ):
+        config = configure(settings, tmp_path, space, **changes)
+        with pytest.raises(ConfigError, match=rf"^{place}: "):
+            tune(config)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_killed_sweep_keeps_its_trials_and_goes_on(settings, tmp_path):
+    """kill -9 of the driver in mid-sweep, then the same command: every training was done once, or was under way."""
+    space = {"guidance.direction": {"log_uniform": [0.01, 1.0]}}
+    config = configure(
+        settings, tmp_path, space, tune={"samples": 6, "folds": 2}, sources=[], train={"steps": 150}
+    )
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    arguments = [*COMMAND, "tune", str(path), "--name", "sweep"]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    driver = subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    seen: list[str] = []
+    assert driver.stdout is not None
+    for line in driver.stdout:  # ends with the process at the latest
+        seen.append(line)
+        if sum(text.startswith("trial ") and "  loss " in text and "/" not in text for text in seen) >= 2:
+            break
+    time.sleep(1.5)  # Ray Tune's snapshots are a second apart
+    # Ray's two agents notice a minute later that their node has gone; they are not the project's.
+    daemons = [
+        process
+        for process in psutil.Process(driver.pid).children(recursive=True)
+        if not process.name().endswith("Agent")
+    ]
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert len(seen) > 5, seen
+    _, alive = psutil.wait_procs(daemons, timeout=60)
+    assert not alive, "processes outlive a killed driver"
+    before = _first_steps(tmp_path / "runs" / "sweep")
+    again = subprocess.run(
+        arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "finished trials are kept, the others go on" in again.stdout
+    frame = pandas.read_parquet(tmp_path / "runs/sweep/trials.parquet")
+    assert sorted(frame.trial) == [1, 2, 3, 4, 5, 6]
+    assert set(frame.status) == {"finished"}
+    after = _first_steps(tmp_path / "runs" / "sweep")
+    assert set(after) == {(f"trial {trial}", training) for trial in range(1, 7) for training in range(2)}
+    repeated = {key for key, count in after.items() if count > 1}
+    assert repeated <= set(before)
+    assert len(repeated) <= 2  # one for each of the trials that were under way
+
+
+def _first_steps(folder: Path) -> dict[tuple[str, int], int]:
+    """How often each training of each trial began."""
+    counts: dict[tuple[str, int], int] = {}
+    for line in (folder / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event.get("step") == 0:
+            key = (event["run"], event["training"])
+            counts[key] = counts.get(key, 0) + 1
+    return counts
