@@ -6,15 +6,20 @@ from sgg_ray.evaluation.classification import (
     evaluate_classification,
     metrics_of,
 )
+from sgg_ray.evaluation.grid import Cell, Contrast, Ranking, Standing, mean_ranks, standings
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
 from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
 
 __all__ = [
+    "Cell",
     "ClassificationMetrics",
+    "Contrast",
     "GradientStability",
     "PairedComparison",
+    "Ranking",
     "Reliability",
+    "Standing",
     "Trial",
     "compare_paired",
     "directional_alignment",
@@ -22,8 +27,10 @@ __all__ = [
     "fit_temperature",
     "gain_over",
     "gradient_stability",
+    "mean_ranks",
     "metrics_of",
     "ranked",
     "scaled",
+    "standings",
     "within_noise",
 ]

@@ -2,7 +2,7 @@
 
 from sgg_ray.tasks.folds import Fold, hold_out
 from sgg_ray.tasks.guess import Guess, guess_task
-from sgg_ray.tasks.load import load_tasks
+from sgg_ray.tasks.load import Reader, load_tasks
 from sgg_ray.tasks.read import as_texts, no_column
 from sgg_ray.tasks.stream import RowStream, open_stream
 from sgg_ray.tasks.task import Rows, Task
@@ -10,6 +10,7 @@ from sgg_ray.tasks.task import Rows, Task
 __all__ = [
     "Fold",
     "Guess",
+    "Reader",
     "RowStream",
     "Rows",
     "Task",

@@ -1,38 +1,78 @@
 """From the configuration to a target and its sources: read, check, split, never leak."""
 
+from typing import Literal
+
 import numpy as np
 
 from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.labels import LabelOrders, label_names, number_labels
-from sgg_ray.tasks.read import counted, read_table
+from sgg_ray.tasks.read import Table, counted, read_table
 from sgg_ray.tasks.select import Cleaned, clean, first_of_each_class, flip, shuffled, stratified
 from sgg_ray.tasks.task import Rows, Task
 
 NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
 
 
-def load_tasks(config: Config) -> tuple[Task, list[Task]]:
+class Reader:
+    """Reads and cleans the files of tasks, each once, however often and with whatever seed they are split."""
+
+    def __init__(self):
+        self._tables: dict[str, Table] = {}
+        self._cleaned: dict[tuple[str, tuple[str, ...]], Cleaned] = {}
+
+    def read(self, entry: TaskConfig, key: str, orders: LabelOrders) -> tuple[tuple[str, ...], Cleaned]:
+        """Label names, in the order that every task with these labels uses, and the distinct rows."""
+        table = self.table(entry, key)
+        names = label_names(entry, key, table.values)
+        labels = orders.setdefault(frozenset(names.values()), tuple(names.values()))
+        place = _origin(entry), labels
+        if place not in self._cleaned:
+            numbers = number_labels(table, names, labels, key, entry)
+            self._cleaned[place] = _cleaned(entry, key, table, numbers)
+        return labels, self._cleaned[place]
+
+    def table(self, entry: TaskConfig, key: str) -> Table:
+        """The rows as they are in the file."""
+        place = _origin(entry)
+        if place not in self._tables:
+            self._tables[place] = read_table(entry, key)
+        return self._tables[place]
+
+
+def _origin(entry: TaskConfig) -> str:
+    """What decides about a task's rows before they are split."""
+    return entry.model_dump_json(include={"path", "columns", "where", "labels", "split"})
+
+
+def load_tasks(
+    config: Config, reader: Reader | None = None, judge: Literal["test", "validation"] = "test"
+) -> tuple[Task, list[Task]]:
     """Read and split the target and all sources.
 
     The target's shots and test rows are drawn from distinct texts; no text of the test rows is left in any
     source. Tasks with the same label names number them alike, in the order of the first of them.
 
+    Args:
+        reader: has read files of earlier calls.
+        judge: ``validation`` puts rows in place of the test rows that are neither test rows nor shots.
+
     Raises:
         DataError: with one line for each problem of each task.
     """
+    reader = reader or Reader()
     problems: list[str] = []
     orders: LabelOrders = {}
     target: Task | None = None
     sources: list[Task] = []
     test_keys: set[str] = set()
     try:
-        target, test_keys = _target(config.target, config.seed, orders)
+        target, test_keys = _target(config.target, config.seed, orders, reader, judge)
     except DataError as error:
         problems += error.problems
     for source in config.sources:
         try:
-            sources.append(_source(source, config.seed, orders, test_keys))
+            sources.append(_source(source, config.seed, orders, test_keys, reader))
         except DataError as error:
             problems += error.problems
     if problems or target is None:
@@ -40,14 +80,16 @@ def load_tasks(config: Config) -> tuple[Task, list[Task]]:
     return target, sources
 
 
-def _target(entry: TargetConfig, seed: int, orders: LabelOrders) -> tuple[Task, set[str]]:
+def _target(
+    entry: TargetConfig, seed: int, orders: LabelOrders, reader: Reader, judge: str
+) -> tuple[Task, set[str]]:
     """The target, and the keys of all texts held out for testing, those beyond ``limit`` included."""
-    labels, pool = _read(entry, "target", orders)
+    labels, pool = reader.read(entry, "target", orders)
     notes = list(pool.notes)
     if entry.test.fraction is not None:
         test, pool = _split_off(pool, entry.test.fraction, seed)
     else:
-        test = _own_test(entry, entry.test, labels)
+        test = _own_test(entry, entry.test, labels, reader)
         notes += [f"test: {note}" for note in test.notes]
     test_keys = set(test.keys)
     apart = pool.without(test_keys)
@@ -67,6 +109,13 @@ def _target(entry: TargetConfig, seed: int, orders: LabelOrders) -> tuple[Task, 
             f"{', '.join(short)}{because}; lower target.shots or target.test.fraction, or add rows"
         )
     chosen = first_of_each_class(shuffled(apart.keys, seed, "shots"), apart.rows.labels, entry.shots)
+    if judge == "validation":
+        test = apart.take(np.setdiff1d(np.arange(len(apart.rows)), chosen))
+        if not len(test.rows):
+            raise DataError(
+                "compare.judge: every row is a shot or a test row; add rows, or judge on test rows"
+            )
+        test_keys |= set(test.keys)
     if entry.limit is not None:
         test = test.take(stratified(shuffled(test.keys, seed, "limit"), test.rows.labels, entry.limit))
     absent = [name for number, name in enumerate(labels) if number not in test.rows.labels]
@@ -75,9 +124,9 @@ def _target(entry: TargetConfig, seed: int, orders: LabelOrders) -> tuple[Task, 
     return Task(entry.name, labels, apart.rows.take(chosen), test.rows, "target", tuple(notes)), test_keys
 
 
-def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str]) -> Task:
+def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str], reader: Reader) -> Task:
     key = f"sources.{entry.name}"
-    labels, found = _read(entry, key, orders)
+    labels, found = reader.read(entry, key, orders)
     notes = list(found.notes)
     chosen = found.without(test_keys)
     if len(chosen.rows) < len(found.rows):
@@ -97,20 +146,12 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
     return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes))
 
 
-def _read(entry: TaskConfig, key: str, orders: LabelOrders) -> tuple[tuple[str, ...], Cleaned]:
-    """Label names, in the order that every task with these labels uses, and the distinct rows."""
-    table = read_table(entry, key)
-    names = label_names(entry, key, table.values)
-    labels = orders.setdefault(frozenset(names.values()), tuple(names.values()))
-    return labels, _cleaned(entry, key, table, number_labels(table, names, labels, key, entry))
-
-
-def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...]) -> Cleaned:
+def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...], reader: Reader) -> Cleaned:
     """Test rows from a file of their own; what ``test`` does not say is as in the target's section."""
     changes = {name: getattr(test, name) for name in ("path", "split", "columns", "where")}
     changes = {name: value for name, value in changes.items() if value is not None}
     own = entry.model_copy(update=changes)
-    table = read_table(own, "target.test")
+    table = reader.table(own, "target.test")
     names = label_names(own, "target", table.values) if own.labels else {name: name for name in labels}
     return _cleaned(own, "target.test", table, number_labels(table, names, labels, "target.test", own))
 
