@@ -225,7 +225,7 @@ class TrainConfig(Section):
     checkpoint_every: Count = Field(50, description="steps between two checkpoints")
     calibration_folds: CountOrZero = Field(
         2,
-        description="trainings that leave out a part of the shots in turn, to calibrate the model's confidence; "
+        description="trainings that leave out a part of the shots in turn, for a calibrated confidence; "
         "0 or 1 = none",
     )
     log_every: Count = Field(5, description="steps between two transfers of metrics to the host")
