@@ -4,7 +4,7 @@ from sgg_ray.artifacts.export import Form, default_form, export_model
 from sgg_ray.artifacts.finished_run import FinishedRun, open_run
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
-from sgg_ray.artifacts.starter import write_example, write_from_files
+from sgg_ray.artifacts.starter import example_tasks, write_example, write_from_files
 from sgg_ray.artifacts.table_writer import Writer, check_output, table_writer
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Writer",
     "check_output",
     "default_form",
+    "example_tasks",
     "export_model",
     "open_run",
     "table_writer",

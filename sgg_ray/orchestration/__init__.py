@@ -1,22 +1,27 @@
 """Everything that talks to Ray: task workers, their exchange, the Ray Train driver."""
 
+from sgg_ray.orchestration.doctor import Check, examine
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.predict import PredictResult, predict
 from sgg_ray.orchestration.score import ScoreResult, prepare_scoring, score
+from sgg_ray.orchestration.smoke import run_smoke
 from sgg_ray.orchestration.train import TrainResult, prepare_training, train
 from sgg_ray.orchestration.tune import TuneResult, prepare_tuning, tune
 
 __all__ = [
+    "Check",
     "Listener",
     "PredictResult",
     "ScoreResult",
     "Silent",
     "TrainResult",
     "TuneResult",
+    "examine",
     "predict",
     "prepare_scoring",
     "prepare_training",
     "prepare_tuning",
+    "run_smoke",
     "score",
     "train",
     "tune",

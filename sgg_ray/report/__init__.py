@@ -1,5 +1,6 @@
 """What a person sees: tables, progress and pictures."""
 
+from sgg_ray.report.checks import print_check
 from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
 from sgg_ray.report.predictions import print_predictions
@@ -22,6 +23,7 @@ __all__ = [
     "plot_parallel",
     "plot_scores",
     "plot_similarity",
+    "print_check",
     "print_comparison",
     "print_json",
     "print_line",

@@ -1,0 +1,56 @@
+"""``sgg doctor``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sgg_ray.cli.options import AsJson, Debug
+from sgg_ray.cli.run import run
+from sgg_ray.errors import EXIT_FAILED, SggError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG]", help="Check what this file needs; left out: the defaults."),
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Also train a toy task through everything.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check that everything is here that a run needs, and say how to mend what is not."""
+
+    def work(console: "Console") -> None:
+        from sgg_ray import orchestration, report
+        from sgg_ray.config import RayConfig, TrackingConfig, load_config
+
+        loaded = load_config(config) if config else None
+        cluster, tracking = (loaded.ray, loaded.tracking) if loaded else (RayConfig(), TrackingConfig())  # pyright: ignore[reportCallIssue]
+        checks = []
+        for check in orchestration.examine(cluster, tracking):
+            checks.append(check)
+            report.print_check(console, check.name, check.holds, check.found, check.fix)
+        if smoke:
+            started = time.perf_counter()
+            try:
+                with report.ProgressDisplay(console) as display:
+                    found, holds = orchestration.run_smoke(loaded, display), True
+            except SggError as error:
+                found, holds = error.problems[0], False
+            found += f" in {time.perf_counter() - started:.0f} s"
+            checks.append(orchestration.Check("smoke", holds, found, "mend what is said above, or report it"))
+            report.print_check(console, "smoke", holds, found, checks[-1].fix)
+        failed = [check.name for check in checks if not check.holds]
+        if as_json:
+            report.print_json({"checks": [check.to_dict() for check in checks], "holds": not failed})
+        else:
+            report.print_line(console, f"to mend: {', '.join(failed)}" if failed else "everything holds")
+        if failed:
+            raise SystemExit(EXIT_FAILED)
+
+    run(work, as_json, debug)

@@ -1,0 +1,131 @@
+"""Every check says what it found; what does not hold comes with a way out and exit code 1."""
+
+import json
+from importlib import import_module
+
+import pytest
+from typer.testing import CliRunner
+
+from sgg_ray.cli import app
+from sgg_ray.config import RayConfig, TrackingConfig
+from sgg_ray.orchestration import examine
+from sgg_ray.orchestration.doctor import (
+    check_disk,
+    check_gpus,
+    check_shared_memory,
+    check_storage,
+    check_token,
+    check_tracking,
+    check_upload,
+    check_versions,
+)
+
+pytestmark = pytest.mark.ray
+DOCTOR = import_module("sgg_ray.orchestration.doctor")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_all_checks_of_a_sound_machine(here, monkeypatch):
+    """What is wanted of the machine is set to nothing: the rest holds wherever tests run."""
+    for limit in ("LEAST_CORES", "LEAST_MEMORY", "LEAST_SHARED_MEMORY", "LEAST_DISK"):
+        monkeypatch.setattr(DOCTOR, limit, 0)
+    monkeypatch.setattr(DOCTOR, "DEMO", ("json",))
+    checks = {
+        check.name: check
+        for check in examine(RayConfig(storage="runs"), TrackingConfig(uri="sqlite:///mlflow.db"))
+        if check.name != "GPUs"  # the tests' Ray was told of none
+    }
+    assert all(check.holds for check in checks.values()), checks
+    assert len(checks) == 11
+    assert list(here.iterdir()) == []  # nothing is left
+
+
+def test_versions_that_are_not_those_of_the_package(monkeypatch):
+    assert check_versions().holds
+    monkeypatch.setattr(DOCTOR, "_version", {"ray": "2.9.0"}.get)
+    check = check_versions()
+    assert not check.holds
+    assert "ray 2.9.0" in check.found
+    assert "torch missing" in check.found
+    assert "'ray==2.60.*'" in check.fix
+
+
+def test_a_machine_that_is_too_small(monkeypatch, here):
+    monkeypatch.setattr(DOCTOR, "LEAST_DISK", 1 << 60)
+    monkeypatch.setattr(DOCTOR, "LEAST_SHARED_MEMORY", 1 << 60)
+    assert not check_disk(here / "not" / "there").holds
+    assert not check_shared_memory(here).holds
+    assert "--shm-size" in check_shared_memory(here).fix
+    assert check_shared_memory(here / "nowhere").holds
+
+
+def test_a_working_directory_that_is_too_large(monkeypatch, here):
+    (here / "data").write_bytes(bytes(3000))
+    (here / ".venv").mkdir()
+    (here / ".venv" / "lib").write_bytes(bytes(30000))
+    monkeypatch.setattr(DOCTOR, "LARGEST_UPLOAD", 4000)
+    assert check_upload(here).holds
+    (here / "more").write_bytes(bytes(3000))
+    assert not check_upload(here).holds
+
+
+def test_a_store_of_mlflow_that_cannot_be_used(here):
+    (here / "notes.db").write_text("not a database " * 500)
+    check = check_tracking(f"sqlite:///{here}/notes.db")
+    assert not check.holds
+    assert "file is not a database" in check.found
+    assert "mlflow db upgrade" in check.fix
+    assert not check_tracking("http://127.0.0.1:9").holds
+
+
+def test_a_token_is_wanted_where_the_cluster_asks_for_one(monkeypatch, here):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(here / "token"))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    assert check_token("local").holds
+    assert not check_token("auto").holds
+    (here / "token").write_text("secret")
+    assert check_token("auto").holds
+    assert "secret" not in check_token("auto").found
+
+
+def test_gpus_that_only_one_of_both_sees(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert check_gpus(1.0, 1).holds
+    assert "--num-gpus" in check_gpus(0.0, 1).fix
+    assert not check_gpus(0.0, 1).holds
+    assert not check_gpus(2.0, 1).holds
+    assert check_gpus(4.0, 4).holds  # three other nodes with one each
+
+
+def test_a_storage_that_a_node_cannot_write(here, cluster):
+    import ray
+
+    nodes = [node["NodeID"] for node in ray.nodes()]
+    assert check_storage(here / "runs", nodes).holds
+    (here / "file").write_text("")
+    assert not check_storage(here / "file", nodes).holds
+    assert not check_storage(here / "runs", ["0" * 56]).holds
+
+
+def test_the_command_prints_a_line_a_check_and_fails_with_them(here, monkeypatch):
+    monkeypatch.setattr(DOCTOR, "DEMO", ("no_such_package",))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "✗ demo              missing: no_such_package\n  → python -m pip install" in result.stdout
+    assert "✓ storage" in result.stdout
+    assert "to mend: " in result.stdout.splitlines()[-1]
+
+
+def test_smoke_goes_through_every_room(here, monkeypatch):
+    monkeypatch.setattr("sgg_ray.orchestration.examine", lambda *_: iter(()))
+    result = CliRunner().invoke(app, ["doctor", "--smoke", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert "scored 2 sources, trained, predicted 64 rows, exported" in found["checks"][0]["found"]
+    assert list(here.iterdir()) == []
