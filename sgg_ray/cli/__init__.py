@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from sgg_ray.cli.compare import compare
 from sgg_ray.cli.config import config_app
 from sgg_ray.cli.doctor import doctor
 from sgg_ray.cli.export import export
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (init, doctor, score, train, tune, predict, export):
+for command in (init, doctor, score, train, tune, compare, predict, export):
     app.command()(command)
 app.add_typer(config_app, name="config")
 

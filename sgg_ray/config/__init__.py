@@ -3,6 +3,7 @@
 from sgg_ray.config.document import write_yaml
 from sgg_ray.config.labels import label_name
 from sgg_ray.config.load import config_schema, dump_config, load_config
+from sgg_ray.config.roles import shots_of, targets_of, with_target
 from sgg_ray.config.schema import (
     AlignmentConfig,
     CompareConfig,
@@ -44,7 +45,10 @@ __all__ = [
     "dump_config",
     "label_name",
     "load_config",
+    "shots_of",
     "strategy_configs",
+    "targets_of",
+    "with_target",
     "with_values",
     "write_yaml",
 ]

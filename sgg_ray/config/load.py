@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sgg_ray.config.document import read_document, write_yaml
 from sgg_ray.config.messages import problem_line
 from sgg_ray.config.overrides import apply_override
+from sgg_ray.config.roles import check_roles
 from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
 from sgg_ray.config.strategies import check_strategies, read_strategies
@@ -54,7 +55,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
     if config.tune is not None:
         problems += check_space(config, config.tune.space)
     if config.compare is not None:
-        problems += check_strategies(config)
+        problems += check_strategies(config) + check_roles(config)
     if problems:
         raise ConfigError(problems)
     return _absolute_inputs(config, os.path.abspath(path.parent))

@@ -1,6 +1,7 @@
 """Load an encoder, its tokenizer and, if asked for, a PEFT adapter."""
 
 import difflib
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -160,7 +161,10 @@ def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any]) -> nn.Module:
 
     config = adapter_config(adapter)
     try:
-        adapted = peft.get_peft_model(backbone, config)  # pyright: ignore[reportArgumentType]
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks Transformers 5 for what that has renamed.
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = peft.get_peft_model(backbone, config)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(f"model.adapter: PEFT refuses {dict(adapter)} ({first_line(error)})") from error
     if not any(parameter.requires_grad for parameter in adapted.parameters()):

@@ -1,5 +1,6 @@
 """What orchestration tells whoever started it while work goes on."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sgg_ray.alignment import AlignmentReport
@@ -13,8 +14,12 @@ class Listener(Protocol):
         """A new stage of the work has begun."""
         ...
 
-    def advance(self, done: int, total: int, what: str) -> None:
-        """``done`` of ``total`` pieces of the current stage are finished."""
+    def advance(self, done: int, total: int, what: str, text: str = "") -> None:
+        """``done`` of ``total`` pieces of the current stage are finished; ``text`` says more."""
+        ...
+
+    def standings(self, rows: Sequence[tuple[str, int, int, str]]) -> None:
+        """How far each of several is, and how it does: (name, done, total, text)."""
         ...
 
     def steps(self, run: str, events: list[Event], total: int) -> None:
@@ -36,7 +41,10 @@ class Silent:
     def stage(self, text: str) -> None:
         """Ignore."""
 
-    def advance(self, done: int, total: int, what: str) -> None:
+    def advance(self, done: int, total: int, what: str, text: str = "") -> None:
+        """Ignore."""
+
+    def standings(self, rows: Sequence[tuple[str, int, int, str]]) -> None:
         """Ignore."""
 
     def steps(self, run: str, events: list[Event], total: int) -> None:

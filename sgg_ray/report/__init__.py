@@ -1,6 +1,8 @@
 """What a person sees: tables, progress and pictures."""
 
 from sgg_ray.report.checks import print_check
+from sgg_ray.report.comparison import Comparison, print_standings
+from sgg_ray.report.comparison_plots import plot_ranks, plot_shots, plot_stability
 from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
 from sgg_ray.report.predictions import print_predictions
@@ -15,14 +17,18 @@ from sgg_ray.report.sweep import (
 from sgg_ray.report.tables import ModelResult, print_comparison, print_json, print_plan, print_scores
 
 __all__ = [
+    "Comparison",
     "ModelResult",
     "ProgressDisplay",
     "make_console",
     "plot_curves",
     "plot_importance",
     "plot_parallel",
+    "plot_ranks",
     "plot_scores",
+    "plot_shots",
     "plot_similarity",
+    "plot_stability",
     "print_check",
     "print_comparison",
     "print_json",
@@ -31,6 +37,7 @@ __all__ = [
     "print_plan",
     "print_predictions",
     "print_scores",
+    "print_standings",
     "print_sweep",
     "print_table",
     "sweep_markdown",

@@ -15,6 +15,7 @@ from sgg_ray.report.layout import print_line
 from sgg_ray.report.tables import print_scores
 
 _PLAIN_SECONDS = 5.0  # at least this long between two plain lines of one piece of work
+_STANDINGS_SECONDS = 30.0  # of one line about all strategies of a comparison
 
 # What a training line shows, as far as the events have it.
 _SHOWN = {
@@ -62,9 +63,22 @@ class ProgressDisplay:
         self._bars.clear()  # finished bars stay on the screen, above; new work gets bars of its own
         print_line(self.console, text, style="bold")
 
-    def advance(self, done: int, total: int, what: str) -> None:
-        """``done`` of ``total`` pieces of the current stage are finished."""
-        self._show(what, done, total, "")
+    def advance(self, done: int, total: int, what: str, text: str = "") -> None:
+        """``done`` of ``total`` pieces of the current stage are finished; ``text`` says more."""
+        self._show(what, done, total, text)
+
+    def standings(self, rows: Sequence[tuple[str, int, int, str]]) -> None:
+        """How far each of several is, and how it does: a bar each on a terminal, else one line now and then."""
+        if self._live:
+            for name, done, total, text in rows:
+                self._show(name, done, total, text)
+            return
+        now = time.monotonic()
+        over = all(done == total for _, done, total, _ in rows)
+        if not over and now - self._printed.get("standings", -math.inf) < _STANDINGS_SECONDS:
+            return
+        self._printed["standings"] = now
+        print_line(self.console, "  ".join(f"{name} {text}" for name, _, _, text in rows if text))
 
     def steps(self, run: str, events: Sequence[Mapping[str, Any]], total: int) -> None:
         """New training steps of ``run``, of ``total``."""

@@ -1,0 +1,65 @@
+"""``sgg compare``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
+from sgg_ray.cli.run import end_dry_run, run
+from sgg_ray.config import Config, load_config, shots_of, strategy_configs, targets_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def compare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    name: Name = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run fine-tuning strategies side by side over targets, shots and seeds, with statistics."""
+
+    def work(console: "Console") -> None:
+        loaded = load_config(config, overrides or (), name)
+        # A comparison and a training of one file are two runs, with a folder each.
+        loaded = loaded if name else loaded.model_copy(update={"name": f"{loaded.name}-compare"})
+        from sgg_ray import orchestration, report
+
+        with report.ProgressDisplay(console) as display:
+            plan = _plan(loaded)
+            report.print_plan(console, "sgg compare", plan)
+            if dry_run:
+                orchestration.prepare_comparison(loaded, display)
+                end_dry_run(plan, as_json)
+                return
+            result = orchestration.compare(loaded, display)
+        if as_json:
+            report.print_json(result.to_dict())
+            return
+        report.print_standings(console, result.comparison)
+        report.print_line(console, f"tables, plots and all cells are in {result.folder}")
+
+    run(work, as_json, debug)
+
+
+def _plan(config: Config) -> dict[str, Any]:
+    """What is about to be run."""
+    settings, train = config.compare, config.train
+    if settings is None:
+        return {"run folder": str(Path(config.ray.storage) / config.name)}
+    strategies, targets, shots = list(strategy_configs(config)), targets_of(config), shots_of(config)
+    cells = len(strategies) * len(targets) * len(shots) * settings.seeds
+    return {
+        "model": config.model.path,
+        "strategies": ", ".join(strategies),
+        "targets": ", ".join(targets),
+        "sources": ", ".join(source.name for source in config.sources) or "none",
+        "shots": ", ".join(map(str, shots)) + " per class",
+        "seeds": f"{config.seed} to {config.seed + settings.seeds - 1}",
+        "judged on": f"{settings.judge} rows",
+        "cells": f"{cells} of {train.steps} steps",
+        "a cell": f"{config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
+        "run folder": str(Path(config.ray.storage) / config.name),
+    }

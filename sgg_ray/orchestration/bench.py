@@ -1,0 +1,207 @@
+"""Cells of a comparison in one process: the model is loaded once, files are read once, texts are tokenised once."""
+
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sgg_ray.alignment import Score, mixture_weights, score_alignment
+from sgg_ray.config import Config, strategy_configs, with_target
+from sgg_ray.errors import TrainingError
+from sgg_ray.evaluation import directional_alignment, evaluate_classification, gradient_stability
+from sgg_ray.models import EncoderClassifier, Foundation, build_model
+from sgg_ray.tasks import Reader, Task, load_tasks
+from sgg_ray.training import (
+    Event,
+    Hooks,
+    SingleProcess,
+    Space,
+    TargetGradients,
+    TaskSummariser,
+    comparison_space,
+    predict,
+    run_training,
+)
+
+KEPT_SPLITS = 8  # most splits whose tasks a process remembers
+
+Scores = dict[str, dict[str, Any] | None]
+
+
+@dataclass(frozen=True, order=True)
+class Split:
+    """What strategies that are compared have in common: target, shots and seed, hence all rows."""
+
+    seed: int
+    target: str
+    shots: int
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """One training of the grid."""
+
+    strategy: str
+    split: Split
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, for JSON and MLflow."""
+        return {"strategy": self.strategy, **asdict(self.split)}
+
+
+def cell_config(strategy: Config, split: Split) -> Config:
+    """The configuration of one cell's training, from that of its strategy."""
+    own = with_target(strategy, split.target, split.shots, split.seed)
+    # Nobody computes scores beside a cell: its weights are those of the start.
+    alignment = own.alignment.model_copy(update={"refresh_every": 0})
+    return own.model_copy(update={"alignment": alignment})
+
+
+def fingerprint_of(strategy: Config, key: CellKey) -> str:
+    """Equal for cells that are the same training, whatever else is in the grid."""
+    assert strategy.compare is not None
+    own = cell_config(strategy, key.split)
+    text = own.model_dump_json(exclude={"name", "ray", "tracking", "compare", "tune"})
+    judged = f"{strategy.compare.judge} {sorted(strategy.compare.unseen)}"
+    return hashlib.blake2b(f"{key.strategy} {judged} {text}".encode(), digest_size=12).hexdigest()
+
+
+class Bench:
+    """Scores splits and trains cells in this process.
+
+    Args:
+        config: the whole configuration, with its ``compare`` section.
+        device: where models are.
+    """
+
+    def __init__(self, config: Config, device: torch.device):
+        assert config.compare is not None
+        self.config, self.compare, self.device = config, config.compare, device
+        self.strategies = strategy_configs(config)
+        self.reader = Reader()
+        self.foundations: dict[tuple[str, str], Foundation] = {}
+        self.splits: OrderedDict[Split, tuple[Task, list[Task], list[Task]]] = OrderedDict()
+
+    def score(self, split: Split) -> Scores:
+        """Alignment of every source with the target, at the file's own model; None for a source that cannot be
+        scored."""
+        config = with_target(self.config, split.target, split.shots, split.seed)
+        target, sources, _ = self._tasks(split)
+        model = build_model(config, [target], self._foundation(config)).to(self.device)
+        summariser = TaskSummariser(model, config.alignment, config.seed)
+        targets: dict[Space, TargetGradients] = {}
+        found: Scores = {}
+        for source in sources:
+            space = comparison_space(target, source)
+            if space not in targets:
+                targets[space] = summariser.target(target, space, 0)
+            try:
+                gradients = summariser.source(source, space, 0, lambda space=space: targets[space])
+            except TrainingError:
+                found[source.name] = None
+                continue
+            found[source.name] = score_alignment(gradients.evidence, config.alignment.confidence).to_dict()
+        return found
+
+    def train(self, key: CellKey, scores: Scores) -> dict[str, Any]:
+        """Train, predict and measure one cell; plain values for JSON.
+
+        Raises:
+            TrainingError: the training cannot go on.
+        """
+        config = cell_config(self.strategies[key.strategy], key.split)
+        target, sources, unseen = self._tasks(key.split)
+        settings, guidance = config.alignment, config.guidance
+        weights = _weights(scores, settings.weighting, settings.temperature)
+        if guidance.source == 0 and guidance.alignment == 0:
+            weights = {}
+        # The same look at the sources for every strategy, whether it trains on them or not.
+        probe = _weights(scores, "relu", settings.temperature)
+        events: list[Event] = []
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        started = time.perf_counter()
+        outcome = run_training(
+            config,
+            target,
+            [source for source in sources if weights.get(source.name, 0.0) > 0],
+            weights,
+            self.device,
+            hooks=Hooks(on_events=events.extend, probe=(sources, probe)),
+            foundation=self._foundation(config),
+        )
+        seconds = time.perf_counter() - started
+        metrics = evaluate_classification(outcome.probabilities, target.test.labels)
+        stability = gradient_stability(_column(events, "gradient_norm"), _column(events, "step_cosine"))
+        cross = self._cross_task(outcome.model, target, unseen, config)
+        right = outcome.probabilities.argmax(1) == target.test.labels
+        memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else math.nan
+        return {
+            **key.to_dict(),
+            "accuracy": metrics.accuracy,
+            "macro_f1": metrics.macro_f1,
+            "right": "".join("1" if one else "0" for one in right),
+            "stability": stability.mean_cosine,
+            "norm_variation": stability.norm_variation,
+            "alignment": directional_alignment(_column(events, "source_cosine")),
+            "cross_task": float(np.mean(list(cross.values()))) if cross else math.nan,
+            "cross_tasks": cross,
+            "step_seconds": float(np.median(_column(events, "seconds"))) if events else math.nan,
+            "trainable": outcome.trainable,
+            "memory": memory,
+            "seconds": seconds,
+            "skipped_steps": outcome.skipped_steps,
+            "weights": weights,
+        }
+
+    def _tasks(self, split: Split) -> tuple[Task, list[Task], list[Task]]:
+        """Target, sources and unseen tasks of a split."""
+        if split not in self.splits:
+            config = with_target(self.config, split.target, split.shots, split.seed)
+            target, others = load_tasks(config, self.reader, self.compare.judge)
+            unseen = [task for task in others if task.name in self.compare.unseen]
+            sources = [task for task in others if task.name not in self.compare.unseen]
+            self.splits[split] = target, sources, unseen
+            if len(self.splits) > KEPT_SPLITS:
+                self.splits.popitem(last=False)
+        self.splits.move_to_end(split)
+        return self.splits[split]
+
+    def _foundation(self, config: Config) -> Foundation:
+        place = config.model.path, config.model.pooling
+        if place not in self.foundations:
+            self.foundations[place] = Foundation(config.model, self.device)
+        return self.foundations[place]
+
+    def _cross_task(
+        self, model: EncoderClassifier, target: Task, unseen: list[Task], config: Config
+    ) -> dict[str, float]:
+        """Accuracy on the unseen tasks with the target's labels."""
+        found = {}
+        for task in unseen:
+            if task.head == target.head:
+                rows = model.tokenise(task, task.train)
+                probabilities = predict(model, rows, config.train.evaluation_batch_size, SingleProcess())
+                found[task.name] = float((probabilities.argmax(1) == task.train.labels).mean())
+        return found
+
+
+def _weights(scores: Scores, weighting: str, temperature: float) -> dict[str, float]:
+    """Weights of the mixture; what JSON has made of NaN is NaN again."""
+    found = [
+        None
+        if score is None
+        else Score(**{name: math.nan if value is None else value for name, value in score.items()})
+        for score in scores.values()
+    ]
+    weights = mixture_weights(found, weighting, temperature)
+    return {name: float(weight) for name, weight in zip(scores, weights)}
+
+
+def _column(events: list[Event], name: str) -> list[float]:
+    return [event[name] for event in events if event.get(name) is not None]
