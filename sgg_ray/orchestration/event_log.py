@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sgg_ray.errors import ClusterError
 from sgg_ray.training import Event
@@ -20,7 +21,7 @@ class EventLog:
 
     def __init__(self):
         self.messages: list[Message] = []
-        self.forgotten = 0
+        self.forgotten: int | None = None  # messages; None until the driver has said how many it has
         self.closed = False
 
     def steps(self, run: str, events: Sequence[Event]) -> None:
@@ -46,6 +47,9 @@ class EventLog:
 
         Those before are forgotten only now: a driver that is interrupted before it has got them can ask again.
         """
+        if self.forgotten is None:
+            # The first call, also after a restart, which lost what was here: all there is now is new.
+            self.forgotten = received
         del self.messages[: received - self.forgotten]
         self.forgotten = max(self.forgotten, received)
         return self.messages
@@ -54,3 +58,9 @@ class EventLog:
         """The last messages; nothing is taken from now on."""
         self.closed = True
         return self.fetch(received)
+
+
+def open_event_log() -> Any:
+    """Start an event log on the driver's own node: one that is lost takes nothing with it that the driver needs."""
+    node = ray.get_runtime_context().get_node_id()
+    return EventLog.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()

@@ -37,7 +37,7 @@ from sgg_ray.orchestration.calibrate import (
     usable_folds,
 )
 from sgg_ray.orchestration.cluster import check_capacity, connected
-from sgg_ray.orchestration.event_log import EventLog, Message
+from sgg_ray.orchestration.event_log import Message, open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.score import (
@@ -214,7 +214,7 @@ def _scores(session: _Session) -> tuple[Exchange | None, AlignmentReport | None]
 def _fit(session: _Session, weights: dict[str, float], exchange: Exchange | None) -> np.ndarray | None:
     """Run Ray Train, and the baseline beside it if there is room, else after it; return what the baseline predicts."""
     config, folder, listener = session.config, session.folder, session.listener
-    log = EventLog.remote()
+    log = open_event_log()
     stored = folder.path / f"baseline_{PROBABILITIES}"
     wanted = config.train.baseline and not stored.exists()
     pending = _start_baseline(session, log) if wanted and _room_for_both(config, exchange) else None
@@ -246,7 +246,7 @@ def _calibrate(session: _Session, weights: dict[str, float]) -> None:
     if not folds or (folder.path / CALIBRATION).exists():
         return
     session.listener.stage(f"calibrating: {len(folds)} trainings that leave out a part of the shots")
-    log = EventLog.remote()
+    log = open_event_log()
     pending = start_folds(config, target, session.sources, weights, folds, log)
     try:
         predicted = [_await(session, log, reference) for reference in pending]
@@ -490,6 +490,6 @@ def _write(session: _Session, result: TrainResult) -> None:
     session.tracker.log_artifacts(
         [folder.path / name for name in ("config.yaml", "metrics.json", "predictions.parquet", "curves.png")]
     )
-    session.tracker.log_model_dir(folder.path / MODEL)
+    session.tracker.log_model(folder.path / MODEL, target.labels, session.config.tracking.register)
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():
         raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")

@@ -21,7 +21,7 @@ from sgg_ray.config import Config, Distribution, TuneConfig, depends_on_scores, 
 from sgg_ray.errors import CapacityError, ClusterError, ConfigError
 from sgg_ray.evaluation import Trial, ranked, within_noise
 from sgg_ray.orchestration.cluster import check_capacity, connected
-from sgg_ray.orchestration.event_log import EventLog
+from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.score import fingerprint, prepare, start_tracking
@@ -230,7 +230,7 @@ def _trials(settings: TuneConfig) -> int:
 
 def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: SweepRecord) -> None:
     """Run Ray Tune in a thread while this one takes in what trials tell."""
-    log = EventLog.remote()
+    log = open_event_log()
     sweep = Sweep(plan.config, plan.target, plan.sources, plan.folds, reports, log)
     shared = ray.put(sweep)
     need = {"CPU": plan.config.ray.cpus_per_worker}

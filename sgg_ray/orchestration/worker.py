@@ -13,7 +13,9 @@ from sgg_ray.training import SourceGradients, Space, TargetGradients, TaskSummar
 from sgg_ray.training.layout import lay_out
 
 
-@ray.remote(max_restarts=2, max_task_retries=2)
+# Restarts are bounded, retries are not: while its node is being given up for dead an actor is "unavailable" for
+# many calls in a row, each of which would count. What waits for the answers has a bound of its own.
+@ray.remote(max_restarts=2, max_task_retries=-1)
 class TaskWorker:
     """Computes gradient summaries of the tasks it is asked for. Loads the model once, however many tasks those are.
 

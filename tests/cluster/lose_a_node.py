@@ -1,0 +1,91 @@
+"""A cluster of three nodes on this machine, one of which dies while a run goes on. Prints what came of it as JSON.
+
+    python tests/cluster/lose_a_node.py CASE CONFIG MOMENT
+
+CASE is ``training``, ``sweep`` or ``scoring``; MOMENT says when the node dies: after this many training steps of the
+run (or of the sweep), or seconds after scoring has begun. A negative one: never.
+"""
+
+import json
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+
+from sgg_ray import load_config
+from sgg_ray.orchestration import Silent, score, train, tune
+
+TITLES = {"training": "ray::RayTrainWorker", "sweep": "ray::ImplicitFunc", "scoring": "ray::TaskWorker"}
+
+
+class Killer(Silent):
+    """Removes a node that has work when the moment has come."""
+
+    def __init__(self, cluster: Cluster, title: str, moment: float):
+        self.cluster, self.title, self.moment = cluster, title, moment
+        self.steps_seen = 0
+        self.killed = ""
+
+    def steps(self, run, events, total):
+        if run != "target-only":
+            self.steps_seen += len(events)
+            if 0 <= self.moment <= self.steps_seen:
+                self.strike()
+
+    def stage(self, text):
+        if self.title == TITLES["scoring"] and text == "exchanging gradient summaries" and self.moment >= 0:
+            threading.Timer(self.moment, self.strike).start()
+
+    def strike(self):
+        for node in () if self.killed else self.cluster.worker_nodes:
+            titles = _titles(node)
+            if any(self.title in title for title in titles):
+                self.killed = f"{len(titles)} processes"
+                self.cluster.remove_node(node, allow_graceful=False)
+                return
+
+
+def _titles(node) -> list[str]:
+    found = []
+    for child in psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True):
+        try:
+            found.append(" ".join(child.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def main(case: str, path: str, moment: float) -> dict[str, object]:
+    config = load_config(path)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    ray.init(cluster.address, namespace="sgg", logging_level=logging.ERROR, log_to_driver=False)
+    cluster.wait_for_nodes()
+    killer = Killer(cluster, TITLES[case], moment)
+    started = time.monotonic()
+    if case == "training":
+        folder = train(config, killer).folder
+        found = {"probabilities": np.load(folder / "probabilities.npy").tolist()}
+    elif case == "sweep":
+        found = {
+            "trials": [[trial.number, trial.status, trial.loss] for trial in tune(config, killer).trials]
+        }
+    else:
+        report = score(config, killer).report
+        found = {"scores": {row.source: row.score and row.score.value for row in report.sources}}
+    result = {**found, "killed": killer.killed, "seconds": time.monotonic() - started}
+    ray.shutdown()
+    cluster.shutdown()
+    return result
+
+
+if __name__ == "__main__":
+    outcome = main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    Path(sys.argv[4]).write_text(json.dumps(outcome)) if len(sys.argv) > 4 else print(json.dumps(outcome))
