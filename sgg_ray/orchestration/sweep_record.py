@@ -40,6 +40,7 @@ class SweepRecord:
         self.trackers: dict[str, Tracker] = {}
         self.values: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Trial] = {}
+        self.curves: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # not sent yet
 
     def take_in(self, trial: str, kind: str, payload: Any) -> None:
         """A message of a trial: that it ``began``, or ``steps`` of a training."""
@@ -67,6 +68,9 @@ class SweepRecord:
         done, failure = payload["trainings"], payload["failure"]
         status = "failed" if failure else "finished" if self._complete(done) else "unfinished"
         self._keep(trial, done, status, failure)
+        # MLflow's comparison opens with the metric that came first: what trials are judged by, not a curve.
+        self._log_validation(trial)
+        self._tracker(trial).log_metrics(self.curves.pop(trial, []))
         if status != "unfinished":
             self.listener.note(trial_line(self.found[trial], self.settings.monitor))
             ended = sum(found.status != "unfinished" for found in self.found.values())
@@ -100,15 +104,8 @@ class SweepRecord:
             self._write(trials)
         ended = {"finished": "finished", "stopped": "killed", "failed": "failed", "unfinished": "killed"}
         for trial, found in self.found.items():
-            tracker = self._tracker(trial)
-            values = {
-                "validation/loss": found.loss,
-                "validation/accuracy": found.accuracy,
-                f"validation/{self.settings.monitor}_sd": found.spread(self.settings.monitor),
-                "validation/seconds": found.seconds,
-            }
-            tracker.log_metrics([(self.config.train.steps, values)])
-            tracker.finish(ended[found.status])
+            self._log_validation(trial)
+            self._tracker(trial).finish(ended[found.status])
         self.tracker.finish(status)
 
     def _write(self, trials: list[Trial]) -> None:
@@ -130,6 +127,18 @@ class SweepRecord:
 
     def _complete(self, done: list[dict[str, Any]]) -> bool:
         return len(done) >= self.trainings
+
+    def _log_validation(self, trial: str) -> None:
+        """What the trial's trainings so far came to, as metrics of its run; the step counts trainings."""
+        found = self.found[trial]
+        values = {
+            f"validation/{self.settings.monitor}": getattr(found, self.settings.monitor),
+            "validation/loss": found.loss,
+            "validation/accuracy": found.accuracy,
+            f"validation/{self.settings.monitor}_sd": found.spread(self.settings.monitor),
+            "validation/seconds": found.seconds,
+        }
+        self._tracker(trial).log_metrics([(len(found.losses), values)])
 
     def _keep(self, trial: str, done: list[dict[str, Any]], status: Any, note: str) -> None:
         values = self.values.get(trial, {})

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _BATCH_PARAMETERS = 100  # most that one log_batch request may hold
 _PARAMETER_LENGTH = 6000
 _KEY_LENGTH = 250
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # else the UI opens as one for agents
 _INVALID_KEY = re.compile(r"[^\w\-. /:]")
 
 # MLflow's own defaults wait minutes for a server that is gone. Values that a user has set are kept.
@@ -78,7 +81,9 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     if found is None:
         # MLflow's own default is in the current directory of whoever starts first.
         folder = _sqlite_folder(uri)
-        return client.create_experiment(name, artifact_location=folder and (folder / "mlruns").as_uri())
+        return client.create_experiment(
+            name, artifact_location=folder and (folder / "mlruns").as_uri(), tags=_EXPERIMENT_TAGS
+        )
     if found.lifecycle_stage == "deleted":
         raise ClusterError(
             f"tracking.experiment: {name!r} was deleted at {without_password(uri)}; choose another name, or "
