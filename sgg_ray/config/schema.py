@@ -356,6 +356,9 @@ class TrackingConfig(Section):
 
     uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI; on several nodes a server")
     experiment: str = Field("sgg", description="MLflow experiment")
+    register_as: str | None = Field(
+        None, description="name in MLflow's model registry under which `sgg train` registers the model"
+    )
 
 
 class Config(Section):

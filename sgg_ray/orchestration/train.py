@@ -490,6 +490,6 @@ def _write(session: _Session, result: TrainResult) -> None:
     session.tracker.log_artifacts(
         [folder.path / name for name in ("config.yaml", "metrics.json", "predictions.parquet", "curves.png")]
     )
-    session.tracker.log_model(folder.path / MODEL, target.labels, session.config.tracking.register)
+    session.tracker.log_model(folder.path / MODEL, target.labels, session.config.tracking.register_as)
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():
         raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")

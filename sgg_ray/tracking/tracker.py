@@ -11,11 +11,12 @@ import math
 import numbers
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.errors import ClusterError
+from sgg_ray.tracking.logged_model import log_model
 from sgg_ray.tracking.store import (
     connect,
     database_to_itself,
@@ -53,6 +54,7 @@ class Tracker:
         self._on_problem = on_problem or _warn
         self._pending: list[Metric] = []
         self._files: list[tuple[Path, str | None]] = []
+        self._models: list[tuple[Path, tuple[str, ...], str | None]] = []
         self._tags: dict[str, str] = {}
         self._start: tuple[str, Mapping[str, Any], dict[str, str]] | None = None  # of a run not opened yet
         self._pause = _FIRST_PAUSE
@@ -133,17 +135,25 @@ class Tracker:
         self._tags["mlflow.note.content"] = text
         self._flush()
 
-    def log_model_dir(self, path: str | Path, name: str = "model") -> None:
-        """Copy a saved model's folder into the run's artifacts under ``name``."""
-        self.log_artifact(path, name)
+    def log_model(self, folder: str | Path, labels: Sequence[str], register: str | None = None) -> None:
+        """Log the trained model in ``folder`` so that MLflow can load and serve it.
+
+        Args:
+            folder: ``model`` of a run folder.
+            labels: names of the labels, in the order of their probabilities.
+            register: name in the model registry; None registers nothing.
+        """
+        self._models.append((Path(folder), tuple(labels), register))
+        self._flush()
 
     def finish(self, status: str = "finished") -> bool:
         """Send what is left, end the run (``finished``, ``failed``, ``killed``); False if MLflow failed."""
         self._retry_at = 0.0
         self._flush()
-        if self.run_id is None or self._pending or self._files or self._tags:
+        files = len(self._files) + len(self._models)
+        if self.run_id is None or self._pending or files or self._tags:
             self._on_problem(
-                f"MLflow at {self.uri} did not take {len(self._pending)} metrics and {len(self._files)} "
+                f"MLflow at {self.uri} did not take {len(self._pending)} metrics and {files} "
                 f"artifacts of run {self.run_id}; they are in the run folder"
             )
             return False
@@ -172,6 +182,9 @@ class Tracker:
             while self._files:
                 self._send(run_id, *self._files[0])
                 del self._files[0]
+            while self._models:
+                log_model(self._client, run_id, self.experiment_id, *self._models[0])
+                del self._models[0]
         except Exception as error:
             if not self._told:
                 self._told = True

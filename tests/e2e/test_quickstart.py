@@ -103,7 +103,8 @@ def test_mlflow_run_has_parameters_curves_metrics_and_model(run: Path):
     assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == [0, 1, 2, 3]
     assert "test/accuracy" in found.data.metrics
     names = {artifact.path for artifact in client.list_artifacts(found.info.run_id)}
-    assert {"model", "metrics.json", "curves.png", "scores.json"} <= names
+    assert {"metrics.json", "curves.png", "scores.json"} <= names
+    assert len(found.outputs.model_outputs) == 1
 
 
 def test_output_tells_the_ranking_and_the_comparison(run: Path):

@@ -126,9 +126,9 @@ def test_mlflow_has_parameters_curves_results_and_the_model(finished):
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(STEPS))
     assert run.data.metrics["test/accuracy"] == pytest.approx(result.metrics.accuracy)
     assert "target-only/loss" in run.data.metrics
-    assert {"model", "metrics.json"} <= {entry.path for entry in client.list_artifacts(run.info.run_id)}
-    inside = {entry.path for entry in client.list_artifacts(run.info.run_id, "model")}
-    assert "model/sgg_model.json" in inside
+    assert "metrics.json" in {entry.path for entry in client.list_artifacts(run.info.run_id)}
+    (model,) = run.outputs.model_outputs
+    assert str(client.get_logged_model(model.model_id).status) == "READY"
 
 
 def test_a_finished_name_is_refused(finished):

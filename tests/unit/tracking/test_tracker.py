@@ -69,7 +69,7 @@ def test_a_run_is_kept_with_all_that_was_sent(tracker, tmp_path, problems):
     (tmp_path / "scores.json").write_text("{}")
     tracker.log_artifact(tmp_path / "scores.json")
     tracker.log_artifacts([tmp_path / "scores.json"], "again")
-    tracker.log_model_dir(tmp_path / "model")
+    tracker.log_artifact(tmp_path / "model", "model")
     assert tracker.finish()
     run = tracker._client.get_run(tracker.run_id)
     assert run.info.status == "FINISHED"
