@@ -319,21 +319,6 @@ class CompareConfig(Section):
     )
     max_concurrent: Count | None = Field(None, description="cells at a time; null = as many as fit")
 
-    @model_validator(mode="after")
-    def _consistent(self):
-        names = [strategy.name for strategy in self.strategies]
-        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"strategies: '{twice[0]}' stands {names.count(twice[0])} times; name each once")
-        if self.baseline is not None and self.baseline not in names and not self.vary:
-            raise ValueError(
-                f"baseline: '{self.baseline}' is none of the strategies; choose {', '.join(names)}"
-            )
-        empty = [key for key, values in self.vary.items() if not values]
-        if empty:
-            raise ValueError(f"vary.{empty[0]}: needs at least one value")
-        return self
-
 
 class RayConfig(Section):
     """Where the work runs."""
@@ -387,6 +372,24 @@ class Config(Section):
             raise ValueError(
                 "guidance.alignment: needs the sources beside the target; set it to 0, or train.schedule to joint"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _setfit_fits(self):
+        if self.train.method != "setfit":
+            return self
+        terms = ("direction", "magnitude", "alignment", "source")
+        guided = [term for term in terms if getattr(self.guidance, term) > 0]
+        if guided:
+            raise ValueError(
+                f"guidance.{guided[0]}: train.method setfit has no guidance and no sources; set it to 0"
+            )
+        if self.model.adapter is not None or self.model.trainable != "all":
+            raise ValueError(
+                "model: train.method setfit trains every parameter; leave out adapter and trainable"
+            )
+        if self.ray.workers > 1:
+            raise ValueError("ray.workers: train.method setfit trains in one process; use 1")
         return self
 
     @model_validator(mode="after")

@@ -73,9 +73,16 @@ def check_strategies(config: Config) -> list[str]:
             near = difflib.get_close_matches(key, [k for k in known if k.split(".")[0] in SECTIONS], n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"use keys of {', '.join(SECTIONS)}"
             problems.append(f"compare.vary.{key}: cannot be varied; {hint}")
-    if not problems:
-        problems += _refused_variants(config)
-    return problems
+    for key, values in config.compare.vary.items():
+        if not values:
+            problems.append(f"compare.vary.{key}: needs at least one value")
+    names = [strategy.name for strategy in config.compare.strategies]
+    problems += [
+        f"compare.strategies: '{name}' stands {names.count(name)} times; give each its own name"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    return problems or _wrong_variants(config)
 
 
 def apply_strategy(config: Config, strategy: StrategyConfig) -> Config:
@@ -114,13 +121,18 @@ def _combinations(vary: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(vary, values)) for values in product(*vary.values())]
 
 
-def _refused_variants(config: Config) -> list[str]:
+def _wrong_variants(config: Config) -> list[str]:
+    """What shows only when every strategy is combined with what varies."""
+    assert config.compare is not None
+    baseline = config.compare.baseline
     try:
-        strategy_configs(config)
+        known = strategy_configs(config)
     except ValidationError as error:
         detail = error.errors()[0]
         message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
         return [f"compare.vary.{'.'.join(map(str, detail['loc']))}: {message}, found {detail['input']!r}"]
+    if baseline is not None and baseline not in known:
+        return [f"compare.baseline: '{baseline}' is none of the strategies; choose one of {', '.join(known)}"]
     return []
 
 

@@ -22,6 +22,7 @@ from sgg_ray.orchestration.score import fingerprint, start_tracking
 from sgg_ray.report import Comparison, plot_ranks, plot_shots, plot_stability
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.tracking import Tracker
+from sgg_ray.training import check_setfit
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,6 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
     folder = RunFolder(config.ray.storage, config.name)
     resumes = folder.check(config)
     strategies = strategy_configs(config)
-    if settings.baseline is not None and settings.baseline not in strategies:
-        raise ConfigError(
-            f"compare.baseline: '{settings.baseline}' is none of the strategies; choose one of {', '.join(strategies)}"
-        )
     _check_strategies(strategies)
     content = fingerprint(_read(config, listener))
     if resumes and folder.record.get("content") != content:
@@ -111,6 +108,7 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
     seen = set()
     for own in strategies.values():
         check_combination(own.train.combine)
+        check_setfit(own)
         place = own.model.model_dump_json(), own.train.max_length
         if place not in seen:
             seen.add(place)

@@ -9,13 +9,15 @@ from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
+from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_model
 from sgg_ray.orchestration.cluster import check_capacity, connected
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.report import plot_scores, plot_similarity
+from sgg_ray.report import html_page, html_picture, html_scores, plot_scores, plot_similarity
 from sgg_ray.tasks import Task, load_tasks
 from sgg_ray.tracking import Tracker
+from sgg_ray.training import check_setfit
 
 SCORES = "scores.json"
 
@@ -28,6 +30,13 @@ class ScoreResult:
     folder: Path
     cached: bool = False
 
+    def _repr_html_(self) -> str:
+        return html_page(
+            f"Alignment with {self.report.target}: {self.report.advice}",
+            html_scores(self.report),
+            html_picture(self.folder / "scores.png"),
+        )
+
 
 def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     """Read all tasks and look at the model, so that bad input is found before anything starts.
@@ -38,6 +47,8 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     check_model(config.model, config.train.max_length)
+    check_combination(config.train.combine)
+    check_setfit(config)
     for task in (target, *sources):
         for note in task.notes:
             listener.note(f"{task.name}: {note}")

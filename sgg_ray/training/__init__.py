@@ -5,6 +5,7 @@ from sgg_ray.training.communicator import Communicator, Distributed, SingleProce
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, plain, run_training
 from sgg_ray.training.loop import Event, Trainer, WeightUpdates
+from sgg_ray.training.setfit import check_setfit
 from sgg_ray.training.summaries import (
     SourceGradients,
     Space,
@@ -28,6 +29,7 @@ __all__ = [
     "Trainer",
     "WeightUpdates",
     "check_checkpoint",
+    "check_setfit",
     "comparison_space",
     "load_checkpoint",
     "plain",

@@ -14,6 +14,7 @@ from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.loop import Event, Trainer, WeightUpdates
+from sgg_ray.training.setfit import train_setfit
 
 
 @dataclass
@@ -64,6 +65,8 @@ def run_training(
         TrainingError: too many steps without a finite gradient, or an unreadable checkpoint.
     """
     communicator, hooks = communicator or SingleProcess(), hooks or Hooks()
+    if config.train.method == "setfit":
+        return _run_setfit(config, target, device, communicator, hooks, foundation)
     refreshed = config.alignment.refresh_every > 0
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
     model = build_model(config, [target, *used], foundation).to(device)
@@ -91,6 +94,25 @@ def run_training(
         trainer.flat.size,
         dict(trainer.weights),
     )
+
+
+def _run_setfit(
+    config: Config,
+    target: Task,
+    device: torch.device,
+    communicator: Communicator,
+    hooks: Hooks,
+    foundation: Foundation | None,
+) -> Outcome:
+    """The same with another package's loop, of which only the time is known."""
+    model = build_model(config, [target], foundation).to(device)
+    seconds = train_setfit(model, target, config)
+    hooks.on_events([{"step": config.train.steps - 1, "seconds": seconds}])
+    rows = model.tokenise(target, target.test)
+    probabilities = predict(
+        model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation
+    )
+    return Outcome(model, probabilities, 0, 0, sum(value.numel() for value in model.parameters()))
 
 
 def _probe(model: EncoderClassifier, target: Task, hooks: Hooks) -> dict[str, tuple[TokenisedRows, float]]:
