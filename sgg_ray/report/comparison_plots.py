@@ -117,7 +117,8 @@ def joined(ranks: list[float], difference: float) -> list[tuple[int, int]]:
 
 def plot_stability(comparison: Comparison, path: str | Path) -> Path | None:
     """Accuracy against gradient stability, over all shots; None where no strategy has measured it."""
-    rows = [row for row in comparison.overall if math.isfinite(row.measures["stability"])]
+    rows = sorted(comparison.overall, key=lambda row: -row.mean)
+    rows = [row for row in rows if math.isfinite(row.measures["stability"])]
     if not rows:
         return None
     figure = new_figure(8, 5.2)
