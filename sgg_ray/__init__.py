@@ -3,7 +3,8 @@
     import sgg_ray
     config = sgg_ray.load_config("sgg.yaml", ["train.steps=50"])
     report = sgg_ray.score(config).report      # which sources help
-    result = sgg_ray.train(config)             # fine-tune, evaluate, leave a run folder
+    run = sgg_ray.train(config)                # fine-tune, evaluate, leave a run folder
+    run.predict(["a text to label"])           # labels, probabilities, confidence
     best = sgg_ray.tune(config).best           # search regularisation strengths on held-out shots
 
 Names are loaded when they are used: importing the package loads neither torch nor ray.
@@ -13,16 +14,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sgg_ray.artifacts import export_model, open_run
     from sgg_ray.config import load_config
     from sgg_ray.models import load_model
-    from sgg_ray.orchestration import score, train, tune
+    from sgg_ray.orchestration import predict, score, train, tune
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_config", "load_model", "score", "train", "tune"]
+__all__ = [
+    "__version__",
+    "export_model",
+    "load_config",
+    "load_model",
+    "open_run",
+    "predict",
+    "score",
+    "train",
+    "tune",
+]
 
 _HOMES = {
+    "export_model": "sgg_ray.artifacts",
     "load_config": "sgg_ray.config",
     "load_model": "sgg_ray.models",
+    "open_run": "sgg_ray.artifacts",
+    "predict": "sgg_ray.orchestration",
     "score": "sgg_ray.orchestration",
     "train": "sgg_ray.orchestration",
     "tune": "sgg_ray.orchestration",

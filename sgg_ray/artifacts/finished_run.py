@@ -2,13 +2,18 @@
 
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sgg_ray.artifacts.run_folder import RunFolder
 from sgg_ray.config import Config, load_config
 from sgg_ray.errors import ConfigError
+from sgg_ray.prediction import Predictor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STORAGE = "runs"  # where `ray.storage` puts run folders unless told otherwise
 
@@ -29,6 +34,10 @@ class FinishedRun:
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds."""
         return json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
+
+    def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
+        """Label, probability of each label and confidence of each text."""
+        return Predictor(self.model).predict(texts)
 
 
 def open_run(run: str | Path) -> FinishedRun:

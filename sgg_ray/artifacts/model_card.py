@@ -14,19 +14,13 @@ from sgg_ray.tasks import Task
 
 _LOADING = """\
 ```python
-from pathlib import Path
+from sgg_ray.prediction import Predictor
 
-import numpy as np
-
-from sgg_ray.models import load_model
-from sgg_ray.tasks import Rows, Task
-
-model, head = load_model(Path("."))  # this folder
-texts = Rows(("a text to label",), np.zeros(1, dtype=np.int64))  # the labels are not looked at
-tokens = model.tokenise(Task("new", model.labels[head], texts, texts, "target"), texts)
-probabilities = model.probabilities(model.collate([(tokens, 0)]))
-print(dict(zip(model.labels[head], probabilities[0].tolist())))
+model = Predictor(".")  # this folder
+print(model.predict(["a text to label"]))
 ```
+
+`sgg export` writes it as a folder for sentence-transformers or Transformers.
 """
 
 

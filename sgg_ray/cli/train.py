@@ -34,10 +34,7 @@ def train(
         if as_json:
             report.print_json({**result.to_dict(), "folder": str(result.folder)})
             return
-        rows = [report.ModelResult("guided", result.metrics, result.comparison)]
-        if result.baseline is not None:
-            rows.insert(0, report.ModelResult("target only", result.baseline))
-        report.print_comparison(console, rows)
+        report.print_comparison(console, result.rows())
         report.print_line(console, f"model, metrics, predictions and curves are in {result.folder}")
 
     run(work, as_json, debug)

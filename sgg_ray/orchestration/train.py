@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -57,10 +57,14 @@ from sgg_ray.orchestration.train_worker import (
     train_alone,
     train_worker,
 )
-from sgg_ray.report import plot_curves
+from sgg_ray.prediction import Predictor
+from sgg_ray.report import ModelResult, html_page, html_picture, html_results, plot_curves
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import Tracker
 from sgg_ray.training import check_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POLL_SECONDS = 0.5
 TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
@@ -85,6 +89,19 @@ class TrainResult:
             "difference": self.comparison.to_dict() if self.comparison else None,
             **self.summary,
         }
+
+    def rows(self) -> list[ModelResult]:
+        """The models of the final comparison, the baseline first."""
+        guided = ModelResult("guided", self.metrics, self.comparison)
+        return [guided] if self.baseline is None else [ModelResult("target only", self.baseline), guided]
+
+    def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
+        """Label, probability of each label and confidence of each text."""
+        return Predictor(self.folder / MODEL).predict(texts)
+
+    def _repr_html_(self) -> str:
+        title = f"{self.folder.name}, {self.metrics.rows} test rows"
+        return html_page(title, html_results(self.rows()), html_picture(self.folder / "curves.png"))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from sgg_ray.report.checks import print_check
 from sgg_ray.report.comparison import Comparison, print_standings
 from sgg_ray.report.comparison_plots import plot_ranks, plot_shots, plot_stability
+from sgg_ray.report.html import html_page, html_picture, html_results, html_scores
 from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
 from sgg_ray.report.predictions import print_predictions
@@ -20,6 +21,10 @@ __all__ = [
     "Comparison",
     "ModelResult",
     "ProgressDisplay",
+    "html_page",
+    "html_picture",
+    "html_results",
+    "html_scores",
     "make_console",
     "plot_curves",
     "plot_importance",
