@@ -97,6 +97,12 @@ def check_capacity(config: Config) -> None:
                 f"ray.{key}: {count} × {each:g} GPUs are asked for, the cluster has {gpus:g}; lower it (0 = CPU only) "
                 "or add GPU nodes"
             )
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes > 1 and not os.path.isabs(asked.storage):
+        problems.append(
+            f"ray.storage: '{asked.storage}' is relative, and each of the {nodes} nodes would have a folder of its "
+            "own; give the absolute path of a folder that all of them share"
+        )
     if problems:
         raise CapacityError(problems)
 

@@ -14,6 +14,7 @@ import toy
 import yaml
 
 from sgg_ray.config import load_config
+from sgg_ray.errors import CapacityError
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import run_training
 
@@ -78,3 +79,14 @@ def test_scores_are_those_of_an_undisturbed_scoring(lose_a_node):
     _, undisturbed = lose_a_node("scoring", -1)
     _, found = lose_a_node("scoring", 0)
     assert found["scores"] == pytest.approx(undisturbed["scores"], abs=1e-5)
+
+
+def test_a_relative_folder_on_several_nodes_is_an_error(make_config, monkeypatch):
+    """Three nodes as Ray lists them; a real cluster of three is what the tests above have."""
+    from sgg_ray.orchestration import cluster
+
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True}] * 3 + [{"Alive": False}])
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0})
+    cluster.check_capacity(make_config())
+    with pytest.raises(CapacityError, match=r"^ray\.storage: 'runs' is relative, and each of the 3 nodes"):
+        cluster.check_capacity(make_config(ray={"storage": "runs"}))
