@@ -5,7 +5,7 @@ from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.load import Reader, load_tasks
 from sgg_ray.tasks.read import as_texts, no_column
 from sgg_ray.tasks.stream import RowStream, open_stream
-from sgg_ray.tasks.task import Rows, Task
+from sgg_ray.tasks.task import Rows, Task, joined
 
 __all__ = [
     "Fold",
@@ -17,6 +17,7 @@ __all__ = [
     "as_texts",
     "guess_task",
     "hold_out",
+    "joined",
     "load_tasks",
     "no_column",
     "open_stream",

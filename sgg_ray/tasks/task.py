@@ -37,4 +37,9 @@ class Task:
     @property
     def head(self) -> str:
         """Key of the label set: tasks with the same label names share one head."""
-        return "|".join(self.labels)
+        return joined(self.labels)
+
+
+def joined(labels: Sequence[str]) -> str:
+    """Label names in one text, a different one for each list of names, those that hold a bar included."""
+    return "|".join(label.replace("\\", "\\\\").replace("|", "\\|") for label in labels)

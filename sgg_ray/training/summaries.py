@@ -23,7 +23,7 @@ from sgg_ray.models.contrast import (
     head_contrasts,
     single_example_parts,
 )
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import Task, joined
 
 BACKBONE = "backbone"
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
@@ -39,7 +39,7 @@ class Space:
     @property
     def name(self) -> str:
         """How the space is called in reports."""
-        return f"head {'|'.join(self.labels)}" if self.labels else BACKBONE
+        return f"head {joined(self.labels)}" if self.labels else BACKBONE
 
 
 def comparison_space(target: Task, source: Task) -> Space:

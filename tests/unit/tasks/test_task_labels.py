@@ -59,3 +59,11 @@ def test_a_column_that_holds_no_labels_is_recognised(configure, problems, write)
     assert "has 150 different values, which are no labels" in line
     (line,) = problems(configure(path=write("t.csv", [("a", "x"), ("b", "x")])))
     assert "holds only 'x', at least two labels are needed" in line
+
+
+def test_label_sets_that_differ_have_keys_that_differ():
+    from sgg_ray.tasks import joined
+
+    sets = [("a", "b", "c"), ("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a\\|b", "c")]
+    assert len({joined(labels) for labels in sets}) == len(sets)
+    assert joined(("negative", "positive")) == "negative|positive"
