@@ -93,12 +93,16 @@ class Standing:
     contrast: Contrast | None = None  # None: the baseline itself, or no pair
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, flat: one row of a table."""
+        """Plain values, flat: one row of a table. NaN becomes None, so that JSON of it is valid."""
         flat = {field.name: getattr(self, field.name) for field in fields(self)}
         measures, contrast = flat.pop("measures"), flat.pop("contrast")
         empty = {field.name: None for field in fields(Contrast)}
         flat |= measures | (empty if contrast is None else asdict(contrast))
-        return flat | {"verdict": contrast.verdict if contrast else None}
+        flat["verdict"] = contrast.verdict if contrast else None
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in flat.items()
+        }
 
 
 def standings(cells: Sequence[Cell], baseline: str, resamples: int = 10_000) -> list[Standing]:
