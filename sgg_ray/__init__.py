@@ -6,6 +6,7 @@
     run = sgg_ray.train(config)                # fine-tune, evaluate, leave a run folder
     run.predict(["a text to label"])           # labels, probabilities, confidence
     best = sgg_ray.tune(config).best           # search regularisation strengths on held-out shots
+    table = sgg_ray.compare(config).comparison # strategies side by side, with statistics
 
 Names are loaded when they are used: importing the package loads neither torch nor ray.
 """
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from sgg_ray.artifacts import export_model, open_run
     from sgg_ray.config import load_config
     from sgg_ray.models import load_model
-    from sgg_ray.orchestration import predict, score, train, tune
+    from sgg_ray.orchestration import compare, predict, score, train, tune
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
+    "compare",
     "export_model",
     "load_config",
     "load_model",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "compare": "sgg_ray.orchestration",
     "export_model": "sgg_ray.artifacts",
     "load_config": "sgg_ray.config",
     "load_model": "sgg_ray.models",
