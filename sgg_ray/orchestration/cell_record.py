@@ -17,6 +17,7 @@ from sgg_ray.tracking import Tracker
 
 CELLS, SCORES, RUNS = "cells", "scores", "mlflow_runs.json"
 SAVE_EVERY = 25  # cells between two writings of RUNS
+MOST_FAILURES = 3  # in a row, after which MLflow is left alone: each costs its timeout
 
 
 class CellRecord:
@@ -36,7 +37,7 @@ class CellRecord:
     def recall(self, keys: list[CellKey]) -> None:
         """Find those cells that are finished."""
         for key in keys:
-            stored = self._read(f"{CELLS}/{self._name(key)}.json")
+            stored = self._read(f"{CELLS}/{self.name_of(key)}.json")
             if stored is not None:
                 self.found[key] = stored
 
@@ -47,7 +48,7 @@ class CellRecord:
 
     def keep(self, key: CellKey, result: dict[str, Any]) -> None:
         """A cell has finished."""
-        self.folder.write_json(f"{CELLS}/{self._name(key)}.json", result)
+        self.folder.write_json(f"{CELLS}/{self.name_of(key)}.json", result)
         self.found[key] = result
         self.failures.pop(key, None)
 
@@ -70,13 +71,16 @@ class CellRecord:
 
     def standings(self, total: int) -> list[tuple[str, int, int, str]]:
         """How far each strategy is, and its mean accuracy so far."""
-        rows = []
-        for strategy in self.strategies:
-            values = [result["accuracy"] for key, result in self.found.items() if key.strategy == strategy]
-            rows.append((strategy, len(values), total, f"{100 * np.mean(values):.1f} %" if values else ""))
-        return rows
+        values: dict[str, list[float]] = {strategy: [] for strategy in self.strategies}
+        for key, result in self.found.items():
+            values[key.strategy].append(result["accuracy"])
+        return [
+            (strategy, len(own), total, f"{100 * np.mean(own):.1f} %" if own else "")
+            for strategy, own in values.items()
+        ]
 
-    def _name(self, key: CellKey) -> str:
+    def name_of(self, key: CellKey) -> str:
+        """Of the cell's file."""
         return fingerprint_of(self.strategies[key.strategy], key)
 
     def _score_name(self, split: Split) -> str:
@@ -101,6 +105,7 @@ class ChildRuns:
         self.tracker, self.record = tracker, record
         path = record.folder.path / RUNS
         self.runs: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.missing = 0  # cells that MLflow did not take
         self._queue: queue.SimpleQueue[CellKey | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-cells", daemon=True)
         self._thread.start()
@@ -118,19 +123,23 @@ class ChildRuns:
         self.record.folder.write_json(RUNS, self.runs)
 
     def _work(self) -> None:
-        written = 0
+        failures = 0
         while (key := self._queue.get()) is not None:
-            name = self.record._name(key)
+            name = self.record.name_of(key)
             if name in self.runs:
                 continue
-            run_id = self._write(key, self.record.found[key])
-            if run_id is not None:
-                self.runs[name] = run_id
-            written += 1
-            if written % SAVE_EVERY == 0:
+            run_id = None if failures >= MOST_FAILURES else self._write(key, self.record.found[key])
+            if run_id is None:
+                failures += 1
+                self.missing += 1
+                continue
+            failures = 0
+            self.runs[name] = run_id
+            if len(self.runs) % SAVE_EVERY == 0:
                 self.record.folder.write_json(RUNS, self.runs)
 
     def _write(self, key: CellKey, result: Mapping[str, Any]) -> str | None:
+        """Id of the cell's run, or None when MLflow did not take it."""
         split = key.split
         own = cell_config(self.record.strategies[key.strategy], split).flat()
         sections = ("model.", "alignment.", "guidance.", "train.")
@@ -141,8 +150,7 @@ class ChildRuns:
         )
         names = ("accuracy", *MEASURES, "seconds", "skipped_steps")
         child.log_metrics([(0, {name: result.get(name) for name in names})])
-        child.finish()
-        return child.run_id
+        return child.run_id if child.finish() else None
 
 
 def _cell(stored: Mapping[str, Any]) -> Cell:

@@ -33,7 +33,8 @@ class CompareResult:
     comparison: Comparison
     cells: list[Cell]
     total: int  # cells of the grid
-    seconds: float  # of this process' grid, without start
+    seconds: float  # that this grid has run, without reading tasks and starting Ray
+    overhead: float  # share of the processes' time that was neither training nor prediction
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -41,6 +42,8 @@ class CompareResult:
             "folder": str(self.folder),
             "cells": len(self.cells),
             "total": self.total,
+            "seconds": self.seconds,
+            "overhead": self.overhead,
             **self.comparison.to_dict(),
         }
 
@@ -154,14 +157,25 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
         record.recall(plan.keys)
         if record.found:
             listener.note(f"{len(record.found)} finished cells are kept")
+        kept = set(record.found)
         children = ChildRuns(tracker, record)
         started = time.monotonic()
         try:
             _run(plan, slots, record, children, listener)
         except BaseException:
-            _end(plan, record, children, tracker, time.monotonic() - started, "failed")
+            _end(plan, record, children, tracker, "failed")
             raise
-        return _end(plan, record, children, tracker, time.monotonic() - started, "finished")
+        seconds = time.monotonic() - started
+        comparison, cells = _end(plan, record, children, tracker, "finished")
+        if children.missing:
+            listener.note(f"{children.missing} cells are not in MLflow; they are in {folder.path}")
+        worked = sum(result["seconds"] for key, result in record.found.items() if key not in kept)
+        overhead = 1 - worked / (slots * seconds)
+        listener.note(
+            f"{len(record.found) - len(kept)} cells in {_duration(seconds)} on {slots} processes, "
+            f"{100 * overhead:.0f} % of that time besides training and prediction"
+        )
+        return CompareResult(folder.path, comparison, cells, len(plan.keys), seconds, overhead)
 
 
 def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, listener: Listener) -> None:
@@ -210,8 +224,8 @@ def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, liste
 
 
 def _end(
-    plan: _Plan, record: CellRecord, children: ChildRuns, tracker: Tracker, seconds: float, status: str
-) -> CompareResult:
+    plan: _Plan, record: CellRecord, children: ChildRuns, tracker: Tracker, status: str
+) -> tuple[Comparison, list[Cell]]:
     """Write what there is, whole or in part."""
     cells = record.cells()
     folder = record.folder
@@ -229,7 +243,7 @@ def _end(
     if not cells and status == "finished":
         reason = next(iter(record.failures.values()), "nothing ran")
         raise ClusterError(f"no cell of the grid finished; the first failed with: {reason}")
-    return CompareResult(folder.path, comparison, cells, len(plan.keys), seconds)
+    return comparison, cells
 
 
 def summarise(plan: _Plan, cells: list[Cell], failures: Mapping[CellKey, str]) -> Comparison:

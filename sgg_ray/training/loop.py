@@ -32,6 +32,9 @@ from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_fact
 from sgg_ray.training.sampling import shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
+PROBED_WINDOWS = (
+    3  # of log_every steps have one probe: the median of the windows' times is that of a plain one
+)
 STABILITY_SKETCH = 65536  # cosine error about 0.004, far below the step-to-step change it measures
 
 Event = dict[str, float]
@@ -56,7 +59,7 @@ class Trainer:
         weights: weight of each source in the mixture, summing to 1 (or all 0: no mixture).
         config: ``train``, ``guidance``, ``alignment`` and ``seed`` are read.
         communicator: the other workers.
-        probe: sources with weights whose mixture's gradient is compared with the target's every ``log_every`` steps
+        probe: sources with weights whose mixture's gradient is compared with the target's now and then
             (``source_cosine``) and not used; all of the target's head. It costs one pass at these steps.
     """
 
@@ -162,7 +165,7 @@ class Trainer:
         pairs = self._target_pairs(self.step)
         metrics["loss"] = self._backward(pairs, len(pairs), stage=2)
         self._stability(metrics)
-        if self.probed is not None and self.step % self.settings.log_every == 0:
+        if self.probed is not None and self._looks:
             compared = slice(0, self.layout.shared.stop)
             metrics["source_cosine"] = torch.cosine_similarity(
                 self.flat.gradient[compared], self.probed[compared], dim=0
@@ -274,9 +277,14 @@ class Trainer:
         self.communicator.all_reduce(self.flat.gradient)
         return loss
 
+    @property
+    def _looks(self) -> bool:
+        """Whether the probe's gradient is taken at this step."""
+        return self.step % (PROBED_WINDOWS * self.settings.log_every) == 0
+
     def _probe_sources(self) -> None:
         """The gradient of the probe's mixture, to be looked at."""
-        if self.probed is None or self.step % self.settings.log_every:
+        if self.probed is None or not self._looks:
             return
         rows = {name: tokens for name, (tokens, _) in self.probe.items()}
         sizes = {name: len(tokens) for name, tokens in rows.items()}
