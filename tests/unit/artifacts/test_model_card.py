@@ -61,7 +61,7 @@ def test_card_tells_data_sources_quality_and_limits(tmp_path, config):
         "| the same trained on the target alone | 0.700 |",
         "+5.0 points of accuracy (95 % interval -2.0 … +12.0, exact McNemar p = 0.21)",
         "Adapted to 8 labelled examples",
-        "Predictor(\".\")",
+        'Predictor(".")',
     ):
         assert expected in text
 
