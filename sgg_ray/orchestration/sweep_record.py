@@ -43,7 +43,7 @@ class SweepRecord:
         self.curves: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # not sent yet
 
     def take_in(self, trial: str, kind: str, payload: Any) -> None:
-        """A message of a trial: that it ``began``, or ``steps`` of a training."""
+        """A message of a trial: that it ``began`` or has ``trained``; or of a training, such as ``trial_3/0``."""
         if kind == "began":
             self.values[trial] = payload
             self._tracker(trial)
@@ -51,7 +51,12 @@ class SweepRecord:
         if kind == "trained":
             self._trained(trial, payload)
             return
-        training, events = payload
+        trial, training = trial.rsplit("/", 1)[0], int(trial.rsplit("/", 1)[1])
+        if kind == "steps":
+            self._steps(trial, training, payload)
+
+    def _steps(self, trial: str, training: int, events: list[dict[str, Any]]) -> None:
+        """New steps of one of the trial's trainings."""
         number = _number(trial)
         name = f"trial {number}"
         self.folder.append_events([{"run": name, "training": training, **event} for event in events])

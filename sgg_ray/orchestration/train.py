@@ -14,12 +14,11 @@ import numpy as np
 import ray
 import ray.train
 from ray.exceptions import RayError
-from ray.train.torch import TorchTrainer
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder, write_model_card
 from sgg_ray.config import Config
-from sgg_ray.errors import CheckpointError, ClusterError, ConfigError, SggError, TrainingError
+from sgg_ray.errors import CheckpointError, ConfigError, SggError, TrainingError
 from sgg_ray.evaluation import (
     ClassificationMetrics,
     PairedComparison,
@@ -37,6 +36,7 @@ from sgg_ray.orchestration.calibrate import (
     usable_folds,
 )
 from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.orchestration.data_parallel import as_sgg_error, final_checkpoint, make_trainer
 from sgg_ray.orchestration.event_log import Message, open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
@@ -55,7 +55,6 @@ from sgg_ray.orchestration.train_worker import (
     PROBABILITIES,
     RESULT,
     train_alone,
-    train_worker,
 )
 from sgg_ray.prediction import Predictor
 from sgg_ray.report import ModelResult, html_page, html_picture, html_results, plot_curves
@@ -299,32 +298,8 @@ def _room_for_both(config: Config, exchange: Exchange | None) -> bool:
 def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Exchange | None, log: Any) -> None:
     """Fit in a thread while this one passes events on; then take the model out of the last checkpoint."""
     config, folder = session.config, session.folder
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={
-            "config": config,
-            "tasks": ray.put((session.target, session.sources)),
-            "weights": weights,
-            "exchange": exchange,
-            "log": log,
-        },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.ray.workers,
-            use_gpu=config.ray.gpus_per_worker > 0,
-            resources_per_worker={
-                "CPU": config.ray.cpus_per_worker,
-                **({"GPU": config.ray.gpus_per_worker} if config.ray.gpus_per_worker > 0 else {}),
-            },
-        ),
-        run_config=ray.train.RunConfig(
-            name=TRAIN_STATE,
-            storage_path=str(folder.path.resolve()),
-            failure_config=ray.train.FailureConfig(
-                max_failures=config.ray.max_failures, controller_failure_limit=3
-            ),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-        ),
-    )
+    tasks = ray.put((session.target, session.sources))
+    trainer = make_trainer(config, tasks, weights, log, folder.path / TRAIN_STATE, exchange=exchange)
     box: dict[str, Any] = {}
 
     def fit() -> None:
@@ -340,17 +315,9 @@ def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Excha
         _pass_on(session, ray.get(log.fetch.remote(session.received)))
     _pass_on(session, ray.get(log.fetch.remote(session.received)))
     if "error" in box:
-        raise _as_sgg_error(box["error"])
-    result = box["result"]
-    if result.error is not None:
-        raise _as_sgg_error(result.error)
-    if result.return_value is not None:
-        raise result.return_value
-    if result.checkpoint is None:
-        raise ClusterError(
-            "training ended without a result; look at the workers' logs in Ray's session folder"
-        )
-    _take_over(Path(result.checkpoint.path), folder)
+        raise as_sgg_error(box["error"])
+    with final_checkpoint(box["result"]) as checkpoint:
+        _take_over(checkpoint, folder)
 
 
 def _take_over(checkpoint: Path, folder: RunFolder) -> None:
@@ -380,7 +347,7 @@ def _await(session: _Session, log: Any, reference: ray.ObjectRef) -> Any:
             try:
                 return ray.get(reference)
             except Exception as error:
-                raise _as_sgg_error(error) from error
+                raise as_sgg_error(error) from error
 
 
 def _pass_on(session: _Session, messages: Sequence[Message]) -> None:
@@ -419,27 +386,6 @@ def _take_in(session: _Session, run: str, kind: str, payload: Any) -> None:
     else:
         session.folder.append_events([{"run": run, kind: payload}])
         session.listener.note(str(payload))
-
-
-def _as_sgg_error(error: BaseException) -> SggError:
-    """What really went wrong, out of Ray's wrappers."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, SggError):
-            return seen
-        for failures in (
-            getattr(seen, "worker_failures", None),
-            getattr(seen, "training_failed_error", None),
-        ):
-            for inner in failures.values() if isinstance(failures, dict) else [failures]:
-                found = (
-                    _as_sgg_error(inner) if isinstance(inner, BaseException) and inner is not seen else None
-                )
-                if found is not None and not isinstance(found, ClusterError):
-                    return found
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return ClusterError(f"training failed: {lines[-1].strip() if lines else type(error).__name__}")
 
 
 def _evaluate(

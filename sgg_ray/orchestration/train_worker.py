@@ -62,16 +62,16 @@ def _train(arguments: dict[str, Any]) -> None:
     context = ray.train.get_context()
     first = context.get_world_rank() == 0
     communicator: Communicator = Distributed() if context.get_world_size() > 1 else SingleProcess()
-    log = arguments["log"]
+    log, run = arguments["log"], arguments["run"]
     hooks = Hooks(checkpoint=lambda trainer: _report_checkpoint(trainer, log, first))
     if first:
-        hooks.on_events = lambda events: log.steps.remote(GUIDED, events)
-        hooks.on_evaluation = lambda done, total: log.evaluated.remote(GUIDED, done, total)
+        hooks.on_events = lambda events: log.steps.remote(run, events)
+        hooks.on_evaluation = lambda done, total: log.evaluated.remote(run, done, total)
         if arguments["exchange"] is not None:
             hooks.updates = RefreshedWeights(
                 arguments["exchange"],
-                on_report=lambda report: log.tell.remote(GUIDED, "report", report),
-                on_problem=lambda text: log.tell.remote(GUIDED, "warning", text),
+                on_report=lambda report: log.tell.remote(run, "report", report),
+                on_problem=lambda text: log.tell.remote(run, "warning", text),
             )
     stored = ray.train.get_checkpoint()
     if stored is not None and _is_final(stored, config, first):

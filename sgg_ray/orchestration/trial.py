@@ -16,6 +16,8 @@ from ray import tune
 from sgg_ray.alignment import AlignmentReport, mixture_weights
 from sgg_ray.config import Config, depends_on_scores, with_values
 from sgg_ray.errors import TrainingError
+from sgg_ray.orchestration.data_parallel import as_sgg_error, final_checkpoint, make_trainer
+from sgg_ray.orchestration.train_worker import PROBABILITIES
 from sgg_ray.tasks import Fold, Task
 from sgg_ray.training import Hooks, run_training
 
@@ -86,21 +88,42 @@ def _train_once(
     """Training ``number`` of a trial: the parts in turn with one seed, then with the next."""
     fold, again = number % len(sweep.folds), number // len(sweep.folds)
     target = sweep.folds[fold].of(sweep.target)
-    config = config.model_copy(update={"seed": config.seed + again})
-    hooks = Hooks(on_events=lambda events: sweep.log.tell.remote(trial, "steps", (number, list(events))))
-    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+    alignment = config.alignment.model_copy(update={"refresh_every": 0})
+    config = config.model_copy(update={"seed": config.seed + again, "alignment": alignment})
+    weights = sweep.weights(config, values, fold)
     started = time.monotonic()
-    outcome = run_training(
-        config, target, sweep.sources, sweep.weights(config, values, fold), device, hooks=hooks
-    )
+    train = _in_this_process if config.ray.workers == 1 else _data_parallel
+    probabilities = train(sweep, config, target, weights, f"{trial}/{number}")
     labels = target.test.labels
-    right = outcome.probabilities[np.arange(len(labels)), labels]
+    right = probabilities[np.arange(len(labels)), labels]
     return {
         "losses": (-np.log(np.maximum(right, SMALLEST))).tolist(),
-        "correct": (outcome.probabilities.argmax(1) == labels).tolist(),
-        "skipped_steps": outcome.skipped_steps,
+        "correct": (probabilities.argmax(1) == labels).tolist(),
         "seconds": time.monotonic() - started,
     }
+
+
+def _in_this_process(
+    sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
+) -> np.ndarray:
+    hooks = Hooks(on_events=lambda events: sweep.log.steps.remote(run, events))
+    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+    return run_training(config, target, sweep.sources, weights, device, hooks=hooks).probabilities
+
+
+def _data_parallel(
+    sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
+) -> np.ndarray:
+    """A group of workers beside this process, which only waits for them."""
+    with tempfile.TemporaryDirectory(dir=tune.get_context().get_trial_dir()) as scratch:
+        tasks = ray.put((target, sweep.sources))
+        trainer = make_trainer(config, tasks, weights, sweep.log, Path(scratch) / "ray_train", run=run)
+        try:
+            result = trainer.fit()
+        except Exception as error:
+            raise as_sgg_error(error) from error
+        with final_checkpoint(result) as checkpoint:
+            return np.load(checkpoint / PROBABILITIES)
 
 
 def _trainings_so_far() -> list[dict[str, Any]]:

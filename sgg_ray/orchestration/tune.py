@@ -98,11 +98,6 @@ def prepare_tuning(config: Config, listener: Listener) -> _Plan:
     config = config.model_copy(update={"tune": settings})
     folder = RunFolder(config.ray.storage, config.name)
     resumes = folder.check(config)
-    if config.ray.workers > 1:
-        raise ConfigError(
-            f"ray.workers: a trial of a sweep trains in one process, found {config.ray.workers}; use 1 (trials run "
-            "beside each other instead)"
-        )
     target, sources = prepare(config, listener)
     folds = hold_out(target, settings.folds, config.seed)
     if settings.scheduler == "asha" and len(folds) * settings.seeds < 2:
@@ -165,22 +160,26 @@ def best_config(config: Config, best: Trial) -> Config:
 
 
 def concurrency(config: Config, settings: TuneConfig, listener: Listener) -> int:
-    """How many trials fit at a time: a trial must find all it needs on one node.
+    """How many trials fit at a time: all workers of a trial must find room at once, each on one node.
 
     Raises:
-        CapacityError: no node has room for one trial.
+        CapacityError: there is not even room for one trial.
     """
-    cpus, gpus = config.ray.cpus_per_worker, config.ray.gpus_per_worker
+    asked = config.ray
+    cpus, gpus = asked.cpus_per_worker, asked.gpus_per_worker
     rooms = [_room(node["Resources"], cpus, gpus) for node in ray.nodes() if node["Alive"]]
-    fit = sum(rooms)
+    fit = sum(rooms) // asked.workers
+    need = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
     if fit < 1:
         raise CapacityError(
-            f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one trial needs; ask for less"
+            f"ray.workers: a trial needs {asked.workers} × {need}, the cluster's nodes have room for {sum(rooms)} of "
+            "these; ask for less"
         )
     at_once = min(fit, settings.max_concurrent or fit)
     limit = " (tune.max_concurrent)" if at_once < fit else ""
-    need = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-    listener.note(f"{at_once} trials at a time{limit}: {need} each, room for {fit} on {len(rooms)} nodes")
+    each = f"{asked.workers} × {need}" if asked.workers > 1 else need
+    nodes = f"{len(rooms)} node{'s' * (len(rooms) > 1)}"
+    listener.note(f"{at_once} trials at a time{limit}: {each} a trial, room for {fit} on {nodes}")
     return at_once
 
 
@@ -233,9 +232,14 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
     log = open_event_log()
     sweep = Sweep(plan.config, plan.target, plan.sources, plan.folds, reports, log)
     shared = ray.put(sweep)
-    need = {"CPU": plan.config.ray.cpus_per_worker}
-    if plan.config.ray.gpus_per_worker:
-        need["GPU"] = plan.config.ray.gpus_per_worker
+    asked = plan.config.ray
+    need = {"CPU": asked.cpus_per_worker}
+    if asked.gpus_per_worker:
+        need["GPU"] = asked.gpus_per_worker
+    if asked.workers > 1:
+        # The trial only waits for its workers: a CPU that it held could keep them from starting for ever. Ray Tune 2.60
+        # refuses to ask for nothing at all.
+        need = {"memory": float(2**20)}
     trainable = ray_tune.with_resources(ray_tune.with_parameters(run_trial, sweep=shared), need)
     tuner = _tuner(plan, trainable, at_once, record)
     box: queue.SimpleQueue[Any] = queue.SimpleQueue()

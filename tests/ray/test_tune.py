@@ -12,14 +12,16 @@ import numpy as np
 import pandas
 import psutil
 import pytest
+import torch
 import toy
 import yaml
 from mlflow import MlflowClient
 
-from sgg_ray.config import Config, load_config
-from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.config import Config, load_config, with_values
+from sgg_ray.errors import CapacityError, ClusterError, ConfigError
 from sgg_ray.orchestration import tune
-from sgg_ray.tasks import load_tasks
+from sgg_ray.tasks import hold_out, load_tasks
+from sgg_ray.training import run_training
 
 pytestmark = pytest.mark.ray
 
@@ -172,14 +174,39 @@ def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeyp
         assert sorted(np.concatenate([first, second])) == list(range(len(target.train)))
 
 
+def test_a_trial_of_two_workers_is_that_of_one_process(settings, still_encoder, tmp_path):
+    """Four CPUs, two workers a trial: trials find their workers, and train what one process trains."""
+    space = {"guidance.direction": {"choice": [0.1, 0.5]}}
+    config = configure(
+        settings,
+        tmp_path,
+        space,
+        model={"path": str(still_encoder)},
+        tune={"search": "grid", "folds": 1},
+        ray={"workers": 2},
+    )
+    result = tune(config)
+    target, sources = load_tasks(config)
+    (fold,) = hold_out(target, 1, config.seed)
+    part = fold.of(target)
+    for trial in result.trials:
+        weights = {
+            "clean": 1.0,
+            "flipped": 0.0,
+        }  # whatever the scores are exactly, the flipped one gets nothing
+        alone = run_training(with_values(config, trial.values), part, sources, weights, torch.device("cpu"))
+        expected = -np.log(alone.probabilities[np.arange(len(part.test)), part.test.labels])
+        np.testing.assert_allclose(trial.losses, [expected], atol=1e-4)
+
+
 def test_what_cannot_work_is_said_before_anything_starts(settings, tmp_path):
     space = {"guidance.direction": {"choice": [0.1]}}
     for changes, place in (
-        ({"ray": {"workers": 2}}, "ray.workers"),
+        ({"ray": {"workers": 9}}, "ray.workers"),
         ({"tune": {"folds": 9}}, "tune.folds"),
     ):
         config = configure(settings, tmp_path, space, **changes)
-        with pytest.raises(ConfigError, match=rf"^{place}: "):
+        with pytest.raises((ConfigError, CapacityError), match=rf"^{place}: "):
             tune(config)
     assert not (tmp_path / "runs").exists()
 
