@@ -128,7 +128,7 @@ class Comparison:
         pairs = [contrast.pairs for _, contrast in contrasts]
         if pairs and max(pairs) < FEWEST_PAIRS:
             lines.append(
-                f"{max(pairs)} pairs of cells cannot show a difference, however large: "
+                f"{_counted(max(pairs), 'pair')} of cells cannot show a difference, however large: "
                 f"{FEWEST_PAIRS} or more are needed"
             )
         if self.ranking is not None:
