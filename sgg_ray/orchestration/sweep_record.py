@@ -61,8 +61,9 @@ class SweepRecord:
         name = f"trial {number}"
         self.folder.append_events([{"run": name, "training": training, **event} for event in events])
         if training == 0:  # curves of the first training stand for all: MLflow would drown in the others
-            self._tracker(trial).log_metrics(
-                [(int(e["step"]), {key: value for key, value in e.items() if key != "step"}) for e in events]
+            self.curves.setdefault(trial, []).extend(
+                (int(event["step"]), {key: value for key, value in event.items() if key != "step"})
+                for event in events
             )
         per = self.config.train.steps
         shown = [{**event, "step": event["step"] + training * per} for event in events]

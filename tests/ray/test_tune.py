@@ -105,6 +105,8 @@ def test_mlflow_has_a_child_run_a_trial(finished):
         data = by_number[trial.number].data
         assert by_number[trial.number].info.status == "FINISHED"
         assert data.metrics["validation/accuracy"] == pytest.approx(trial.accuracy)
+        assert next(iter(data.metrics)) == "validation/accuracy"  # what MLflow's comparison opens with
+        assert len(client.get_metric_history(by_number[trial.number].info.run_id, "loss")) == 4  # steps
         assert float(data.params["guidance.direction"]) == pytest.approx(trial.values["guidance.direction"])
     note = client.get_run(parent).data.tags["mlflow.note.content"]
     assert f"best: trial {result.best.number}" in note
