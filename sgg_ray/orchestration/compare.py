@@ -77,7 +77,7 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
     settings = config.compare
     if settings is None:
         raise ConfigError(
-            "compare: is missing; add the section, for instance {strategies: [full, lora, sgg], seeds: 5}"
+            "compare: is missing; add the section with its strategies, as in pipelines/configs/compare.yaml"
         )
     if config.ray.workers > 1:
         raise ConfigError(
