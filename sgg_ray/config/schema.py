@@ -209,6 +209,19 @@ class TrainConfig(Section):
     combine: Literal["sum", "pcgrad", "cagrad", "upgrad", "mgda"] = Field(
         "sum", description="how target and source gradients make one update; all but sum need TorchJD"
     )
+    contrastive: Share = Field(
+        0.0,
+        description="share of the steps, the first ones, that train the features alone: on pairs of rows, whose "
+        "cosine shall be 1 for equal labels and 0 for others",
+    )
+    head: Literal["zero", "regression"] = Field(
+        "zero",
+        description="the target's head when its training begins: zero, or a logistic regression on the shots' features",
+    )
+    average: Share = Field(
+        0.0,
+        description="share of the steps, the last ones, whose parameters are averaged into the final ones",
+    )
     steps: Count = Field(150, description="optimiser steps")
     batch_size: Count = Field(16, description="target rows a step, over all workers")
     source_batch_size: Count = Field(32, description="source rows a step, over all workers")
@@ -390,6 +403,29 @@ class Config(Section):
             )
         if self.ray.workers > 1:
             raise ValueError("ray.workers: train.method setfit trains in one process; use 1")
+        return self
+
+    @model_validator(mode="after")
+    def _contrastive_fits(self):
+        train = self.train
+        if train.method == "setfit" and (train.contrastive or train.average or train.head != "zero"):
+            raise ValueError(
+                "train.method: setfit has its own pairs and head; leave out train.contrastive, head and average"
+            )
+        if not train.contrastive:
+            return self
+        if train.schedule == "sequential":
+            raise ValueError("train.contrastive: needs train.schedule: joint")
+        if train.contrastive == 1 and train.head == "zero":
+            raise ValueError("train.contrastive: 1 leaves no step for the head; set train.head to regression")
+        if self.ray.workers > 1:
+            raise ValueError(
+                "train.contrastive: pairs are made of all rows of a batch, in one process; set ray.workers to 1"
+            )
+        if train.micro_batch_size is not None:
+            raise ValueError(
+                "train.contrastive: pairs are made of all rows of a batch at once; leave out train.micro_batch_size"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,9 @@ One step, in the symbols of docs/method.md:
 ``train.combine`` replaces the last sum by another combination of target and source gradients, and ``train.schedule:
 sequential`` gives the first half of the steps to the sources alone and the second to the target alone.
 
+A training may have two phases, each with its own optimiser and rise and fall of the learning rate: the halves of a
+sequential schedule, or ``train.contrastive`` steps on pairs and then those on labels.
+
 Gradients are summed over the workers after each pass, in one flat tensor. Nothing inside a step waits for the
 device: losses and diagnostics stay there and are fetched every ``log_every`` steps.
 """
@@ -26,9 +29,11 @@ from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Sketcher
 from sgg_ray.guidance import Combination, Guidance
-from sgg_ray.models import EncoderClassifier, TokenisedRows
+from sgg_ray.models import Batch, EncoderClassifier, TokenisedRows
 from sgg_ray.training.communicator import Communicator
+from sgg_ray.training.head import fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
+from sgg_ray.training.pairs import pair_losses
 from sgg_ray.training.sampling import shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
@@ -83,19 +88,14 @@ class Trainer:
         self.optimiser = build_optimiser(self.layout, self.settings)
         self.step = 0
         guidance = config.guidance
-        self.guidance = Guidance(
-            self.flat,
-            **guidance.model_dump(exclude={"source", "warmup", "reference_every"}),
-            warmup_steps=round(guidance.warmup * self.settings.steps),
-            private=self.layout.private,
-            shared=self.layout.shared,
-            world_size=communicator.world_size,
-        )
+        self.guidance = self._new_guidance()
+        self.average: Tensor | None = None  # of the parameters after the last steps
         self.uses_sources = bool(self.sources) and (guidance.source > 0 or guidance.alignment > 0)
         self.source_gradient = torch.zeros_like(self.flat.values) if self.uses_sources else None
         self.probe = dict(probe or {})
         self.probed = torch.zeros_like(self.flat.values) if self.probe else None
         self.sequential = self.uses_sources and config.train.schedule == "sequential"
+        self.contrastive_steps = round(config.train.contrastive * config.train.steps)
         combines = self.uses_sources and guidance.source > 0 and config.train.combine != "sum"
         self.combination = Combination(config.train.combine) if combines else None
         self.sketcher = Sketcher(STABILITY_SKETCH, config.seed)
@@ -105,6 +105,17 @@ class Trainer:
         self.skipped_in_a_row = torch.zeros((), device=device)
         self.longest_skip = torch.zeros((), device=device)
         self.late_updates = 0
+
+    def _new_guidance(self) -> Guidance:
+        guidance = self.config.guidance
+        return Guidance(
+            self.flat,
+            **guidance.model_dump(exclude={"source", "warmup", "reference_every"}),
+            warmup_steps=round(guidance.warmup * self.settings.steps),
+            private=self.layout.private,
+            shared=self.layout.shared,
+            world_size=self.communicator.world_size,
+        )
 
     def run(
         self,
@@ -127,6 +138,7 @@ class Trainer:
             started = time.perf_counter()
             self._refresh_weights(updates)
             metrics = self._step()
+            self._add_to_average()
             pending.append((self.step, started, metrics))
             self.step += 1
             if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
@@ -140,8 +152,30 @@ class Trainer:
                 and self.step < self.settings.steps
             ):
                 checkpoint(self)
+        self._finish()
+
+    def _finish(self) -> None:
+        """What is done once, after the last step."""
+        if self.average is not None:
+            self.flat.values.copy_(self.average)
+        if self.contrastive_steps == self.settings.steps:
+            self._begin_labels()
+
+    def _begin_labels(self) -> None:
+        """Between the training on pairs and that on labels, or before the latter."""
+        if self.settings.head == "regression":
+            fit_head(self.model, self.target, self.settings.evaluation_batch_size)
+            # Every worker has fitted the same head, to rounding: from here on they must have the same bits.
+            self.flat.values.div_(self.communicator.world_size)
+            self.communicator.all_reduce(self.flat.values)
+        if self.contrastive_steps:
+            # What is remembered of gradients is of those of another loss.
+            self.guidance = self._new_guidance()
+            self.previous_sketch = None
 
     def _step(self) -> dict[str, Tensor]:
+        if self.step == self.contrastive_steps:
+            self._begin_labels()
         self.model.train()
         self._set_learning_rates()
         metrics: dict[str, Tensor] = {}
@@ -189,16 +223,33 @@ class Trainer:
         """Of a sequential schedule."""
         return self.settings.steps // 2
 
+    @property
+    def _second_phase(self) -> int:
+        """Its first step; 0 where there is one phase only."""
+        return self._first_target_step if self.sequential else self.contrastive_steps
+
     def _learning_rate_factor(self, step: int) -> float:
-        """Rises and falls over the training, or over each half of a sequential one, which are two trainings."""
-        steps = self.settings.steps
-        if self.sequential:
-            first = self._first_target_step
-            step, steps = (step, first) if step < first else (step - first, steps - first)
+        """Rises and falls over the training, or over each of its two phases."""
+        first, steps = self._second_phase, self.settings.steps
+        step, steps = (step, first) if step < first else (step - first, steps - first)
         return learning_rate_factor(step, steps, self.settings.warmup)
 
+    def _add_to_average(self) -> None:
+        """The mean of the parameters after the last steps, those of the last phase at most."""
+        steps = self.settings.steps
+        first = steps - round(self.settings.average * steps)
+        if self._second_phase < steps:
+            first = max(first, self._second_phase)
+        number = self.step + 1 - first
+        if number < 1:
+            return
+        if self.average is None:
+            self.average = self.flat.values.clone()
+        else:
+            self.average.lerp_(self.flat.values, 1 / number)
+
     def _set_learning_rates(self) -> None:
-        if self.sequential and self.step == self._first_target_step:
+        if self._second_phase and self.step == self._second_phase:
             self.optimiser.state.clear()
         factor = self._learning_rate_factor(self.step)
         for group, (_, placement) in zip(self.optimiser.param_groups, self.layout.groups):
@@ -260,7 +311,13 @@ class Trainer:
         size = self.settings.micro_batch_size or max(1, len(mine))
         for number, start in enumerate(range(0, len(mine), size)):
             torch.manual_seed(self._seed(stage, number, self.communicator.rank))
-            yield self.model.losses(self.model.collate(mine[start : start + size])).sum() / total
+            yield self._row_losses(self.model.collate(mine[start : start + size])).sum() / total
+
+    def _row_losses(self, batch: Batch) -> Tensor:
+        """Of the phase: of pairs, or of labels."""
+        if self.step < self.contrastive_steps:
+            return pair_losses(self.model.features(batch), batch)
+        return self.model.losses(batch)
 
     def _seed(self, *place: int) -> int:
         """A seed for this place of this step."""

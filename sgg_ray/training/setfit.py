@@ -4,20 +4,17 @@ The package ``setfit`` does both; here its result is put into the task model tha
 prediction and saving are the same.
 """
 
-import math
 import tempfile
 import time
 import warnings
 from importlib.util import find_spec
-
-import numpy as np
-import torch
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.models import EncoderClassifier, locate_model
 from sgg_ray.models.backbone import quiet_transformers
 from sgg_ray.tasks import Task
+from sgg_ray.training.head import take_head
 
 POOLINGS = ("mean", "cls")
 
@@ -87,16 +84,5 @@ def train_setfit(model: EncoderClassifier, target: Task, config: Config) -> floa
         logging.set_verbosity_error()
         trainer.train()
     model.backbone.load_state_dict(transformer.auto_model.state_dict(), strict=False)
-    _take_head(model, target, classifier.model_head)
+    take_head(model, target.head, classifier.model_head)
     return (time.perf_counter() - started) / settings.steps
-
-
-def _take_head(model: EncoderClassifier, target: Task, regression) -> None:
-    """Write a logistic regression on unit features as a linear head on features of length √H."""
-    weight, bias = np.asarray(regression.coef_), np.asarray(regression.intercept_)
-    if len(weight) == 1:  # of two classes the regression has one logit
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    head = model.head(target.head)
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight / math.sqrt(model.width)))
-        head.bias.copy_(torch.from_numpy(bias))

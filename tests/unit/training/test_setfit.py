@@ -9,7 +9,7 @@ from sgg_ray.errors import ConfigError
 from sgg_ray.models import build_model
 from sgg_ray.tasks import Rows, Task, load_tasks
 from sgg_ray.training import check_setfit, run_training
-from sgg_ray.training.setfit import _take_head
+from sgg_ray.training.head import take_head
 
 OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
 
@@ -51,7 +51,7 @@ def test_the_head_predicts_what_the_regression_predicts(config, labels):
     features = random.normal(size=(60, model.width)) + classes[:, None]
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     regression = LogisticRegression().fit(features, classes)
-    _take_head(model, task, regression)
+    take_head(model, task.head, regression)
     scaled = torch.from_numpy(features * model.width**0.5).float()
     with torch.no_grad():
         found = model.head(task.head)(scaled).softmax(-1).numpy()
