@@ -9,7 +9,7 @@ import ray
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FILES = [ROOT / "cluster.yaml"]
+FILES = [ROOT / "cluster.yaml", ROOT / "pipelines" / "configs" / "cluster-local.yaml"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,8 @@ def test_drivers_live_on_a_machine_that_is_not_reclaimed_and_nothing_is_open_to_
     assert any("--dashboard-host=127.0.0.1" in command for command in content["head_start_ray_commands"])
 
 
-def test_everything_that_is_mounted_exists():
-    content = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    for source in content["file_mounts"].values():
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_everything_that_is_mounted_exists(path):
+    sources = yaml.safe_load(path.read_text())["file_mounts"].values()
+    for source in (source for source in sources if not source.startswith("~")):
         assert (ROOT / source).exists()
