@@ -3,7 +3,7 @@
 from sgg_ray.models.backbone import load_tokenizer, quiet_transformers
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.check import check_model
-from sgg_ray.models.classifier import EncoderClassifier, TaskModel
+from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.foundation import Foundation
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.storage import (
@@ -14,6 +14,7 @@ from sgg_ray.models.storage import (
     save_model,
     write_temperature,
 )
+from sgg_ray.models.task_model import TaskModel
 
 __all__ = [
     "MODEL_MANIFEST",

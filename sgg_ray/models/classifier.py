@@ -1,42 +1,17 @@
-"""The task model for encoders: a shared backbone and one linear head per label set.
-
-The training loop and the scoring code talk to a :class:`TaskModel`; they know nothing of heads.
-"""
+"""The task model for encoders: a shared backbone and one linear head per label set."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import Protocol
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import Batch, TokenisedRows, collate, tokenise
+from sgg_ray.models.task_model import TaskModel
 from sgg_ray.tasks import Rows, Task
 
 
-class TaskModel(Protocol):
-    """What training and scoring need of a model."""
-
-    def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:
-        """Make the model's inputs from a task's rows, once."""
-        ...
-
-    def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> Batch:
-        """Make one batch on the model's device, possibly of several tasks."""
-        ...
-
-    def losses(self, batch: Batch) -> Tensor:
-        """Loss of each example [B], in fp32."""
-        ...
-
-    def probabilities(self, batch: Batch) -> Tensor:
-        """Probability of each label [B, C] for a batch with one head."""
-        ...
-
-
-class EncoderClassifier(nn.Module):
+class EncoderClassifier(TaskModel):
     """Encoder + pooling + one linear head per label set, every head zero-initialised.
 
     Pooled features are scaled to length √H. Logits then do not depend on how large a backbone's hidden states
@@ -67,13 +42,8 @@ class EncoderClassifier(nn.Module):
         precision: str = "float32",
         known_ids: dict[str, np.ndarray] | None = None,
     ):
-        super().__init__()
-        self.backbone = backbone
-        self.tokenizer = tokenizer
-        self.labels = {key: tuple(names) for key, names in heads.items()}
+        super().__init__(backbone, tokenizer, heads, max_length=max_length, precision=precision)
         self.pooling = pooling
-        self.max_length = max_length
-        self.precision = precision
         self.known_ids = known_ids
         self.width: int = backbone.config.hidden_size  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
         # Label names may hold dots, which module names must not: heads are registered by position.
@@ -83,11 +53,6 @@ class EncoderClassifier(nn.Module):
         )
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.heads.parameters()).device
 
     def head(self, key: str) -> nn.Linear:
         """The linear layer of a label set."""
@@ -107,12 +72,7 @@ class EncoderClassifier(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """Pooled hidden states scaled to length √H: [B, H], fp32."""
-        autocast = (
-            torch.autocast(self.device.type, dtype=torch.bfloat16)
-            if self.precision == "bfloat16"
-            else nullcontext()
-        )
-        with autocast:
+        with self.autocast():
             output = self.backbone(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
         if self.pooling == "own":
             pooled = output.pooler_output.float()
@@ -126,17 +86,8 @@ class EncoderClassifier(nn.Module):
                 pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
         return F.normalize(pooled, dim=-1) * self.width**0.5
 
-    def losses(self, batch: Batch) -> Tensor:
-        """Cross-entropy of each example under its own task's head: [B]."""
+    def scores(self, batch: Batch) -> list[Tensor]:
+        """Logits [n, C] of each stretch under its own head."""
         features = self.features(batch)
-        parts, start = [], 0
-        for key, count in batch.heads:
-            logits = self.head(key)(features[start : start + count])
-            parts.append(F.cross_entropy(logits, batch.labels[start : start + count], reduction="none"))
-            start += count
-        return torch.cat(parts)
-
-    def probabilities(self, batch: Batch) -> Tensor:
-        """Softmax over the labels of the batch's only head: [B, C]."""
-        ((key, _),) = batch.heads
-        return self.head(key)(self.features(batch)).softmax(-1)
+        parts = features.split([count for _, count in batch.heads])
+        return [self.head(key)(part) for (key, _), part in zip(batch.heads, parts)]

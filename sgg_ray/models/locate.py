@@ -1,10 +1,12 @@
-"""Where a model's files are: a folder, ``package://module/path``, or a hub id."""
+"""Where a model's files are: a folder, a .gguf file, either of them in a package, or a hub id."""
 
 import importlib.util
 from pathlib import Path
 
 from sgg_ray.errors import ModelError
+from sgg_ray.models.gguf import dequantised
 
+GGUF = ".gguf"
 PACKAGE_SCHEME = "package://"
 
 
@@ -12,7 +14,7 @@ def locate_model(path: str) -> str:
     """Return what ``from_pretrained`` takes for ``model.path``: an absolute folder or a hub id.
 
     Packages are located without importing them. The result differs from node to node (site-packages lie
-    elsewhere), so every process calls this for itself.
+    elsewhere), so every process calls this for itself. A .gguf file is dequantised into a folder first.
 
     Raises:
         ModelError: the package is not installed or holds no such folder, or the folder does not exist.
@@ -26,6 +28,8 @@ def locate_model(path: str) -> str:
                 'pip install "sgg-ray[demo]"), on a cluster on every node'
             )
         folder = Path(next(iter(spec.submodule_search_locations)), inner)
+        if folder.suffix == GGUF and folder.is_file():
+            return str(dequantised(folder))
         if not folder.is_dir():
             raise ModelError(
                 f"model.path: package '{module}' has no folder '{inner}'; check the part after {module}/"
@@ -33,8 +37,10 @@ def locate_model(path: str) -> str:
         return str(folder)
     folder = Path(path).expanduser()
     if folder.is_file():
+        if folder.suffix == GGUF:
+            return str(dequantised(folder))
         raise ModelError(
-            f"model.path: {path} is a file; give the folder that holds config.json and the weights"
+            f"model.path: {path} is a file; give the folder that holds config.json and the weights, or a .gguf file"
         )
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -44,6 +50,6 @@ def locate_model(path: str) -> str:
         return str(folder.resolve())
     if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
         raise ModelError(
-            f"model.path: {path} does not exist; give a folder, a hub id or package://module/folder"
+            f"model.path: {path} does not exist; give a folder, a .gguf file, a hub id or package://module/folder"
         )
     return path

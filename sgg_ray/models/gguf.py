@@ -1,0 +1,83 @@
+"""Quantised .gguf files: dequantised once on each machine, then read like any other model folder."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sgg_ray.errors import ModelError
+
+CACHE = "SGG_CACHE"  # environment variable: where dequantised models are kept
+
+
+def dequantised(file: Path) -> Path:
+    """The folder with ``file``'s weights in fp32 and its tokenizer, made at the first call on this machine.
+
+    Transformers takes half a minute for a 135 M model, and every process of a run needs it: so it is done once, into
+    ``$SGG_CACHE`` (default ``~/.cache/sgg_ray``), at 4 bytes a parameter.
+
+    Raises:
+        ModelError: the file cannot be converted, or the package gguf is not installed.
+    """
+    from filelock import FileLock
+
+    status = file.stat()
+    mark = f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
+    name = f"{file.stem}-{hashlib.blake2b(mark.encode(), digest_size=6).hexdigest()}"
+    root = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "sgg_ray") / "gguf"
+    folder = root / name
+    if folder.is_dir():
+        return folder
+    _check(file)
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{name}.lock"):
+        if not folder.is_dir():
+            part = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
+            try:
+                _convert(file, part)
+                os.replace(part, folder)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+    return folder
+
+
+def _check(file: Path) -> None:
+    """Read the head of the file, which is quick, and see whether Transformers knows the architecture."""
+    try:
+        import gguf
+    except ImportError:
+        raise ModelError(
+            "model.path: .gguf files need the package gguf; python -m pip install 'sgg-ray[gguf]'"
+        ) from None
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    try:
+        field = gguf.GGUFReader(str(file)).get_field("general.architecture")
+        assert field is not None
+        architecture = field.contents()
+    except Exception as error:  # whatever bytes make its parser raise
+        raise ModelError(f"model.path: {file} is no readable .gguf file ({error}); fetch it again") from error
+    if architecture not in GGUF_SUPPORTED_ARCHITECTURES:
+        raise ModelError(
+            f"model.path: {file} is of architecture '{architecture}', which Transformers cannot convert; give the "
+            "original model's folder, or one of: " + ", ".join(sorted(GGUF_SUPPORTED_ARCHITECTURES))
+        )
+
+
+def _convert(file: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from sgg_ray.models.backbone import first_line, quiet_transformers
+
+    place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    try:
+        with quiet_transformers():
+            AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
+            AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32).save_pretrained(folder)
+    except Exception as error:  # the converters raise what they like
+        raise ModelError(
+            f"model.path: Transformers cannot convert {file} ({first_line(error)}); give the original model's folder"
+        ) from error

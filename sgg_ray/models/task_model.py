@@ -1,0 +1,82 @@
+"""What training and scoring need of a model, whatever kind it is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgg_ray.models.batch import Batch, TokenisedRows
+from sgg_ray.tasks import Rows, Task
+
+
+class TaskModel(nn.Module, ABC):
+    """A backbone that gives every label of a task a score. Loop and scoring code know nothing else of it.
+
+    Args:
+        backbone: the pre-trained model, with its adapter if there is one.
+        tokenizer: a Transformers tokenizer with a padding token.
+        labels: label names by label-set key, see ``Task.head``.
+        max_length: tokens kept of a row.
+        precision: ``float32``, or ``bfloat16`` for autocast (trainable parameters stay fp32).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: Any,
+        labels: Mapping[str, Sequence[str]],
+        *,
+        max_length: int,
+        precision: str,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.labels = {key: tuple(names) for key, names in labels.items()}
+        self.max_length = max_length
+        self.precision = precision
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def head_parameters(self, key: str) -> list[str]:
+        """Names in ``named_parameters()`` of what only tasks with this label set use."""
+        return []
+
+    @abstractmethod
+    def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:
+        """Make the model's inputs from a task's rows, once."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> Batch:
+        """Make one batch on the model's device, possibly of several tasks."""
+
+    @abstractmethod
+    def scores(self, batch: Batch) -> list[Tensor]:
+        """Score of each label, in fp32: one tensor [n, C] for each stretch of ``batch.heads``."""
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Cross-entropy of each example over its own task's labels: [B]."""
+        parts, start = [], 0
+        for scores in self.scores(batch):
+            stop = start + len(scores)
+            parts.append(F.cross_entropy(scores, batch.labels[start:stop], reduction="none"))
+            start = stop
+        return torch.cat(parts)
+
+    def probabilities(self, batch: Batch) -> Tensor:
+        """Softmax over the labels of a batch of one task: [B, C]."""
+        (scores,) = self.scores(batch)
+        return scores.softmax(-1)
+
+    def autocast(self) -> AbstractContextManager:
+        """Forward passes run in here."""
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
