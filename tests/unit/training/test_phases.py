@@ -1,0 +1,140 @@
+"""Training on pairs before labels, fitted heads, averaged parameters."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+
+from sgg_ray.models import Batch
+from sgg_ray.training.head import fit_head
+from sgg_ray.training.pairs import pair_losses
+
+OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+
+
+def batch_of(labels, heads) -> Batch:
+    ids = torch.zeros(len(labels), 1, dtype=torch.int64)
+    return Batch(ids, ids, torch.tensor(labels), tuple(heads))
+
+
+def test_losses_of_pairs_are_those_of_the_definition():
+    features = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    labels, heads = [0, 0, 1, 1, 0, 2, 0], [("a", 4), ("b", 3)]
+    found = pair_losses(features, batch_of(labels, heads))
+    owner = [0, 0, 0, 0, 1, 1, 1]
+    for i in range(7):
+        kinds = {True: [], False: []}
+        for j in range(7):
+            if j != i and owner[j] == owner[i]:
+                equal = labels[i] == labels[j]
+                cosine = torch.cosine_similarity(features[i], features[j], dim=0)
+                kinds[equal].append((float(cosine) - equal) ** 2)
+        expected = sum(np.mean(errors) / 2 for errors in kinds.values() if errors)
+        assert float(found[i]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_features_that_show_the_labels_have_no_loss_of_pairs_and_a_row_alone_none():
+    features = torch.eye(3)[[0, 0, 1, 1, 2]]
+    assert pair_losses(features, batch_of([0, 0, 1, 1, 2], [("a", 5)])).abs().max() < 1e-12
+    alone = torch.randn(1, 4, requires_grad=True)
+    loss = pair_losses(alone, batch_of([0], [("a", 1)])).sum()
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert alone.grad is not None
+    assert torch.isfinite(alone.grad).all()
+
+
+def test_a_fitted_head_is_a_logistic_regression_on_unit_features(make_trainer):
+    trainer = make_trainer(used=(), weights={}, guidance=OFF)
+    model, rows = trainer.model, trainer.target
+    fit_head(model, rows, 3)
+    model.eval()
+    batch = model.collate([(rows, row) for row in range(len(rows))])
+    with torch.no_grad():
+        features, found = model.features(batch), model.probabilities(batch)
+    unit = torch.nn.functional.normalize(features, dim=-1).double().numpy()
+    regression = LogisticRegression(max_iter=1000).fit(unit, rows.labels)
+    np.testing.assert_allclose(found.numpy(), regression.predict_proba(unit), atol=1e-4)
+
+
+def test_steps_on_pairs_leave_the_head_alone_and_are_followed_by_a_training_on_labels(make_trainer):
+    train = {"contrastive": 0.5, "head": "regression", "steps": 8, "log_every": 1}
+    trainer = make_trainer(guidance={"direction": 0.1, "magnitude": 0.1, "source": 1.0}, train=train)
+    head = trainer.model.head(trainer.target.head)
+    rates = []
+    for step in range(8):
+        if step < 4:
+            before = trainer.flat.values.clone()
+        trainer._step()
+        trainer.step += 1
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        if step < 4:
+            assert not torch.equal(before, trainer.flat.values)  # the backbone learns
+            assert not head.weight.any()
+        else:
+            assert head.weight.any()
+    assert rates[:4] == rates[4:]
+    steps = [float(state["step"]) for state in trainer.optimiser.state.values()]
+    assert steps == [4.0] * len(steps)  # an optimiser of its own
+
+
+def test_pairs_bring_rows_of_equal_labels_together(make_trainer):
+    train = {"contrastive": 1.0, "head": "regression", "steps": 40, "learning_rate": 1e-3}
+    trainer = make_trainer(used=(), weights={}, guidance=OFF, train=train)
+    rows = trainer.target
+    everything = [(rows, row) for row in range(len(rows))]
+
+    def loss():
+        trainer.model.eval()
+        batch = trainer.model.collate(everything)
+        with torch.no_grad():
+            return float(pair_losses(trainer.model.features(batch), batch).mean())
+
+    before = loss()
+    trainer.run()
+    assert loss() < 0.7 * before
+    batch = trainer.model.collate(everything)
+    assert (trainer.model.probabilities(batch).argmax(1) == batch.labels).all()
+
+
+def test_a_regression_without_steps_on_pairs_is_where_training_begins(make_trainer):
+    trainer = make_trainer(used=(), weights={}, guidance=OFF, train={"head": "regression"})
+    expected = make_trainer(used=(), weights={}, guidance=OFF)
+    fit_head(expected.model, expected.target, 8)
+    before = trainer.model.head(trainer.target.head).weight
+    trainer._begin_labels()
+    torch.testing.assert_close(before, expected.model.head(expected.target.head).weight)
+
+
+@pytest.mark.parametrize(("average", "first"), [(0.5, 4), (1.0, 2), (0.25, 6)])
+def test_the_final_parameters_are_the_mean_of_those_after_the_last_steps(make_trainer, average, first):
+    """Those of the last phase at most: the first two of eight steps are on pairs."""
+    train = {"steps": 8, "average": average, "contrastive": 0.25, "head": "regression"}
+    trainer = make_trainer(guidance={"source": 1.0}, train=train)
+    kept = []
+    keep, trainer._add_to_average = (
+        trainer._add_to_average,
+        lambda: (kept.append(trainer.flat.values.clone()), keep()),
+    )
+    trainer.run()
+    torch.testing.assert_close(trainer.flat.values, torch.stack(kept[first:]).mean(0), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(trainer.flat.values, kept[-1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train": {"contrastive": 1.0}}, "train.contrastive: 1 leaves no step for the head"),
+        ({"train": {"contrastive": 0.5, "micro_batch_size": 2}}, "leave out train.micro_batch_size"),
+        ({"train": {"contrastive": 0.5}, "ray": {"workers": 2}}, "set ray.workers to 1"),
+        (
+            {"train": {"contrastive": 0.5, "schedule": "sequential"}, "guidance": {"alignment": 0.0}},
+            "train.schedule: joint",
+        ),
+        ({"train": {"method": "setfit", "average": 0.5}, "guidance": OFF}, "setfit has its own pairs"),
+    ],
+)
+def test_what_does_not_go_with_pairs_is_refused(make_config, changes, said):
+    with pytest.raises(ValidationError, match=said):
+        make_config(**changes)
