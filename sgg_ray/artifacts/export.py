@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from safetensors.torch import save_file
 
-from sgg_ray.artifacts import exported_model
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError
 from sgg_ray.models import EncoderClassifier, load_model, quiet_transformers, read_temperature
@@ -136,6 +135,8 @@ def _write_weights(
         backbone.save_pretrained(folder)
         _write_modules(model, head, folder)
         return None
+    from sgg_ray.artifacts import exported_model  # loads most of Transformers
+
     config = exported_model.GuidedClassifierConfig(
         backbone=backbone.config.to_dict(), pooling=model.pooling, id2label=labels, num_labels=len(labels)
     )

@@ -61,6 +61,8 @@ def predict(
     stream = open_stream(Path(data), "--data")
     for note in stream.notes:
         listener.note(note)
+    if Path(data).resolve() == Path(trained.config.target.path).resolve():
+        listener.note(f"{data} is the target's own file: rows that the model was trained on are among these")
     columns = trained.config.target.columns
     text = text or columns.text
     _check_columns(stream, text, label)

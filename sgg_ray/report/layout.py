@@ -30,7 +30,9 @@ def print_pairs(console: Console, title: str, pairs: Mapping[str, object]) -> No
     print_line(console, title, style="bold")
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
-        print_line(console, Text.assemble("  ", (name.ljust(width), "cyan"), "  ", str(value)))
+        line = Text.assemble("  ", (name.ljust(width), "cyan"), "  ", str(value))
+        line.rstrip()
+        print_line(console, line)
 
 
 def print_table(console: Console, headings: Sequence[str], rows: Sequence[Row], left: int = 1) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
+from rich.table import Column
+from rich.text import Text
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.report.layout import print_line
@@ -28,6 +31,38 @@ _SHOWN = {
 }
 
 
+class _Bars(Progress):
+    """Bars of the current stage; while it has none, a clock that shows that it is being worked on."""
+
+    def __init__(self, console: Console):
+        self._clock = Spinner("dots")
+        self._started = time.monotonic()
+        self._over = False
+        super().__init__(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(
+                compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=5)
+            ),
+            # On a narrow terminal the numbers are cut, and not what tells how far the work is.
+            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True, ratio=1)),
+            console=console,
+            expand=True,
+        )
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.tasks:
+            yield self.make_tasks_table(self.tasks)
+        elif not self._over:
+            self._clock.update(text=Text(f"{time.monotonic() - self._started:.0f} s"))
+            yield self._clock
+
+    def stop(self) -> None:
+        self._over = True
+        super().stop()
+
+
 class ProgressDisplay:
     """Shows stages, counts and training steps while they happen; use it as a context manager.
 
@@ -37,14 +72,7 @@ class ProgressDisplay:
     def __init__(self, console: Console):
         self.console = console
         self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[text]}"),
-            console=console,
-        )
+        self._progress = _Bars(console)
         self._bars: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
         self._skipped: dict[str, int] = {}
@@ -60,8 +88,15 @@ class ProgressDisplay:
 
     def stage(self, text: str) -> None:
         """A new stage of the work has begun."""
-        self._bars.clear()  # finished bars stay on the screen, above; new work gets bars of its own
+        if not self._live:
+            print_line(self.console, text, style="bold")
+            return
+        # The bars of the last stage stay on the screen above this line; new work gets bars of its own below.
+        self._progress.stop()
+        self._bars.clear()
         print_line(self.console, text, style="bold")
+        self._progress = _Bars(self.console)
+        self._progress.start()
 
     def advance(self, done: int, total: int, what: str, text: str = "") -> None:
         """``done`` of ``total`` pieces of the current stage are finished; ``text`` says more."""
@@ -81,14 +116,14 @@ class ProgressDisplay:
         print_line(self.console, "  ".join(f"{name} {text}" for name, _, _, text in rows if text))
 
     def steps(self, run: str, events: Sequence[Mapping[str, Any]], total: int) -> None:
-        """New training steps of ``run``, of ``total``."""
+        """New training steps of ``run``, which count from 0, of ``total``."""
         if not events:
             return
         self._skipped[run] = self._skipped.get(run, 0) + sum(bool(event.get("skipped")) for event in events)
         text = training_line(events[-1])
         if self._skipped[run]:
             text += f"  {self._skipped[run]} skipped"
-        self._show(run, int(events[-1]["step"]), total, text)
+        self._show(run, int(events[-1]["step"]) + 1, total, text)
 
     def scores(self, report: AlignmentReport) -> None:
         """The sources have been scored."""

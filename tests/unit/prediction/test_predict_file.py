@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 import toy
 
+from sgg_ray.artifacts import open_run
 from sgg_ray.errors import ConfigError, DataError
 from sgg_ray.models import write_temperature
 from sgg_ray.orchestration import Silent, predict
@@ -96,6 +97,14 @@ def test_metrics_are_those_of_the_written_rows(finished_run, source, tmp_path):
     assert found["metrics"]["confusion"] == table.to_numpy().tolist()
     assert found["predicted"] == {name: int((frame.predicted == name).sum()) for name in found["predicted"]}
     assert 0 <= found["metrics"]["ece"] <= 1
+
+
+def test_rows_that_the_model_was_trained_on_are_told(finished_run, source, tmp_path):
+    own, heard = open_run(finished_run).config.target.path, Heard()
+    predict(finished_run, own, tmp_path / "own.csv", heard)
+    assert sum("trained on are among these" in note for note in heard.notes) == 1
+    predict(finished_run, source("in.csv"), tmp_path / "new.csv", heard := Heard())
+    assert not any("trained on" in note for note in heard.notes)
 
 
 def test_without_labels_there_are_no_metrics(finished_run, source, rows, tmp_path):

@@ -18,7 +18,8 @@ def output(target: Console) -> str:
 
 
 def make_events(first: int, last: int):
-    return [{"step": step, "loss": 1.0 / step, "gradient_norm": 2.0} for step in range(first, last + 1)]
+    """The ``first`` to the ``last`` step; events count them from 0."""
+    return [{"step": step - 1, "loss": 1.0 / step, "gradient_norm": 2.0} for step in range(first, last + 1)]
 
 
 def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
@@ -53,8 +54,8 @@ def test_every_kind_of_work_has_its_own_lines():
 def test_skipped_steps_are_counted():
     target = console()
     with ProgressDisplay(target) as display:
-        display.steps("guided", [{"step": 1, "loss": math.nan, "skipped": True}], 2)
-        display.steps("guided", [{"step": 2, "loss": 0.5, "skipped": False}], 2)
+        display.steps("guided", [{"step": 0, "loss": math.nan, "skipped": True}], 2)
+        display.steps("guided", [{"step": 1, "loss": 0.5, "skipped": False}], 2)
         display.steps("guided", [], 2)
     assert output(target) == "guided 1/2    1 skipped\nguided 2/2  loss 0.500  1 skipped\n"
 
@@ -71,6 +72,17 @@ def test_a_live_display_ends_with_the_last_numbers():
     assert "10/10" in text
     assert "loss 0.100" in text
     assert "\x1b[33ma note" in text
+
+
+def test_on_a_narrow_terminal_counts_stay_whole_and_a_stage_ends_what_is_above_it():
+    target = Console(file=io.StringIO(), force_terminal=True, width=70, highlight=False, markup=False)
+    with ProgressDisplay(target) as display:
+        display.stage("Training")
+        display.steps("test rows predicted, target-only", make_events(1, 150), 150)
+        display.stage("Reporting")
+    text = output(target)
+    assert text.rindex("150/150") < text.index("Reporting")
+    assert " s" in text[text.index("Reporting") :]  # a clock, as long as there is no bar
 
 
 def test_a_training_line_leaves_out_what_was_not_measured():
