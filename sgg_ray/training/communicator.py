@@ -4,6 +4,7 @@ The loop is written once against :class:`Communicator`. One process and many cal
 order, so what is tested in one process is what runs on many.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch.distributed as dist
@@ -27,6 +28,10 @@ class Communicator(Protocol):
         """Replace ``tensor`` on every worker by its sum over the workers."""
         ...
 
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:
+        """Begin to; ``tensor`` holds the sum once the function that is returned has been called."""
+        ...
+
 
 class SingleProcess:
     """One worker: every sum is what is already there."""
@@ -36,6 +41,10 @@ class SingleProcess:
 
     def all_reduce(self, tensor: Tensor) -> None:
         """Do nothing."""
+
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:
+        """Nothing to wait for."""
+        return lambda: None
 
 
 class Distributed:
@@ -48,3 +57,9 @@ class Distributed:
     def all_reduce(self, tensor: Tensor) -> None:
         """Sum in place over all workers."""
         dist.all_reduce(tensor)
+
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:
+        """Sum in place beside what the device computes meanwhile. Waiting lets the device wait, not the host (NCCL)."""
+        work = dist.all_reduce(tensor, async_op=True)
+        assert work is not None
+        return work.wait

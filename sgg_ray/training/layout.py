@@ -38,6 +38,12 @@ class Layout:
     shared: slice
     groups: tuple[tuple[slice, Placement], ...]
 
+    @property
+    def backbone(self) -> slice:
+        """The longest stretch of backbone parameters: its matrices, in the model's order."""
+        groups = [where for where, placement in self.groups if not placement.is_head]
+        return max(groups, key=lambda where: where.stop - where.start, default=slice(0, 0))
+
 
 def _place(
     name: str, parameter: nn.Parameter, heads: dict[str, str], target: str, sources: set[str]

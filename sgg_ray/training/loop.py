@@ -13,8 +13,9 @@ sequential`` gives the first half of the steps to the sources alone and the seco
 A training may have two phases, each with its own optimiser and rise and fall of the learning rate: the halves of a
 sequential schedule, or ``train.contrastive`` steps on pairs and then those on labels.
 
-Gradients are summed over the workers after each pass, in one flat tensor. Nothing inside a step waits for the
-device: losses and diagnostics stay there and are fetched every ``log_every`` steps.
+Gradients are summed over the workers in one flat tensor, those of large models while the pass that makes them still
+runs. Nothing inside a step waits for the device: losses and diagnostics stay there and are fetched every
+``log_every`` steps.
 """
 
 import time
@@ -34,6 +35,7 @@ from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.head import fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
 from sgg_ray.training.pairs import pair_losses
+from sgg_ray.training.reduction import STRETCH, GradientSum
 from sgg_ray.training.sampling import shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
@@ -85,6 +87,7 @@ class Trainer:
         heads = {rows.head for rows in self.sources.values()}
         self.layout = lay_out(model, target.head, heads)
         self.flat = self.layout.parameters
+        self.sum = GradientSum(self.flat, self.layout.backbone, communicator, STRETCH)
         self.optimiser = build_optimiser(self.layout, self.settings)
         self.step = 0
         guidance = config.guidance
@@ -206,9 +209,12 @@ class Trainer:
             )
         metrics |= self.guidance.apply(
             self.step,
-            lambda: self._losses(pairs, len(pairs), stage=2),
+            # Other ways to H·v make more of the gradient after a backward pass, or none by it.
+            lambda: self._losses(
+                pairs, len(pairs), stage=2, complete=self.guidance.hvp == "finite_difference"
+            ),
             source_gradient,
-            self.communicator.all_reduce,
+            self.sum.all_reduce,
         )
         if rows is not None and self.combination is not None:
             rows[0] = self.flat.gradient
@@ -301,17 +307,25 @@ class Trainer:
         )
         return [(self.sources[name], row) for name, row in drawn]
 
-    def _losses(self, pairs: Sequence[Pair], total: int, stage: int) -> Iterator[Tensor]:
+    def _losses(
+        self, pairs: Sequence[Pair], total: int, stage: int, complete: bool = True
+    ) -> Iterator[Tensor]:
         """Losses of this worker's micro-batches, each divided by the global batch size: their sum is the mean loss.
 
         The random state is set before each micro-batch from (seed, step, stage, micro-batch, worker): asking for
         the same losses again repeats the same dropout masks, and so does a resumed run.
+
+        Args:
+            complete: whether the gradient is complete after the backward pass of the last one.
         """
         mine = shard(pairs, self.communicator.rank, self.communicator.world_size)
         size = self.settings.micro_batch_size or max(1, len(mine))
         for number, start in enumerate(range(0, len(mine), size)):
             torch.manual_seed(self._seed(stage, number, self.communicator.rank))
-            yield self._row_losses(self.model.collate(mine[start : start + size])).sum() / total
+            loss = self._row_losses(self.model.collate(mine[start : start + size])).sum() / total
+            if complete and start + size >= len(mine):
+                self.sum.arm()
+            yield loss
 
     def _row_losses(self, batch: Batch) -> Tensor:
         """Of the phase: of pairs, or of labels."""
@@ -331,7 +345,7 @@ class Trainer:
         for part in self._losses(pairs, total, stage):
             part.backward()
             loss += part.detach()
-        self.communicator.all_reduce(self.flat.gradient)
+        self.sum.all_reduce(self.flat.gradient)
         return loss
 
     @property

@@ -9,8 +9,9 @@ import torch.distributed as dist
 
 from sgg_ray.config import Config
 from sgg_ray.tasks import Task
-from sgg_ray.training import Communicator, Distributed, Hooks, SingleProcess, run_training
+from sgg_ray.training import Communicator, Distributed, Hooks, SingleProcess, loop, run_training
 
+STRETCHES = (loop.STRETCH, 2000)  # all of the toy model's gradient at once, and a handful of parts
 WEIGHTS = {"clean": 0.7, "flipped": 0.3}
 
 
@@ -41,12 +42,14 @@ def alone(config: Config, target: Task, sources: Sequence[Task]) -> dict:
 
 
 def worker(rank: int, folder: Path, configs: Sequence[Config], target: Task, sources: Sequence[Task]) -> None:
-    """One of two gloo processes; leaves its results in ``folder``."""
+    """One of two gloo processes; leaves its results with each of STRETCHES in ``folder``."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     try:
-        results = [train(config, target, sources, Distributed()) for config in configs]
+        results = []
+        for loop.STRETCH in STRETCHES:
+            results += [train(config, target, sources, Distributed()) for config in configs]
     finally:
         dist.destroy_process_group()
     torch.save(results, folder / f"{rank}.pt")

@@ -37,8 +37,12 @@ def test_two_workers_train_what_one_trains(make_config, still_encoder, tmp_path)
     arguments = (tmp_path, configs, target, sources)
     multiprocessing.spawn(gloo_worker.worker, arguments, nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1))
-    for name, config, one, other in zip(SETTINGS, configs, first, second):
-        expected = gloo_worker.alone(config, target, sources)
+    alone = [gloo_worker.alone(config, target, sources) for config in configs]
+    parts = len(gloo_worker.STRETCHES)
+    assert len(first) == len(second) == parts * len(alone)
+    for name, config, expected, one, other in zip(
+        [*SETTINGS] * parts, configs * parts, alone * parts, first, second
+    ):
         assert (
             one["weights"]
             == other["weights"]
