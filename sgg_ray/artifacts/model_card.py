@@ -9,6 +9,7 @@ from typing import Any
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts.files import replace_file
+from sgg_ray.artifacts.licences import UNKNOWN, licence_of_model
 from sgg_ray.config import Config
 from sgg_ray.tasks import Task
 
@@ -38,27 +39,35 @@ def write_model_card(
     ``metrics`` is what metrics.json holds: ``guided`` and, when it was trained, ``target-only`` with the
     fields of ``ClassificationMetrics``, and ``difference`` with those of ``PairedComparison``.
     """
+    licence = licence_of_model(config.model)
     sections = [
-        _header(config, target),
+        _header(config, target, licence),
         _data(config, target, sources),
         _sources(report, sources),
         _quality(metrics),
         _limits(config, target, metrics),
+        _licences(config, licence),
         f"## How to load it\n\n{_LOADING}",
     ]
     return replace_file(Path(folder) / "README.md", "\n".join(filter(None, sections)).encode("utf-8"))
 
 
-def _header(config: Config, target: Task) -> str:
+def _header(config: Config, target: Task, licence: str) -> str:
     tags = json.dumps(["text-classification", "few-shot", "sgg-ray"])  # JSON is YAML
     labels = ", ".join(f"`{label}`" for label in target.labels)
     adapter = f" with a {config.model.adapter.method} adapter" if config.model.adapter else ""
     return (
-        f"---\ntags: {tags}\npipeline_tag: text-classification\n---\n\n# {config.name}\n\n"
-        f"Text classifier for **{target.name}** with the labels {labels}: `{config.model.path}`{adapter}, "
+        f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: text-classification\n---\n\n"
+        f"# {config.name}\n\n"
+        f"Text classifier for **{target.name}** with the labels {labels}: `{_portable(config.model.path)}`{adapter}, "
         f"adapted by sgg_ray with seed {config.seed} in {config.train.steps} steps. The settings are in the "
         "run's `config.yaml`.\n"
     )
+
+
+def _portable(path: str) -> str:
+    """Without the folders of this machine, which tell others nothing; config.yaml has them."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _data(config: Config, target: Task, sources: Sequence[Task]) -> str:
@@ -70,7 +79,7 @@ def _data(config: Config, target: Task, sources: Sequence[Task]) -> str:
     paths = {source.name: source.path for source in config.sources} | {target.name: config.target.path}
     for task in (target, *sources):
         test = str(len(task.test)) if len(task.test) else ""
-        path = paths.get(task.name, "")
+        path = _portable(paths.get(task.name, ""))
         lines.append(f"| {task.name} | {task.role} | `{path}` | {len(task.train)} | {test} |")
     notes = [f"- {task.name}: {note}" for task in (target, *sources) for note in task.notes]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
@@ -136,3 +145,15 @@ def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
         f"{uncalibrated}"
         "- What the base model and the sources have learnt from their own data, biases included, is in it.\n"
     )
+
+
+def _licences(config: Config, of_model: str) -> str:
+    lines = ["## Licences\n", "| what | licence |", "|---|---|"]
+    lines.append(f"| base model `{_portable(config.model.path)}` | {of_model} |")
+    for task in (config.target, *config.sources):
+        lines.append(f"| rows of {task.name} | {task.license or UNKNOWN} |")
+    lines.append(
+        "\nThe licence in the head of this card is the base model's. Whether the rows allow the adapted model to be "
+        "passed on was not examined."
+    )
+    return "\n".join(lines) + "\n"

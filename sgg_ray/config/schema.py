@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from sgg_ray.config.labels import label_name
 from sgg_ray.config.space import Distribution
 from sgg_ray.config.values import (
     Count,
@@ -51,7 +52,9 @@ class AdapterConfig(Section):
 class ModelConfig(Section):
     """Which model is adapted, and how."""
 
-    path: str = Field(description="hub id, folder, or package://module/folder")
+    path: str = Field(
+        description="hub id, folder, .gguf file, or package://module/path; an encoder, or a causal language model"
+    )
     adapter: AdapterConfig | None = Field(None, description="PEFT adapter; null trains the backbone itself")
     trainable: Literal["all", "heads", "biases"] = Field(
         "all", description="without an adapter: what of the backbone is trained beside the heads"
@@ -61,6 +64,19 @@ class ModelConfig(Section):
         "float32", description="bfloat16 = autocast, parameters stay fp32"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+    license: str | None = Field(
+        None, description="of the model, for the model card; null = what its own card says"
+    )
+    chat: bool | None = Field(
+        None,
+        description="causal models: put prompts into the tokenizer's chat template; null = if it has one",
+    )
+    length_normalised: bool = Field(
+        False, description="causal models: a label word counts by the mean log-probability of its tokens, not the sum"
+    )
+    contextual_calibration: bool = Field(
+        False, description="causal models: subtract the scores that label words have without a text"
+    )
 
     @model_validator(mode="after")
     def _adapter_or_part(self):
@@ -95,7 +111,14 @@ class TaskConfig(Section):
     labels: list[Scalar] | dict[str, Scalar] | None = Field(
         None, description="label names, or name: value in the file; null = the values found"
     )
+    prompt: str | None = Field(
+        None, description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default"
+    )
+    verbalizers: dict[str, str] | None = Field(
+        None, description="causal models: 'label: word that is said for it'; null = the labels' names"
+    )
     split: str = Field("train", description="hf:// only: which split to read")
+    license: str | None = Field(None, description="of the rows, for the model card; null = unknown")
     limit: Count | None = Field(
         None, description="rows used at most: of a source, or of the target's test rows"
     )
@@ -109,6 +132,18 @@ class TaskConfig(Section):
     @classmethod
     def _readable_labels(cls, labels: Any) -> Any:
         return None if labels is None else check_labels(labels)
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_with_text(cls, prompt: str | None) -> str | None:
+        if prompt is not None and "{text}" not in prompt:
+            raise ValueError("must hold {text}, where the text goes")
+        return prompt
+
+    @field_validator("verbalizers", mode="before")
+    @classmethod
+    def _verbalizers_by_name(cls, words: Any) -> Any:
+        return {label_name(key): word for key, word in words.items()} if isinstance(words, dict) else words
 
 
 class HeldOutConfig(Section):

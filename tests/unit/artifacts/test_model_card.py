@@ -4,7 +4,8 @@ import yaml
 
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
 from sgg_ray.artifacts import write_model_card
-from sgg_ray.config import Config
+from sgg_ray.artifacts.licences import licence_of_model
+from sgg_ray.config import Config, ModelConfig
 from sgg_ray.tasks import Rows, Task
 
 
@@ -52,8 +53,8 @@ def test_card_tells_data_sources_quality_and_limits(tmp_path, config):
     metrics = {"guided": QUALITY, "target-only": QUALITY | {"accuracy": 0.7}, "difference": GAIN}
     text = write(tmp_path, config, SOURCES, report(), metrics)
     for expected in (
-        "| tweets | target | `/data/tweets.csv` | 8 | 40 |",
-        "| imdb | source | `/data/imdb.csv` | 100 |  |",
+        "| tweets | target | `tweets.csv` | 8 | 40 |",
+        "| imdb | source | `imdb.csv` | 100 |  |",
         "- tweets: 3 duplicate rows dropped",
         "| imdb | +0.80 | +0.50 … +1.00 | use | 1.00 |",
         "| forum |  |  | failed | 0.00 |",
@@ -78,6 +79,55 @@ def test_front_matter_is_yaml(tmp_path, config):
     header = yaml.safe_load(text.split("---")[1])
     assert header["pipeline_tag"] == "text-classification"
     assert "few-shot" in header["tags"]
+
+
+def test_licences_are_those_that_are_known(tmp_path, config):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# base\n")
+    model = config.model.model_copy(update={"path": str(base)})
+    target = config.target.model_copy(update={"license": "cc-by-4.0"})
+    known = config.model_copy(update={"model": model, "target": target})
+    text = write(tmp_path, known, SOURCES, report(), {"guided": QUALITY})
+    assert yaml.safe_load(text.split("---")[1])["license"] == "apache-2.0"
+    assert "| base model `base` | apache-2.0 |" in text
+    assert "| rows of tweets | cc-by-4.0 |" in text
+    assert "| rows of imdb | unknown |" in text
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("---\nlicense: mit\n---\n", "mit"),
+        ("---\nlicense: other\nlicense_name: llama3\n---\n", "llama3"),
+        ("---\ntags: [x]\n---\n", "unknown"),
+        ("---\nlicense: [a, {b\n---\n", "unknown"),
+        ("---\n- a list\n---\n", "unknown"),
+        ("# a card without a head\n", "unknown"),
+        ("", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_licence_of_a_model_is_its_cards(tmp_path, monkeypatch, card, expected):
+    """Of a folder, and of a model on the hub, whose card is fetched."""
+    (tmp_path / "config.json").write_text("{}")
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+
+    def fetch(hub_id, file, **_):
+        assert (hub_id, file) == ("owner/name", "README.md")
+        if card is None:
+            raise OSError("no network")
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    for path in (str(tmp_path), "owner/name"):
+        assert licence_of_model(ModelConfig.model_validate({"path": path})) == expected
+    told = ModelConfig.model_validate({"path": str(tmp_path), "license": "my own"})
+    assert licence_of_model(told) == "my own"
+    gone = ModelConfig.model_validate({"path": "/not/there"})
+    assert licence_of_model(gone) == "unknown"
 
 
 def test_the_example_in_the_card_is_valid_python(tmp_path, config):
