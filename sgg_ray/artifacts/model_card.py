@@ -150,8 +150,8 @@ def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
 def _licences(config: Config, of_model: str) -> str:
     lines = ["## Licences\n", "| what | licence |", "|---|---|"]
     lines.append(f"| base model `{_portable(config.model.path)}` | {of_model} |")
-    for task in (config.target, *config.sources):
-        lines.append(f"| rows of {task.name} | {task.license or UNKNOWN} |")
+    tasks = (config.target, *config.sources)
+    lines += [f"| rows of {task.name} | {task.license or UNKNOWN} |" for task in tasks]
     lines.append(
         "\nThe licence in the head of this card is the base model's. Whether the rows allow the adapted model to be "
         "passed on was not examined."
