@@ -22,6 +22,7 @@ from sgg_ray.config.schema import (
 )
 from sgg_ray.config.space import Distribution, depends_on_scores, with_values
 from sgg_ray.config.strategies import apply_strategy, strategy_configs
+from sgg_ray.config.values import as_list
 
 __all__ = [
     "AlignmentConfig",
@@ -40,6 +41,7 @@ __all__ = [
     "TrainConfig",
     "TuneConfig",
     "apply_strategy",
+    "as_list",
     "config_schema",
     "depends_on_scores",
     "dump_config",

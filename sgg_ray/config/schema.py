@@ -108,8 +108,8 @@ class TaskConfig(Section):
     where: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict, description="keep rows whose column has this value, or one of these"
     )
-    labels: list[Scalar] | dict[str, Scalar] | None = Field(
-        None, description="label names, or name: value in the file; null = the values found"
+    labels: list[Scalar] | dict[str, Scalar | list[Scalar]] | None = Field(
+        None, description="label names, or name: value (or values) in the file; null = the values found"
     )
     prompt: str | None = Field(
         None, description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default"

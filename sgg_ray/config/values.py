@@ -38,7 +38,7 @@ def check_filter(where: Any) -> Any:
     if not isinstance(where, dict):
         raise ValueError("must be 'column: value' pairs")
     for column, wanted in where.items():
-        values = wanted if isinstance(wanted, list) else [wanted]
+        values = as_list(wanted)
         if not isinstance(column, str) or not values or not all(map(_is_scalar, values)):
             raise ValueError("must give each column a value or a list of values")
     return where
@@ -58,10 +58,19 @@ def check_labels(labels: Any) -> Any:
     if isinstance(labels, dict):
         if not all(isinstance(name, str) for name in labels):
             raise ValueError("must be 'name: value in the file', for instance {negative: 0, positive: 1}")
-        values = list(labels.values())
-        if not all(map(_is_scalar, values)) or len({label_name(value) for value in values}) < len(values):
-            raise ValueError("must give each label one value of its own")
+        values = [value for found in labels.values() for value in as_list(found)]
+        if (
+            not all(map(_is_scalar, values))
+            or not all(map(as_list, labels.values()))
+            or len({label_name(value) for value in values}) < len(values)
+        ):
+            raise ValueError("must give each label a value of its own, or a list of such")
     return labels
+
+
+def as_list(value: Any) -> list[Any]:
+    """Several values as they are, and one as a list of one."""
+    return value if isinstance(value, list) else [value]
 
 
 def _is_scalar(value: Any) -> bool:

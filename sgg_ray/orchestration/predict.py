@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer
-from sgg_ray.config import TargetConfig, label_name
+from sgg_ray.config import TargetConfig, as_list, label_name
 from sgg_ray.errors import DataError
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.prediction import Labelling, Predictor, Tally
@@ -113,5 +113,5 @@ def _label_names(target: TargetConfig, labels: Sequence[str]) -> dict[str, str]:
     """Label name by value in the file: the names themselves, and the values that the target's own file has."""
     own = target.labels if isinstance(target.labels, dict) else {}
     return {name: name for name in labels} | {
-        label_name(value): label_name(name) for name, value in own.items()
+        label_name(value): label_name(name) for name, values in own.items() for value in as_list(values)
     }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sgg_ray.config import TaskConfig, label_name
+from sgg_ray.config import TaskConfig, as_list, label_name
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.read import Table, counted
 
@@ -17,7 +17,11 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
         DataError: no labels are configured, and the column does not look like one with labels.
     """
     if isinstance(entry.labels, dict):
-        return {label_name(value): label_name(name) for name, value in entry.labels.items()}
+        return {
+            label_name(value): label_name(name)
+            for name, values in entry.labels.items()
+            for value in as_list(values)
+        }
     if entry.labels is not None:
         return {name: name for name in map(label_name, entry.labels)}
     column = entry.columns.label

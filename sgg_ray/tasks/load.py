@@ -25,7 +25,7 @@ class Reader:
         """Label names, in the order that every task with these labels uses, and the distinct rows."""
         table = self.table(entry, key)
         names = label_names(entry, key, table.values)
-        labels = orders.setdefault(frozenset(names.values()), tuple(names.values()))
+        labels = orders.setdefault(frozenset(names.values()), tuple(dict.fromkeys(names.values())))
         place = _origin(entry), labels
         if place not in self._cleaned:
             numbers = number_labels(table, names, labels, key, entry)

@@ -48,7 +48,15 @@ QUICKSTART = Path(__file__).parents[3] / "pipelines" / "configs" / "quickstart.y
         ),
         (
             "sources: [{name: s, path: p, labels: {a: 0, b: 0}}]",
-            "sources.s.labels: must give each label one value",
+            "sources.s.labels: must give each label a value of its own",
+        ),
+        (
+            "sources: [{name: s, path: p, labels: {a: [0, 1], b: [1]}}]",
+            "sources.s.labels: must give each label a value of its own",
+        ),
+        (
+            "sources: [{name: s, path: p, labels: {a: [], b: 1}}]",
+            "sources.s.labels: must give each label a value of its own",
         ),
         (
             "sources: [{name: s, path: p, where: {x: null}}]",

@@ -67,3 +67,15 @@ def test_label_sets_that_differ_have_keys_that_differ():
     sets = [("a", "b", "c"), ("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a\\|b", "c")]
     assert len({joined(labels) for labels in sets}) == len(sets)
     assert joined(("negative", "positive")) == "negative|positive"
+
+
+def test_a_label_may_stand_for_several_values(configure, write):
+    rows = reviews(40, labels=("negative", "neutral", "positive", "neutral"))
+    labels = {"neutral": "neutral", "opinion": ["negative", "positive"]}
+    target, _ = load_tasks(configure(path=write("t.csv", rows), labels=labels))
+    assert target.labels == ("neutral", "opinion")
+    value = dict(rows)
+    everything = [*zip(target.train.texts, target.train.labels), *zip(target.test.texts, target.test.labels)]
+    assert everything
+    for text, label in everything:
+        assert (value[text] == "neutral") == (label == 0)
