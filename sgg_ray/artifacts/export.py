@@ -53,24 +53,58 @@ The adapter without the head: `PeftModel.from_pretrained(AutoModel.from_pretrain
 """,
 }
 
+# Virtual tokens are no weights of the model: only PEFT can put them in front of a text.
+_LOADING_PROMPTS = """\
+The folder holds the virtual tokens and the head; the model that was adapted is loaded from `{base}`.
+
+```python
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+model = PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{folder}").eval()
+head = load_file("{folder}/head.safetensors")
+tokens = tokenizer(["a text to label"], truncation=True, padding=True, return_tensors="pt")
+with torch.no_grad():
+    output = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+    states = output.last_hidden_state[:, -tokens.input_ids.shape[1] :]  # without those of virtual tokens
+{pooling}
+    features = torch.nn.functional.normalize(pooled, dim=-1) * pooled.shape[-1] ** 0.5
+    logits = torch.nn.functional.linear(features, head["weight"], head["bias"])  # one value a label
+labels = {labels}
+print(dict(zip(labels, logits[0].softmax(-1).tolist())))
+```
+"""
+_POOLING = {
+    "mean": """\
+    mask = tokens.attention_mask.unsqueeze(-1).to(states.dtype)
+    pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)""",
+    "cls": "    pooled = states[:, 0]",
+    "own": "    pooled = output.pooler_output",
+}
+
 
 def default_form(run: FinishedRun) -> Form:
     """sentence-transformers runs no code of the folder; it has no module for a model's own pooler."""
+    if _learns_prompts(run):
+        return "adapter"
     return "transformers" if run.config.model.pooling == "own" else "sentence-transformers"
 
 
 def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None) -> Path:
     """Write the model of a run into a new folder, with a model card that says how to load it.
 
-    Logits of ``transformers`` are those of the run bit for bit on the same token ids. ``sentence-transformers`` pads
-    batches differently and has √H multiplied into the head's weights, and merging an adapter rounds: logits then
-    differ by some 1e-6 of their size.
+    Logits of ``transformers``, and of virtual tokens in PEFT, are those of the run bit for bit on the same token ids.
+    ``sentence-transformers`` pads batches differently and has √H multiplied into the head's weights, and merging an
+    adapter rounds: logits then differ by some 1e-6 of their size.
 
     Args:
         run: a finished training.
         folder: where to; must be empty or not there.
         form: which library is to load it; None takes :func:`default_form`. ``adapter`` leaves an adapter apart from
-            its base model.
+            its base model, which virtual tokens (prompt and prefix tuning) need.
 
     Raises:
         ConfigError: the folder is in use.
@@ -80,6 +114,8 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--to: {folder} is there already; give a new or an empty folder")
     model, head = load_model(run.model)
+    if not isinstance(model, EncoderClassifier):
+        raise ModelError("RUN: a causal language model cannot be exported; use `sgg predict`")
     _check(model, form)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -100,20 +136,32 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
     return folder
 
 
+def _learns_prompts(run: FinishedRun) -> bool:
+    """Whether the run's adapter is virtual tokens, which are no part of the weights and cannot be merged."""
+    folder = run.model / "adapter"
+    if not folder.is_dir():
+        return False
+    import peft
+
+    return peft.PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+
+
 def _check(model: EncoderClassifier, form: Form) -> None:
     adapters = getattr(model.backbone, "peft_config", {})
     if form == "adapter" and not adapters:
         raise ModelError("--form: the run trained the whole model and has no adapter; use another form")
+    for adapter in adapters.values():
+        if adapter.is_prompt_learning:
+            if form != "adapter":
+                raise ModelError(
+                    f"--form: {str(adapter.peft_type.value).lower()} is no part of the weights and cannot be merged "
+                    "into them; use 'adapter'"
+                )
+            return
     if form != "transformers" and model.pooling == "own":
         raise ModelError(
             "--form: the run pools with the model's own pooler; only 'transformers' can hold that"
         )
-    for adapter in adapters.values():
-        if adapter.is_prompt_learning:
-            raise ModelError(
-                f"RUN: {str(adapter.peft_type.value).lower()} is no part of the weights and cannot be exported; use "
-                "`sgg predict`, or train with another adapter such as lora"
-            )
 
 
 def _write_weights(
@@ -125,7 +173,13 @@ def _write_weights(
     if form == "adapter":
         shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
-        _write_modules(model, head, folder)
+        if _learns_prompts(run):
+            weights = {
+                name: value.detach().cpu().clone() for name, value in model.head(head).state_dict().items()
+            }
+            save_file(weights, folder / "head.safetensors", metadata={"format": "pt"})
+        else:
+            _write_modules(model, head, folder)
         return json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     if hasattr(backbone, "peft_config"):
         backbone = backbone.merge_and_unload()
@@ -203,7 +257,9 @@ def _card(run: FinishedRun, labels: tuple[str, ...], name: str, form: Form, base
     except FileNotFoundError:
         text = f"# {run.config.name}\n"
     text = text.split("## How to load it")[0].rstrip()
-    loading = _LOADING[form].format(folder=name, labels=list(labels), base=base)
+    template = _LOADING_PROMPTS if _learns_prompts(run) else _LOADING[form]
+    pooling = _POOLING[run.config.model.pooling]
+    loading = template.format(folder=name, labels=list(labels), base=base, pooling=pooling)
     temperature = read_temperature(run.model)
     calibrated = (
         f"\nFor calibrated probabilities divide the logits by the temperature {temperature:.4g} first.\n"

@@ -17,7 +17,7 @@ def export(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="New folder for the model.")],
     form: Annotated[
         Literal["sentence-transformers", "transformers", "adapter"] | None,
-        typer.Option("--form", help="Library that is to load it; 'adapter' leaves an adapter unmerged."),
+        typer.Option("--form", help="Who is to load it; 'adapter' leaves an adapter apart from its model."),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -34,7 +34,6 @@ def export(
         if as_json:
             report.print_json({"folder": str(folder), "form": chosen})
             return
-        library = "transformers" if chosen == "transformers" else "sentence-transformers"
-        report.print_line(console, f"{folder} can be loaded with {library}; {folder / 'README.md'} says how")
+        report.print_line(console, f"written to {folder}; {folder / 'README.md'} says how to load it")
 
     run(work, as_json, debug)

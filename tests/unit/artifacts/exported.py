@@ -1,6 +1,7 @@
 """Load exported folders where sgg_ray cannot be imported. Token ids and texts come on stdin, logits go to stdout."""
 
 import json
+import os
 import sys
 
 sys.modules["sgg_ray"] = None  # type: ignore[assignment]
@@ -19,6 +20,13 @@ for folder in sys.argv[1:]:
         ((*scores,),) = classify(given["texts"][:1], truncation=True)
         assert AutoTokenizer.from_pretrained(folder).model_max_length == given["max_length"]
         found[folder] = {"logits": logits.tolist(), "scores": {row["label"]: row["score"] for row in scores}}
+    elif os.path.exists(f"{folder}/head.safetensors"):
+        with open(f"{folder}/README.md", encoding="utf-8") as card:
+            code = card.read().split("```python\n")[1].split("```")[0]
+        os.chdir(os.path.dirname(folder))
+        names: dict = {}
+        exec(code.replace('["a text to label"]', repr(given["texts"])), names)
+        found[folder] = {"logits": names["logits"].tolist()}
     else:
         from sentence_transformers import SentenceTransformer
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import toy
 
-from sgg_ray.artifacts import export_model, open_run
+from sgg_ray.artifacts import default_form, export_model, open_run
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError, ModelError
 from sgg_ray.models import load_model, write_temperature
@@ -23,9 +23,21 @@ RUNS = {
     "mean": ({}, ("sentence-transformers", "transformers")),
     "cls": ({"pooling": "cls"}, ("sentence-transformers", "transformers")),
     "own": ({"pooling": "own"}, ("transformers",)),
+    "prompt": ({"adapter": {"method": "prompt_tuning", "num_virtual_tokens": 4}}, ("adapter",)),
+    "prefix": (
+        {"pooling": "cls", "adapter": {"method": "prefix_tuning", "num_virtual_tokens": 4}},
+        ("adapter",),
+    ),
+    "ptuning": (
+        {"pooling": "own", "adapter": {"method": "p_tuning", "num_virtual_tokens": 4}},
+        ("adapter",),
+    ),
     "lora": ({"adapter": {"method": "lora", "r": 4}}, ("sentence-transformers", "transformers", "adapter")),
 }
-EXACT = {"mean-transformers", "cls-transformers", "own-transformers"}  # the others round: see export_model
+EXACT = {
+    *("mean-transformers", "cls-transformers", "own-transformers"),
+    *("prompt-adapter", "prefix-adapter", "ptuning-adapter"),
+}  # the others round: see export_model
 
 
 def logits_and_inputs(folder: Path):
@@ -116,6 +128,9 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(runs, tmp_path):
         export_model(open_run(runs["mean"]), tmp_path / "out", "adapter")
     with pytest.raises(ModelError, match="only 'transformers' can hold that"):
         export_model(open_run(runs["own"]), tmp_path / "out", "sentence-transformers")
+    with pytest.raises(ModelError, match="prompt_tuning is no part of the weights"):
+        export_model(open_run(runs["prompt"]), tmp_path / "out", "transformers")
+    assert default_form(open_run(runs["prompt"])) == "adapter"
     assert [path.name for path in tmp_path.iterdir()] == ["used"]
 
 
