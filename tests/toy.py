@@ -43,6 +43,56 @@ def save_encoder(folder: Path) -> Path:
     return folder
 
 
+def save_language_model(folder: Path, template: str | None = None) -> Path:
+    """Write a random Llama with a word-level tokenizer that has no padding token, as ``save_pretrained`` does.
+
+    Args:
+        template: chat template of the tokenizer.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    own = (
+        "<unk>",
+        "<end>",
+        "Text",
+        "Label",
+        "Review",
+        ":",
+        "?",
+        ",",
+        "negative",
+        "positive",
+        "topic",
+        "very",
+        "x",
+    )
+    words = dict.fromkeys(
+        (*own, "Which", "label", "fits", "this", "text", "user", "assistant", *GOOD, *BAD, *PLAIN)
+    )
+    inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="<end>")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        config = LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            tie_word_embeddings=True,
+            initializer_range=0.2,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
 def sentences(
     count: int, seed: int, labels: Sequence[str] = ("negative", "positive")
 ) -> list[dict[str, str]]:

@@ -1,10 +1,11 @@
 """Backbones, heads keyed by label set, adapters; load and save."""
 
-from sgg_ray.models.backbone import load_tokenizer, quiet_transformers
+from sgg_ray.models.backbone import find_model, load_tokenizer, quiet_transformers
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
-from sgg_ray.models.check import check_model
+from sgg_ray.models.check import check_model, check_tasks
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.foundation import Foundation
+from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.storage import (
     MODEL_MANIFEST,
@@ -21,11 +22,14 @@ __all__ = [
     "Batch",
     "EncoderClassifier",
     "Foundation",
+    "LanguageModel",
     "TaskModel",
     "TokenisedRows",
     "batches_by_length",
     "build_model",
     "check_model",
+    "check_tasks",
+    "find_model",
     "load_model",
     "load_tokenizer",
     "locate_model",

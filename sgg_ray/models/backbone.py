@@ -1,9 +1,10 @@
-"""Load an encoder, its tokenizer and, if asked for, a PEFT adapter."""
+"""Load a pre-trained model, its tokenizer and, if asked for, a PEFT adapter."""
 
 import difflib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,14 +36,25 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def check_encoder(path: str) -> str:
-    """Find out from its configuration alone that ``path`` is an encoder, and return where it is.
+@dataclass(frozen=True)
+class Origin:
+    """Where a pre-trained model lies on this machine, and whether it is a causal language model or an encoder."""
+
+    location: str  # folder or hub id
+    causal: bool
+
+
+def find_model(path: str) -> Origin:
+    """Find out from its configuration alone what model ``path`` is, and where.
 
     Raises:
-        ModelError: nothing there, not readable, needs code of its own, or not an encoder.
+        ModelError: nothing there, not readable, needs code of its own, or neither encoder nor causal language model.
     """
     from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
 
     location = locate_model(path)
     try:
@@ -52,19 +64,29 @@ def check_encoder(path: str) -> str:
             f"model.path: {path} cannot be read as a Transformers model ({first_line(error)}); give a "
             "folder with config.json, a hub id that this machine can reach, or package://module/folder"
         ) from error
-    if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "is_decoder", False):
+    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
+        config, "is_decoder", False
+    )
+    # BERT and its kin are in both lists.
+    causal = (
+        config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
+    if not encoder and not causal:
         raise ModelError(
-            f"model.path: {path} is of type '{config.model_type}', which is no encoder; give one such as "
-            "BERT, RoBERTa, DeBERTa, ModernBERT or a sentence-transformers model"
+            f"model.path: {path} is of type '{config.model_type}', which is neither encoder nor causal language model; "
+            "give one such as BERT, RoBERTa, ModernBERT or a sentence-transformers model, or Llama, Qwen, Gemma, GPT-2"
         )
-    return location
+    return Origin(location, causal)
 
 
 def load_tokenizer(location: str):
     """Load the tokenizer that lies beside the model.
 
+    Many causal models pad with nothing: the token that ends a text is taken instead, which attention masks hide.
+
     Raises:
-        ModelError: there is none, or it has no padding token.
+        ModelError: there is none, or it has no padding token and no other to take.
     """
     from transformers import AutoTokenizer
 
@@ -81,6 +103,8 @@ def load_tokenizer(location: str):
             f"model.path: {location} has no tokenizer (or an empty one); save one beside the model with "
             "tokenizer.save_pretrained"
         )
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"model.path: the tokenizer of {location} has no padding token; set tokenizer.pad_token"
@@ -88,30 +112,40 @@ def load_tokenizer(location: str):
     return tokenizer
 
 
-def load_backbone(location: str, pooling: str) -> nn.Module:
-    """Load an encoder in fp32 from safetensors, without code from the hub.
+def load_backbone(origin: Origin, pooling: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Load a model from safetensors, without code from the hub; a causal language model with its output layer.
 
     A pooler that the chosen pooling does not use is dropped: its parameters would never see a gradient.
 
+    Args:
+        dtype: of the weights.
+
     Raises:
-        ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the model has no
-            pooler.
+        ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the encoder has no pooler.
     """
     from safetensors import SafetensorError
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForCausalLM
 
+    kind = AutoModelForCausalLM if origin.causal else AutoModel
     try:
         with quiet_transformers():
-            backbone = AutoModel.from_pretrained(
-                location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            backbone = kind.from_pretrained(
+                origin.location, trust_remote_code=False, use_safetensors=True, dtype=dtype
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"model.path: the weights of {location} cannot be loaded ({first_line(error)}); only "
+            f"model.path: the weights of {origin.location} cannot be loaded ({first_line(error)}); only "
             "safetensors files are read: convert others once with model.save_pretrained"
         ) from error
-    choose_pooler(backbone, location, pooling)
+    if not origin.causal:
+        choose_pooler(backbone, origin.location, pooling)
     return backbone
+
+
+def precision_of(config: ModelConfig, causal: bool) -> torch.dtype:
+    """In which precision weights are kept: frozen ones of a language model are not more precise than what computes."""
+    frozen = causal and config.adapter is not None and config.precision == "bfloat16"
+    return torch.bfloat16 if frozen else torch.float32
 
 
 def choose_pooler(backbone: Any, location: str, pooling: str) -> None:
@@ -125,8 +159,8 @@ def choose_pooler(backbone: Any, location: str, pooling: str) -> None:
         backbone.pooler = None
 
 
-def adapter_config(adapter: Mapping[str, Any]) -> Any:
-    """The PEFT configuration that ``model.adapter`` describes.
+def adapter_config(adapter: Mapping[str, Any], causal: bool = False) -> Any:
+    """The PEFT configuration that ``model.adapter`` describes, for an encoder or a causal language model.
 
     Raises:
         ModelError: PEFT knows no such method or option.
@@ -146,12 +180,12 @@ def adapter_config(adapter: Mapping[str, Any]) -> Any:
     if "rank" in options:
         options["r"] = options.pop("rank")
     try:
-        return known[method](task_type="FEATURE_EXTRACTION", **options)
+        return known[method](task_type="CAUSAL_LM" if causal else "FEATURE_EXTRACTION", **options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.adapter: PEFT refuses {dict(adapter)} ({first_line(error)})") from error
 
 
-def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any]) -> nn.Module:
+def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any], causal: bool = False) -> nn.Module:
     """Freeze the backbone and wrap it with a PEFT adapter, for instance ``{method: lora, r: 8}``.
 
     Raises:
@@ -159,7 +193,7 @@ def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any]) -> nn.Module:
     """
     import peft
 
-    config = adapter_config(adapter)
+    config = adapter_config(adapter, causal)
     try:
         with warnings.catch_warnings():
             # PEFT 0.21 asks Transformers 5 for what that has renamed.
@@ -188,22 +222,18 @@ def freeze(backbone: nn.Module, trainable: str) -> None:
         raise ModelError("model.trainable: this model has no biases; use heads, all or an adapter")
 
 
-def prepare_backbone(backbone: Any, config: ModelConfig) -> nn.Module:
+def prepare_backbone(backbone: Any, config: ModelConfig, causal: bool) -> nn.Module:
     """The backbone with adapter, frozen parts and gradient checkpointing as configured; it is changed in place."""
     if config.gradient_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     freeze(backbone, config.trainable)
     if config.adapter is not None:
-        backbone = add_adapter(backbone, config.adapter.model_dump())
+        backbone = add_adapter(backbone, config.adapter.model_dump(), causal)
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
         if config.gradient_checkpointing:
             # A frozen embedding gives the first block inputs without gradients, and checkpointing then drops
             # them.
             backbone.enable_input_require_grads()
     return backbone
-
-
-def build_backbone(config: ModelConfig) -> tuple[nn.Module, Any]:
-    """Backbone (with adapter and gradient checkpointing as configured) and tokenizer of ``model``."""
-    location = check_encoder(config.path)
-    tokenizer = load_tokenizer(location)
-    return prepare_backbone(load_backbone(location, config.pooling), config), tokenizer

@@ -1,21 +1,27 @@
 """Find out from a model's files alone whether it can be used as configured, before anything starts."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from sgg_ray.config import ModelConfig
+from sgg_ray.config import Config, ModelConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.models.backbone import (
+    Origin,
     adapter_config,
     add_adapter,
-    check_encoder,
     choose_pooler,
+    find_model,
     first_line,
     load_tokenizer,
 )
+from sgg_ray.models.language_model import uses_chat
+from sgg_ray.models.prompts import Prompter
+from sgg_ray.tasks import Task
 
 
 def check_model(config: ModelConfig, max_length: int) -> None:
@@ -31,18 +37,23 @@ def check_model(config: ModelConfig, max_length: int) -> None:
     Raises:
         ModelError: the model cannot be used as configured.
     """
-    location = check_encoder(config.path)
-    load_tokenizer(location)
-    _check_weights(location, config.path)
-    skeleton = _skeleton(location)
-    choose_pooler(skeleton, location, config.pooling)
+    origin = find_model(config.path)
+    load_tokenizer(origin.location)
+    _check_weights(origin.location, config.path)
+    if origin.causal and config.trainable == "heads":
+        raise ModelError(
+            "model.trainable: a causal language model has no heads; use biases, all or an adapter"
+        )
+    skeleton = _skeleton(origin)
+    if not origin.causal:
+        choose_pooler(skeleton, origin.location, config.pooling)
     virtual = 0
     if config.adapter is not None:
         options = config.adapter.model_dump()
-        virtual = getattr(adapter_config(options), "num_virtual_tokens", None) or 0
+        virtual = getattr(adapter_config(options, origin.causal), "num_virtual_tokens", None) or 0
         # Some initialisations compute with the weights and cannot be tried without them.
         with suppress(NotImplementedError, RuntimeError):
-            add_adapter(skeleton, options)
+            add_adapter(skeleton, options, origin.causal)
     positions = _positions(skeleton)
     if positions is not None and max_length + virtual > positions:
         beside = f" beside the adapter's {virtual} virtual tokens" if virtual else ""
@@ -50,6 +61,43 @@ def check_model(config: ModelConfig, max_length: int) -> None:
             f"train.max_length: {config.path} takes at most {positions - virtual} tokens{beside}, found "
             f"{max_length}; lower it"
         )
+
+
+def check_tasks(config: Config, tasks: Sequence[Task]) -> None:
+    """See whether every task can be put to the model: prompts and label words, or none of them for an encoder.
+
+    Raises:
+        ModelError: with one line for each task that cannot.
+    """
+    origin = find_model(config.model.path)
+    problems: list[str] = []
+    if not origin.causal:
+        for task in tasks:
+            place = "target" if task.role == "target" else f"sources.{task.name}"
+            for key, value in (("prompt", task.prompt), ("verbalizers", task.words)):
+                if value is not None:
+                    problems.append(
+                        f"{place}.{key}: {config.model.path} is an encoder with heads, which takes no {key}; leave it "
+                        "out, or give a causal language model"
+                    )
+    else:
+        train = config.train
+        for key, on in (
+            ("method: setfit", train.method == "setfit"),
+            ("contrastive", train.contrastive > 0),
+            ("head: regression", train.head == "regression"),
+        ):
+            if on:
+                problems.append(f"train.{key} needs an encoder, found {config.model.path}; leave it out")
+        tokenizer = load_tokenizer(origin.location)
+        prompter = Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), config.train.max_length)
+        for task in tasks:
+            try:
+                prompter.prompts(task, task.train.take(np.arange(min(1, len(task.train)))))
+            except ModelError as error:
+                problems += error.problems
+    if problems:
+        raise ModelError(problems)
 
 
 def _check_weights(location: str, path: str) -> None:
@@ -75,19 +123,20 @@ def _check_weights(location: str, path: str) -> None:
             ) from error
 
 
-def _skeleton(location: str) -> nn.Module:
+def _skeleton(origin: Origin) -> nn.Module:
     """The architecture with shapes and no values."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(origin.location, trust_remote_code=False)
+    kind = AutoModelForCausalLM if origin.causal else AutoModel
     with torch.device("meta"):
-        return AutoModel.from_config(config, trust_remote_code=False)
+        return kind.from_config(config, trust_remote_code=False)
 
 
 def _positions(backbone: nn.Module) -> int | None:
     """How many tokens a learned table of positions allows; None without such a table (relative, rotary)."""
     for name, module in backbone.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+        if name.endswith(("position_embeddings", ".wpe")) and isinstance(module, nn.Embedding):
             # RoBERTa counts positions from behind the padding's.
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None

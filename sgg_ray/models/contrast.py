@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sgg_ray.models.batch import TokenisedRows, batches_by_length
 from sgg_ray.models.classifier import EncoderClassifier
+from sgg_ray.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,23 @@ def head_contrasts(
     return gradients
 
 
+def class_mean_head(
+    model: EncoderClassifier,
+    rows: TokenisedRows,
+    chosen: np.ndarray,
+    classes: np.ndarray,
+    labels: int,
+    batch_size: int,
+) -> Tensor:
+    """A head made from a task itself, [labels, H]: class means of the features minus their mean, of unit norm."""
+    features = _all_features(model, rows, chosen, batch_size)
+    means = torch.stack(
+        [features[torch.from_numpy(classes == value).to(features.device)].mean(0) for value in range(labels)]
+    )
+    head = means - means.mean(0)
+    return head / head.norm().clamp(min=1e-12)
+
+
 def backbone_contrasts(
     model: EncoderClassifier,
     rows: TokenisedRows,
@@ -105,20 +123,21 @@ def backbone_contrasts(
     labels: int,
     parts: Sequence[Part],
     batch_size: int,
+    head: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Gradient of the contrast loss at the trainable parameters of the backbone, part by part: [P] each.
 
-    For tasks whose labels have no common names, hence no common head. The head is made from the task itself: its
-    rows are the class means of the features minus their mean, scaled to unit norm. The gradient then says how the
-    backbone would have to move to tell this task's classes apart better.
+    For tasks whose labels have no common names, hence no common head. The head is made from the task itself, see
+    :func:`class_mean_head`. The gradient then says how the backbone would have to move to tell this task's classes
+    apart better.
+
+    Args:
+        head: [labels, H] another head in its place, for tasks that have one in common.
     """
-    features = _all_features(model, rows, chosen, batch_size)
-    means = torch.stack(
-        [features[torch.from_numpy(classes == value).to(features.device)].mean(0) for value in range(labels)]
-    )
-    head = means - means.mean(0)
-    head = head / head.norm().clamp(min=1e-12)
-    residuals = _residuals(classes, labels).to(features.device)
+    if head is None:
+        head = class_mean_head(model, rows, chosen, classes, labels, batch_size)
+    head = head.to(model.device)
+    residuals = _residuals(classes, labels).to(model.device)
     place = {int(row): position for position, row in enumerate(chosen)}
     trainable = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
     for part in parts:
@@ -129,6 +148,33 @@ def backbone_contrasts(
             logits = model.features(model.collate([(rows, int(row)) for row in batch])) @ head.T
             scale = torch.tensor([weight[int(row)] for row in batch], device=logits.device)
             loss = -(scale.unsqueeze(1) * residuals[where] * logits).sum()
+            gradients = torch.autograd.grad(loss, trainable, allow_unused=True, materialize_grads=True)
+            total = list(gradients) if total is None else [a + b for a, b in zip(total, gradients)]
+        assert total is not None
+        yield torch.cat([gradient.flatten().float() for gradient in total])
+
+
+def label_word_contrasts(
+    model: LanguageModel, rows: TokenisedRows, classes: np.ndarray, parts: Sequence[Part], batch_size: int
+) -> Iterator[Tensor]:
+    """Gradient of the contrast loss at all trainable parameters of a causal language model, part by part: [P] each.
+
+    The scores of the label words take the place of the logits. All tasks share all parameters, so their gradients
+    can be compared whatever their labels are. The residual sums to zero over the labels: what the prompt alone makes
+    likely cancels.
+
+    Args:
+        classes: class of each row of ``rows`` [n], all of them.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for part in parts:
+        total: list[Tensor] | None = None
+        weight = {int(row): float(value) for row, value in zip(part.rows, part.weights)}
+        for batch in batches_by_length(rows, batch_size, part.rows):
+            (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
+            residuals = _residuals(classes[batch], scores.shape[1]).to(scores.device)
+            scale = torch.tensor([weight[int(row)] for row in batch], device=scores.device)
+            loss = -(scale.unsqueeze(1) * residuals * scores).sum()
             gradients = torch.autograd.grad(loss, trainable, allow_unused=True, materialize_grads=True)
             total = list(gradients) if total is None else [a + b for a, b in zip(total, gradients)]
         assert total is not None

@@ -76,7 +76,15 @@ def _convert(file: Path, folder: Path) -> None:
     try:
         with quiet_transformers():
             AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
-            AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32).save_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+            if hasattr(model.config, "quantization_config"):
+                delattr(model.config, "quantization_config")
+            # Transformers does not write a model that it has dequantised: an equal one that was never quantised.
+            with torch.device("meta"):
+                plain = AutoModelForCausalLM.from_config(model.config)
+            plain.load_state_dict(model.state_dict(), assign=True)
+            plain.tie_weights()
+            plain.save_pretrained(folder)
     except Exception as error:  # the converters raise what they like
         raise ModelError(
             f"model.path: Transformers cannot convert {file} ({first_line(error)}); give the original model's folder"

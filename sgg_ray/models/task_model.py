@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,6 +49,11 @@ class TaskModel(nn.Module, ABC):
     def head_parameters(self, key: str) -> list[str]:
         """Names in ``named_parameters()`` of what only tasks with this label set use."""
         return []
+
+    def task_of(self, key: str, texts: Sequence[str]) -> Task:
+        """Texts without labels as the training rows of a task with the labels of this key."""
+        rows = Rows(tuple(texts), np.zeros(len(texts), dtype=np.int64))
+        return Task("texts", self.labels[key], rows, rows, "target")
 
     @abstractmethod
     def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:

@@ -14,7 +14,7 @@ from sgg_ray.alignment import Score, mixture_weights, score_alignment
 from sgg_ray.config import Config, strategy_configs, with_target
 from sgg_ray.errors import TrainingError
 from sgg_ray.evaluation import directional_alignment, evaluate_classification, gradient_stability
-from sgg_ray.models import EncoderClassifier, Foundation, build_model
+from sgg_ray.models import Foundation, TaskModel, build_model
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.training import (
     Event,
@@ -28,6 +28,12 @@ from sgg_ray.training import (
     run_training,
 )
 
+# Keys that change nothing about what a cell comes to.
+WITHOUT_EFFECT: Any = {
+    **dict.fromkeys(("name", "ray", "tracking", "compare", "tune"), True),
+    **dict.fromkeys(("model", "target"), {"license"}),
+    "sources": {"__all__": {"license"}},
+}
 KEPT_SPLITS = 8  # most splits whose tasks a process remembers
 
 Scores = dict[str, dict[str, Any] | None]
@@ -66,7 +72,7 @@ def fingerprint_of(strategy: Config, key: CellKey) -> str:
     """Equal for cells that are the same training, whatever else is in the grid."""
     assert strategy.compare is not None
     own = cell_config(strategy, key.split)
-    text = own.model_dump_json(exclude={"name", "ray", "tracking", "compare", "tune"})
+    text = own.model_dump_json(exclude=WITHOUT_EFFECT)
     judged = f"{strategy.compare.judge} {sorted(strategy.compare.unseen)}"
     return hashlib.blake2b(f"{key.strategy} {judged} {text}".encode(), digest_size=12).hexdigest()
 
@@ -92,12 +98,13 @@ class Bench:
         scored."""
         config = with_target(self.config, split.target, split.shots, split.seed)
         target, sources, _ = self._tasks(split)
-        model = build_model(config, [target], self._foundation(config)).to(self.device)
+        foundation = self._foundation(config)
+        model = build_model(config, [target], foundation).to(self.device)
         summariser = TaskSummariser(model, config.alignment, config.seed)
         targets: dict[Space, TargetGradients] = {}
         found: Scores = {}
         for source in sources:
-            space = comparison_space(target, source)
+            space = comparison_space(target, source, foundation.causal)
             if space not in targets:
                 targets[space] = summariser.target(target, space, 0)
             try:
@@ -179,7 +186,7 @@ class Bench:
         return self.foundations[place]
 
     def _cross_task(
-        self, model: EncoderClassifier, target: Task, unseen: list[Task], config: Config
+        self, model: TaskModel, target: Task, unseen: list[Task], config: Config
     ) -> dict[str, float]:
         """Accuracy on the unseen tasks with the target's labels."""
         found = {}

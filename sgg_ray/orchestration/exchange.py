@@ -1,7 +1,8 @@
 """Score all sources against the target: start the task workers, exchange summaries, make the report."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from sgg_ray.alignment import (
 )
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.models import find_model
 from sgg_ray.orchestration.cluster import task_worker_count
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.worker import TaskWorker
@@ -61,6 +63,7 @@ class Exchange:
         sources: the same of the sources.
         workers: which actor holds which task.
         rows: keeps all rows in the object store, for workers that have to restart.
+        causal: the model is a causal language model.
     """
 
     config: Config
@@ -68,6 +71,7 @@ class Exchange:
     sources: list[Task]
     workers: dict[str, Any] = field(repr=False)
     rows: ray.ObjectRef = field(repr=False)
+    causal: bool = False
 
     @classmethod
     def start(
@@ -88,7 +92,7 @@ class Exchange:
         actors = [TaskWorker.options(**options).remote(config) for _ in names]
         workers = {name: actor for part, actor in zip(names, actors) for name in part}
         bare = [_without_rows(task) for task in tasks]
-        exchange = cls(config, bare[0], bare[1:], workers, rows)
+        exchange = cls(config, bare[0], bare[1:], workers, rows, find_model(config.model.path).causal)
         try:
             exchange._wait(
                 [actor.load.remote([rows]) for actor in actors], START_SECONDS, "task workers", listener
@@ -112,11 +116,11 @@ class Exchange:
             space: self.workers[self.target.name].target.remote(
                 [self.rows], self.target.name, space, step, shared, kept
             )
-            for space in spaces_of(self.target, self.sources)
+            for space in spaces_of(self.target, self.sources, self.causal)
         }
         sources = {}
         for source in self.sources:
-            space = comparison_space(self.target, source)
+            space = comparison_space(self.target, source, self.causal)
             worker = self.workers[source.name]
             # Where the target has the same worker, its gradients must be there before the source's call begins: after
             # a restart Ray retries calls in any order, and a call that waits for one behind it would wait for ever.
@@ -173,7 +177,7 @@ class Exchange:
             SourceAlignment(
                 source=source.name,
                 rows=found[source.name].summary.examples if source.name in found else 0,
-                space=comparison_space(self.target, source).name,
+                space=comparison_space(self.target, source, self.causal).name,
                 step=pending.step,
                 score=score,
                 verdict=verdict(score),
@@ -233,33 +237,59 @@ class Exchange:
 class RefreshedWeights:
     """Source weights that follow the model while it trains: the loop's ``WeightUpdates``, without ever waiting.
 
-    Scores that were asked for at one refresh are used from the next one on. Late or failed ones change nothing.
+    Scores that were asked for at one refresh are used from the next one on. Late or failed ones change nothing. A
+    thread brings the parameters to the host and into the object store: training goes on meanwhile.
     """
 
     def __init__(self, workers: Exchange, on_report=lambda report: None, on_problem=lambda text: None):
         self.workers = workers
         self.on_report, self.on_problem = on_report, on_problem
-        self.pending: PendingScores | None = None
+        self._thread = ThreadPoolExecutor(1, "scores")
+        self._asked: Future[PendingScores] | None = None
+        self._step = 0
 
     def exchange(self, step: int, values: torch.Tensor) -> Mapping[str, float] | None:
         """Collect what was asked for last time, if it is there, and ask again at ``values`` [P]."""
         weights = None
-        if self.pending is not None:
-            if not self.pending.is_done():
-                self.on_problem(
-                    f"scores of step {self.pending.step} are late at step {step}: the old weights stay"
-                )
+        if self._asked is not None:
+            if not self.is_done():
+                self.on_problem(f"scores of step {self._step} are late at step {step}: the old weights stay")
                 return None  # one scoring at a time: asking again would only make the workers later
             try:
-                report = self.workers.collect(self.pending)
+                report = self.workers.collect(self._asked.result())
                 weights = report.weights
                 self.on_report(report)
-            except SggError as error:
-                self.on_problem(
-                    f"scores of step {self.pending.step} failed ({error.problems[0]}): the old weights stay"
-                )
-        self.pending = self.workers.request(step, values.detach().cpu().numpy())
+            except (SggError, RayError) as error:
+                reason = error.problems[0] if isinstance(error, SggError) else str(error).splitlines()[0]
+                self.on_problem(f"scores of step {self._step} failed ({reason}): the old weights stay")
+        self._step = step
+        host = _host_copy(values)
+        self._asked = self._thread.submit(lambda: self.workers.request(step, host()))
         return weights
+
+    def is_done(self) -> bool:
+        """Whether all answers to the last question are there, or none will come. Does not wait."""
+        asked = self._asked
+        return asked is None or (
+            asked.done() and (asked.exception() is not None or asked.result().is_done())
+        )
+
+
+def _host_copy(values: torch.Tensor) -> Callable[[], np.ndarray]:
+    """``values`` as they are now; calling the result brings them to the host beside what the device does meanwhile."""
+    copied = values.detach().clone()
+    if not copied.is_cuda:
+        return copied.numpy
+    ready = torch.cuda.Event()
+    ready.record()
+
+    def fetch() -> np.ndarray:
+        stream = torch.cuda.Stream(copied.device)
+        stream.wait_event(ready)
+        with torch.cuda.stream(stream):
+            return copied.cpu().numpy()
+
+    return fetch
 
 
 def _get(reference: ray.ObjectRef) -> Any:

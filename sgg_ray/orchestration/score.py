@@ -10,8 +10,8 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_model
-from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.models import check_model, check_tasks
+from sgg_ray.orchestration.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.report import html_page, html_picture, html_scores, plot_scores, plot_similarity
@@ -46,7 +46,9 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     """
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
+    listener.stage("checking the model")  # one on a hub is asked for its files
     check_model(config.model, config.train.max_length)
+    check_tasks(config, [target, *sources])
     check_combination(config.train.combine)
     check_setfit(config)
     for task in (target, *sources):
@@ -87,6 +89,7 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
     content = fingerprint([target, *sources])
     listener.stage("starting Ray")
     with connected(config.ray):
+        grow(config.ray, listener)
         check_capacity(config)
         tracker = start_tracking(config, folder, "score", listener)
         folder.begin(config)
@@ -124,7 +127,7 @@ def start_tracking(config: Config, folder: RunFolder, command: str, listener: Li
         config.tracking.experiment,
         config.name,
         params=config.flat(),
-        tags={"sgg.command": command, "sgg.target": config.target.name, "sgg.folder": str(folder.path)},
+        tags={"sgg.command": command, "sgg.target": config.target.name, "sgg.folder": folder.location},
         run_id=folder.record.get("mlflow_run_id"),
         on_problem=listener.note,
     )
@@ -151,7 +154,7 @@ def fingerprint(tasks: Sequence[Task]) -> str:
     """Hash of all rows: equal only for the same texts, labels and splits."""
     digest = hashlib.blake2b(digest_size=16)
     for task in tasks:
-        digest.update(repr((task.name, task.role, task.labels)).encode())
+        digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words)).encode())
         for rows in (task.train, task.test):
             for text in rows.texts:
                 data = text.encode("utf-8", "surrogatepass")
@@ -172,4 +175,5 @@ def _finished(folder: RunFolder, config: Config, content: str) -> AlignmentRepor
     )
     if not same or record.get("settings") != json.loads(json.dumps(config.flat())):
         return None
+    folder.fetch()
     return AlignmentReport.from_dict(json.loads((folder.path / SCORES).read_text(encoding="utf-8")))

@@ -9,7 +9,6 @@ import torch
 
 from sgg_ray.evaluation import scaled
 from sgg_ray.models import load_model, read_temperature
-from sgg_ray.tasks import Rows, Task
 from sgg_ray.training import SingleProcess, predict
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ class Predictor:
     """
 
     def __init__(self, folder: str | Path, device: str | None = None):
-        model, head = load_model(Path(folder))
+        model, self.head = load_model(Path(folder))
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.labels = model.labels[head]
+        self.labels = model.labels[self.head]
         self.temperature = read_temperature(Path(folder))  # None: the model was not calibrated
 
     @property
@@ -42,9 +41,8 @@ class Predictor:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Probability of each label [n, C], as the model gives it: in a row, before any temperature."""
-        rows = Rows(tuple(texts), np.zeros(len(texts), dtype=np.int64))
-        task = Task("texts", self.labels, rows, rows, "target")
-        return predict(self.model, self.model.tokenise(task, rows), BATCH, SingleProcess())
+        task = self.model.task_of(self.head, texts)
+        return predict(self.model, self.model.tokenise(task, task.train), BATCH, SingleProcess())
 
     def confidence(self, probabilities: np.ndarray) -> np.ndarray:
         """How likely each row's most probable label is right [n], after temperature scaling."""

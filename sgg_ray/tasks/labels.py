@@ -39,6 +39,24 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
     return {value: value for value in found}
 
 
+def label_words(entry: TaskConfig, key: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The configured word of each label, in the order of ``labels``; None if none are configured.
+
+    Raises:
+        DataError: a label has no word, or a word no label.
+    """
+    words = entry.verbalizers
+    if words is None:
+        return None
+    wrong = [f"no word for {label}" for label in labels if label not in words]
+    wrong += [f"'{name}' is no label" for name in words if name not in labels]
+    if wrong:
+        raise DataError(
+            f"{key}.verbalizers: {', '.join(wrong)}; give one word for each of {', '.join(labels)}"
+        )
+    return tuple(words[label] for label in labels)
+
+
 def number_labels(
     table: Table, names: dict[str, str], labels: tuple[str, ...], key: str, entry: TaskConfig
 ) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.labels import LabelOrders, label_names, number_labels
+from sgg_ray.tasks.labels import LabelOrders, label_names, label_words, number_labels
 from sgg_ray.tasks.read import Table, counted, read_table
 from sgg_ray.tasks.select import Cleaned, clean, first_of_each_class, flip, shuffled, stratified
 from sgg_ray.tasks.task import Rows, Task
@@ -121,7 +121,17 @@ def _target(
     absent = [name for number, name in enumerate(labels) if number not in test.rows.labels]
     if absent:
         notes.append(f"test: no row of class {', '.join(absent)}")
-    return Task(entry.name, labels, apart.rows.take(chosen), test.rows, "target", tuple(notes)), test_keys
+    task = Task(
+        entry.name,
+        labels,
+        apart.rows.take(chosen),
+        test.rows,
+        "target",
+        tuple(notes),
+        entry.prompt,
+        label_words(entry, "target", labels),
+    )
+    return task, test_keys
 
 
 def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str], reader: Reader) -> Task:
@@ -143,7 +153,8 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
     if entry.flip_labels > 0:
         rows = flip(rows, chosen.keys, entry.flip_labels, len(labels), seed)
         notes.append(f"{entry.flip_labels:.0%} of the labels are wrong on purpose (flip_labels)")
-    return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes))
+    words = label_words(entry, key, labels)
+    return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words)
 
 
 def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...], reader: Reader) -> Cleaned:

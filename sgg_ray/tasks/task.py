@@ -33,6 +33,10 @@ class Task:
     test: Rows  # empty for sources
     role: Literal["target", "source"]
     notes: tuple[str, ...] = ()  # what was dropped or repaired, for people
+    prompt: str | None = None  # causal language models: how a text is put; None = the default one
+    words: tuple[str, ...] | None = (
+        None  # causal language models: what to say for each label; None = its name
+    )
 
     @property
     def head(self) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from sgg_ray.models import EncoderClassifier, TokenisedRows, batches_by_length
+from sgg_ray.models import TaskModel, TokenisedRows, batches_by_length
 from sgg_ray.training.communicator import Communicator
 
 
 @torch.no_grad()
 def predict(
-    model: EncoderClassifier,
+    model: TaskModel,
     rows: TokenisedRows,
     batch_size: int,
     communicator: Communicator,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sgg_ray.config import Config
-from sgg_ray.models import EncoderClassifier, Foundation, TokenisedRows, build_model
+from sgg_ray.models import EncoderClassifier, Foundation, LanguageModel, TaskModel, TokenisedRows, build_model
 from sgg_ray.tasks import Task
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
@@ -35,7 +35,7 @@ class Hooks:
 class Outcome:
     """What a training leaves behind in memory."""
 
-    model: EncoderClassifier
+    model: TaskModel
     probabilities: np.ndarray  # [test rows, C]
     skipped_steps: int
     late_updates: int
@@ -70,6 +70,9 @@ def run_training(
     refreshed = config.alignment.refresh_every > 0
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
     model = build_model(config, [target, *used], foundation).to(device)
+    if config.model.contextual_calibration and isinstance(model, LanguageModel):
+        for task in {task.head: task for task in (*used, target)}.values():
+            model.calibrate(task)
     trainer = Trainer(
         model,
         model.tokenise(target, target.train),
@@ -106,6 +109,7 @@ def _run_setfit(
 ) -> Outcome:
     """The same with another package's loop, of which only the time is known."""
     model = build_model(config, [target], foundation).to(device)
+    assert isinstance(model, EncoderClassifier)
     seconds = train_setfit(model, target, config)
     hooks.on_events([{"step": config.train.steps - 1, "seconds": seconds}])
     rows = model.tokenise(target, target.test)
@@ -115,7 +119,7 @@ def _run_setfit(
     return Outcome(model, probabilities, 0, 0, sum(value.numel() for value in model.parameters()))
 
 
-def _probe(model: EncoderClassifier, target: Task, hooks: Hooks) -> dict[str, tuple[TokenisedRows, float]]:
+def _probe(model: TaskModel, target: Task, hooks: Hooks) -> dict[str, tuple[TokenisedRows, float]]:
     """Those sources of the probe that share the target's head, the only one that every model has."""
     sources, weights = hooks.probe or ((), {})
     return {

@@ -17,7 +17,7 @@ from torch import nn
 from sgg_ray.config import TrainConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.gradients import FlatParameters
-from sgg_ray.models import EncoderClassifier
+from sgg_ray.models import TaskModel
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _place(
     return Placement(segment, head is not None, parameter.ndim > 1)
 
 
-def lay_out(model: EncoderClassifier, target_head: str, source_heads: Iterable[str]) -> Layout:
+def lay_out(model: TaskModel, target_head: str, source_heads: Iterable[str]) -> Layout:
     """Move the model's trainable parameters into one flat buffer.
 
     Args:

@@ -30,7 +30,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Sketcher
 from sgg_ray.guidance import Combination, Guidance
-from sgg_ray.models import Batch, EncoderClassifier, TokenisedRows
+from sgg_ray.models import Batch, EncoderClassifier, TaskModel, TokenisedRows
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.head import fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
@@ -72,7 +72,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: EncoderClassifier,
+        model: TaskModel,
         target: TokenisedRows,
         sources: Mapping[str, TokenisedRows],
         weights: Mapping[str, float],
@@ -167,6 +167,7 @@ class Trainer:
     def _begin_labels(self) -> None:
         """Between the training on pairs and that on labels, or before the latter."""
         if self.settings.head == "regression":
+            assert isinstance(self.model, EncoderClassifier)
             fit_head(self.model, self.target, self.settings.evaluation_batch_size)
             # Every worker has fitted the same head, to rounding: from here on they must have the same bits.
             self.flat.values.div_(self.communicator.world_size)
@@ -330,6 +331,7 @@ class Trainer:
     def _row_losses(self, batch: Batch) -> Tensor:
         """Of the phase: of pairs, or of labels."""
         if self.step < self.contrastive_steps:
+            assert isinstance(self.model, EncoderClassifier)
             return pair_losses(self.model.features(batch), batch)
         return self.model.losses(batch)
 

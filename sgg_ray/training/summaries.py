@@ -4,9 +4,11 @@ Two tasks are compared over what their labels have in common:
 
 * two or more common label names: at a zero-initialised head over just these labels, with the rows that carry them;
 * otherwise: at the trainable parameters of the backbone, each task with a head made from its own class means.
+
+A causal language model has no heads: all its tasks are compared at all its trainable parameters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +18,13 @@ from sgg_ray.alignment import Evidence
 from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
-from sgg_ray.models import EncoderClassifier
+from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel, TokenisedRows
 from sgg_ray.models.contrast import (
+    Part,
     backbone_contrasts,
     balanced_parts,
     head_contrasts,
+    label_word_contrasts,
     single_example_parts,
 )
 from sgg_ray.tasks import Task, joined
@@ -32,7 +36,7 @@ BATCH_ROWS = 32
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters over which two tasks are compared: a head over ``labels``, or the backbone if there are none."""
+    """The parameters over which two tasks are compared: a head over ``labels``; if there are none, the backbone's."""
 
     labels: tuple[str, ...] = ()
 
@@ -42,8 +46,14 @@ class Space:
         return f"head {joined(self.labels)}" if self.labels else BACKBONE
 
 
-def comparison_space(target: Task, source: Task) -> Space:
-    """Where ``source`` is compared with ``target``: over the labels they have in common, in the target's order."""
+def comparison_space(target: Task, source: Task, causal: bool = False) -> Space:
+    """Where ``source`` is compared with ``target``: over the labels they have in common, in the target's order.
+
+    Args:
+        causal: the model is a causal language model.
+    """
+    if causal:
+        return Space()
     common = tuple(name for name in target.labels if name in source.labels)
     return Space(common) if len(common) > 1 else Space()
 
@@ -74,7 +84,7 @@ class TaskSummariser:
         seed: of the row selection and the sketch, the same for all tasks.
     """
 
-    def __init__(self, model: EncoderClassifier, config: AlignmentConfig, seed: int):
+    def __init__(self, model: TaskModel, config: AlignmentConfig, seed: int):
         self.model = model
         self.config = config
         self.seed = seed
@@ -149,19 +159,16 @@ class TaskSummariser:
     def _gradients(self, task: Task, space: Space, chosen, classes, parts) -> tuple[np.ndarray, int]:
         """(Compressed) gradient of each part [n, D], and the dimension P of the uncompressed one."""
         self.model.eval()
-        labels = len(space.labels or task.labels)
         tokens = self.model.tokenise(task, task.train)
         if space.labels:
-            full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
+            assert isinstance(self.model, EncoderClassifier)
+            full = head_contrasts(self.model, tokens, chosen, classes, len(space.labels), parts, BATCH_ROWS)
             compressed = self._summariser(full.shape[1]).compress(full)
             dimension = full.shape[1]
         else:
-            _, present = np.unique(classes, return_inverse=True)
             pieces: list[torch.Tensor] = []
             dimension = 0
-            for gradient in backbone_contrasts(
-                self.model, tokens, chosen, present, int(present.max()) + 1, parts, BATCH_ROWS
-            ):
+            for gradient in self._backbone_gradients(tokens, chosen, classes, parts):
                 dimension = gradient.shape[0]
                 pieces.append(self._summariser(dimension).compress(gradient.unsqueeze(0))[0])
             compressed = torch.stack(pieces)
@@ -169,6 +176,18 @@ class TaskSummariser:
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
         return vectors, dimension
+
+    def _backbone_gradients(
+        self, tokens: TokenisedRows, chosen: np.ndarray, classes: np.ndarray, parts: Sequence[Part]
+    ) -> Iterator[torch.Tensor]:
+        """Gradient of each part at the trainable parameters [P]."""
+        if isinstance(self.model, LanguageModel):
+            return label_word_contrasts(self.model, tokens, tokens.labels, parts, BATCH_ROWS)
+        assert isinstance(self.model, EncoderClassifier)
+        _, present = np.unique(classes, return_inverse=True)
+        return backbone_contrasts(
+            self.model, tokens, chosen, present, int(present.max()) + 1, parts, BATCH_ROWS
+        )
 
     def _summariser(self, dimension: int) -> Summariser:
         return Summariser(dimension, self.config.summary.size, self.seed, self.config.summary.kind)
@@ -181,6 +200,6 @@ class TaskSummariser:
         return self._summariser(dimension).summary(task.name, space.name, step, sums, examples)
 
 
-def spaces_of(target: Task, sources: Sequence[Task]) -> list[Space]:
+def spaces_of(target: Task, sources: Sequence[Task], causal: bool = False) -> list[Space]:
     """The spaces in which the target has to be summarised for these sources, each once."""
-    return list(dict.fromkeys(comparison_space(target, source) for source in sources))
+    return list(dict.fromkeys(comparison_space(target, source, causal) for source in sources))

@@ -1,0 +1,209 @@
+"""The task model for causal language models: labels are words that the model says after a prompt.
+
+There is no head: every trainable parameter is shared by all tasks, whatever their labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgg_ray.models.batch import PAD_TO_MULTIPLE, Batch, TokenisedRows
+from sgg_ray.models.prompts import Ids, Prompter
+from sgg_ray.models.task_model import TaskModel
+from sgg_ray.tasks import Rows, Task
+
+NO_CONTENT = ("N/A", "", "[MASK]")  # Zhao et al. (2021), "Calibrate Before Use"
+
+
+@dataclass(frozen=True)
+class PromptedRows(TokenisedRows):
+    """Prompts as token ids, and the token ids of each label's word, which may follow any of them."""
+
+    answers: tuple[Ids, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnswerBatch(Batch):
+    """Sequences of prompts and answers; which logits are needed; and which of them belong to which answer.
+
+    A *seat* is a place in a sequence whose logits are needed. All answers of one token share their prompt's last
+    place; where answers are longer, each has a sequence of its own.
+    """
+
+    kept: Tensor  # [K] positions with seats, counted from the end of the padded sequences
+    sequence: Tensor  # [U] of each seat
+    place: Tensor  # [U] index into ``kept`` of each seat
+    seats: Tensor  # [A, L] of each answer's tokens, answers in the order of examples and labels
+    tokens: Tensor  # [A, L]
+    real: Tensor  # [A, L] 1 for tokens, 0 behind an answer's end
+    widths: tuple[int, ...]  # number of labels of each stretch of ``heads``
+
+    def to(self, device: torch.device) -> "AnswerBatch":
+        """Copy to a device without waiting for the copy."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+
+class LanguageModel(TaskModel):
+    """A decoder-only model whose label words are scored after a prompt.
+
+    The score of a label is log p(word | prompt), summed over the word's tokens (or their mean); probabilities are the
+    softmax over the labels. Sequences are padded on the right: no query row is fully masked, which fused attention
+    turns into NaN gradients in bf16.
+
+    Args:
+        backbone: with a language-model head; takes ``logits_to_keep``, as the decoders in Transformers do.
+        tokenizer: a fast Transformers tokenizer with a padding token.
+        labels: label names by label-set key.
+        prompts: prompt and label words by label-set key, for texts that come without a task.
+        chat: put prompts into the chat template; None = if the tokenizer has one.
+        length_normalised: mean instead of sum over a word's tokens.
+        max_length: tokens of prompt, text and answer; the text is cut.
+        precision: ``float32``, or ``bfloat16`` for autocast (trainable parameters stay fp32).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer,
+        labels: Mapping[str, Sequence[str]],
+        prompts: Mapping[str, tuple[str | None, tuple[str, ...] | None]],
+        *,
+        chat: bool | None = None,
+        length_normalised: bool = False,
+        max_length: int = 128,
+        precision: str = "float32",
+    ):
+        super().__init__(backbone, tokenizer, labels, max_length=max_length, precision=precision)
+        self.prompts = dict(prompts)
+        self.length_normalised = length_normalised
+        self.prompter = Prompter(tokenizer, uses_chat(tokenizer, chat), max_length)
+        self.shots: dict[str, Rows] = {}
+        self.offsets: dict[
+            str, Tensor
+        ] = {}  # by label-set key: what contextual calibration adds to scores [C]
+
+    def task_of(self, key: str, texts: Sequence[str]) -> Task:
+        """Texts as a task with the prompt and the words of a label set."""
+        prompt, words = self.prompts[key]
+        return replace(super().task_of(key, texts), prompt=prompt, words=words)
+
+    def tokenise(self, task: Task, rows: Rows) -> PromptedRows:
+        """Write the prompts and turn them into token ids."""
+        ids = self.prompter.prompts(task, rows, self.shots.get(task.head))
+        return PromptedRows(task.head, ids, rows.labels, self.prompter.answers(task))
+
+    def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> AnswerBatch:
+        """Make one batch on the model's device, examples of equal label sets side by side."""
+        return collate_answers(examples, self.tokenizer.pad_token_id).to(self.device)
+
+    def scores(self, batch: Batch) -> list[Tensor]:
+        """log p of each label's word: [n, C] for each stretch of ``batch.heads``."""
+        assert isinstance(batch, AnswerBatch)
+        with self.autocast():
+            logits = self.backbone(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                logits_to_keep=batch.kept,
+                use_cache=False,
+            ).logits
+        seats = logits[batch.sequence, batch.place].float()  # [U, V]
+        said = seats[batch.seats, batch.tokens] - seats.logsumexp(-1)[batch.seats]  # [A, L]
+        total = (said * batch.real).sum(1)
+        if self.length_normalised:
+            total = total / batch.real.sum(1)
+        counts = [count * width for (_, count), width in zip(batch.heads, batch.widths)]
+        parts = [part.view(-1, width) for part, width in zip(total.split(counts), batch.widths)]
+        return [
+            part + self.offsets[key].to(part.device) if key in self.offsets else part
+            for (key, _), part in zip(batch.heads, parts)
+        ]
+
+    @torch.no_grad()
+    def calibrate(self, task: Task) -> None:
+        """Contextual calibration (Zhao et al., 2021): from now on subtract the log of the mean probability that each
+        of the task's words has for texts without content."""
+        self.offsets.pop(task.head, None)
+        training = self.training
+        self.eval()
+        empty = Rows(NO_CONTENT, np.zeros(len(NO_CONTENT), dtype=np.int64))
+        rows = self.tokenise(task, empty)
+        found = self.probabilities(self.collate([(rows, row) for row in range(len(rows))]))
+        self.train(training)
+        self.offsets[task.head] = -found.mean(0).log()
+
+    def show(self, task: Task, order: np.ndarray, longest: int) -> int:
+        """In-context learning: put the task's training rows, as many as fit, before every text; returns how many.
+
+        Args:
+            order: of the rows.
+            longest: tokens to leave for the text.
+        """
+        self.shots.pop(task.head, None)
+        shown = self.prompter.fitting_shots(task, task.train.take(order), longest)
+        self.shots[task.head] = shown
+        return len(shown)
+
+
+def uses_chat(tokenizer, chat: bool | None) -> bool:
+    """Whether prompts go into the chat template."""
+    return bool(getattr(tokenizer, "chat_template", None)) if chat is None else chat
+
+
+def collate_answers(examples: Sequence[tuple[TokenisedRows, int]], pad_id: int) -> AnswerBatch:
+    """Pad (rows, index) pairs on the right into one batch, examples of equal label sets side by side."""
+    ordered = sorted(examples, key=lambda example: example[0].head)
+    sequences: list[np.ndarray] = []
+    seat_of: dict[tuple[int, int], int] = {}  # (sequence, position)
+    answers: list[tuple[list[int], Ids]] = []  # seats and tokens
+    counts: dict[str, int] = {}
+    widths: dict[str, int] = {}
+    for rows, index in ordered:
+        assert isinstance(rows, PromptedRows)
+        counts[rows.head] = counts.get(rows.head, 0) + 1
+        widths[rows.head] = len(rows.answers)
+        prompt = rows.ids[index]
+        shared = all(len(answer) == 1 for answer in rows.answers)
+        if shared:
+            sequences.append(prompt)
+        for answer in rows.answers:
+            if not shared:
+                sequences.append(np.concatenate([prompt, np.asarray(answer[:-1], dtype=prompt.dtype)]))
+            places = [(len(sequences) - 1, len(prompt) - 1 + number) for number in range(len(answer))]
+            answers.append(([seat_of.setdefault(place, len(seat_of)) for place in places], answer))
+    width = -(-max(map(len, sequences)) // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
+    input_ids = np.full((len(sequences), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(sequences), width), dtype=np.int64)
+    for row, ids in enumerate(sequences):
+        input_ids[row, : len(ids)] = ids
+        mask[row, : len(ids)] = 1
+    longest = max(len(tokens) for _, tokens in answers)
+    seats = np.zeros((len(answers), longest), dtype=np.int64)
+    tokens = np.zeros((len(answers), longest), dtype=np.int64)
+    real = np.zeros((len(answers), longest), dtype=np.float32)
+    for row, (own, ids) in enumerate(answers):
+        seats[row, : len(ids)], tokens[row, : len(ids)], real[row, : len(ids)] = own, ids, 1
+    found = np.array(list(seat_of), dtype=np.int64)
+    kept, place = np.unique(found[:, 1], return_inverse=True)
+    labels = np.array([rows.labels[index] for rows, index in ordered], dtype=np.int64)
+    return AnswerBatch(
+        torch.from_numpy(input_ids),
+        torch.from_numpy(mask),
+        torch.from_numpy(labels),
+        tuple(counts.items()),
+        kept=torch.from_numpy(kept - width),
+        sequence=torch.from_numpy(found[:, 0]),
+        place=torch.from_numpy(place),
+        seats=torch.from_numpy(seats),
+        tokens=torch.from_numpy(tokens),
+        real=torch.from_numpy(real),
+        widths=tuple(widths.values()),
+    )
