@@ -270,9 +270,7 @@ class RefreshedWeights:
     def is_done(self) -> bool:
         """Whether all answers to the last question are there, or none will come. Does not wait."""
         asked = self._asked
-        return asked is None or (
-            asked.done() and (asked.exception() is not None or asked.result().is_done())
-        )
+        return asked is None or (asked.done() and (asked.exception() is not None or asked.result().is_done()))
 
 
 def _host_copy(values: torch.Tensor) -> Callable[[], np.ndarray]:
