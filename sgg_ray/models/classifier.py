@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ class EncoderClassifier(TaskModel):
         backbone: returns ``last_hidden_state`` [B, T, H] (and ``pooler_output`` for pooling ``own``).
         tokenizer: a Transformers tokenizer with a padding token.
         heads: label names by head key, see ``Task.head``.
+        parts: label names by key of those label sets that have no head of their own but some outputs of the first
+            head, the target's, which has these names among its labels.
         pooling: ``mean`` over real tokens, ``cls`` (first token) or ``own`` (the architecture's pooler).
         max_length: tokens kept of a text.
         precision: ``float32``, or ``bfloat16`` for autocast (parameters stay fp32).
@@ -41,6 +44,7 @@ class EncoderClassifier(TaskModel):
         max_length: int = 128,
         precision: str = "float32",
         known_ids: dict[str, np.ndarray] | None = None,
+        parts: Mapping[str, Sequence[str]] | None = None,
     ):
         super().__init__(backbone, tokenizer, heads, max_length=max_length, precision=precision)
         self.pooling = pooling
@@ -53,10 +57,20 @@ class EncoderClassifier(TaskModel):
         )
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
+        self._outputs: dict[str, str] = {}  # name of the buffer with a part's outputs of the first head
+        for number, (key, names) in enumerate((parts or {}).items()):
+            self._outputs[key] = f"outputs_{number}"
+            first = next(iter(self.labels.values()))
+            outputs = torch.tensor([first.index(name) for name in names])
+            self.register_buffer(self._outputs[key], outputs, persistent=False)
 
     def head(self, key: str) -> nn.Linear:
         """The linear layer of a label set."""
         return self.heads[self._positions[key]]  # pyright: ignore[reportReturnType]
+
+    def owner(self, key: str) -> str:
+        """The label set whose head predicts tasks with this one."""
+        return next(iter(self.labels)) if key in self._outputs else key
 
     def head_parameters(self, key: str) -> list[str]:
         """Names of a head's parameters in ``named_parameters()``."""
@@ -90,4 +104,8 @@ class EncoderClassifier(TaskModel):
         """Logits [n, C] of each stretch under its own head."""
         features = self.features(batch)
         parts = features.split([count for _, count in batch.heads])
-        return [self.head(key)(part) for (key, _), part in zip(batch.heads, parts)]
+        return [self._logits(key, part) for (key, _), part in zip(batch.heads, parts)]
+
+    def _logits(self, key: str, features: Tensor) -> Tensor:
+        logits = self.head(self.owner(key))(features)
+        return logits[:, self.get_buffer(self._outputs[key])] if key in self._outputs else logits

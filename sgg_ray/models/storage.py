@@ -34,6 +34,7 @@ MANIFEST_KEYS = ("base", "adapted", "max_length", "target_head", "heads")
 def build_model(config: Config, tasks: list[Task], foundation: Foundation | None = None) -> TaskModel:
     """The model that ``config`` describes: of an encoder, with one head for each label set among ``tasks``.
 
+    With ``train.share_labels``, label sets within that of the first task, the target, have no head of their own.
     Heads come in the order of ``tasks``, so every process builds the same parameters in the same order.
     Adapters draw their initial weights from ``config.seed``.
 
@@ -58,8 +59,17 @@ def build_model(config: Config, tasks: list[Task], foundation: Foundation | None
             **common,
         )
     known = foundation.known_ids(config.train.max_length) if shared else None
+    target = set(tasks[0].labels)
+    parts = {key: names for key, names in labels.items() if config.train.share_labels and set(names) < target}
+    heads = {key: names for key, names in labels.items() if key not in parts}
     return EncoderClassifier(
-        backbone, foundation.tokenizer, labels, pooling=config.model.pooling, known_ids=known, **common
+        backbone,
+        foundation.tokenizer,
+        heads,
+        pooling=config.model.pooling,
+        known_ids=known,
+        parts=parts,
+        **common,
     )
 
 

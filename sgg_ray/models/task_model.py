@@ -46,6 +46,10 @@ class TaskModel(nn.Module, ABC):
         """Where the parameters are."""
         return next(self.parameters()).device
 
+    def owner(self, key: str) -> str:
+        """The label set whose head predicts tasks with this one."""
+        return key
+
     def head_parameters(self, key: str) -> list[str]:
         """Names in ``named_parameters()`` of what only tasks with this label set use."""
         return []

@@ -8,7 +8,7 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import Task, sharing_labels
 from sgg_ray.training import SourceGradients, Space, TargetGradients, TaskSummariser
 from sgg_ray.training.layout import lay_out
 
@@ -43,10 +43,12 @@ class TaskWorker:
         device = torch.device("cuda" if self.config.ray.gpus_per_task_worker > 0 else "cpu")
         refreshed = self.config.alignment.refresh_every > 0
         used = sources if refreshed else []
+        if self.config.train.share_labels:
+            used = sharing_labels(target, used)
         model = build_model(self.config, [target, *used]).to(device)
         self.summariser = TaskSummariser(model, self.config.alignment, self.config.seed)
         # The same layout as the trainer's, so that its parameters can be taken over as one vector.
-        self.flat = lay_out(model, target.head, {source.head for source in used}).parameters
+        self.flat = lay_out(model, target.head, {model.owner(source.head) for source in used}).parameters
         self.initial = self.flat.values.clone() if refreshed else None
         self.tasks = {task.name: task for task in tasks}
 

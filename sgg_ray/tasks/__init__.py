@@ -5,7 +5,7 @@ from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.load import Reader, load_tasks
 from sgg_ray.tasks.read import as_texts, no_column
 from sgg_ray.tasks.stream import RowStream, open_stream
-from sgg_ray.tasks.task import Rows, Task, joined
+from sgg_ray.tasks.task import Rows, Task, joined, sharing_labels
 
 __all__ = [
     "Fold",
@@ -21,4 +21,5 @@ __all__ = [
     "load_tasks",
     "no_column",
     "open_stream",
+    "sharing_labels",
 ]

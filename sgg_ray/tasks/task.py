@@ -1,7 +1,7 @@
 """What a task is once it has been read: rows with label numbers, and the names of the labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -42,6 +42,29 @@ class Task:
     def head(self) -> str:
         """Key of the label set: tasks with the same label names share one head."""
         return joined(self.labels)
+
+
+def sharing_labels(target: Task, sources: Sequence[Task]) -> list[Task]:
+    """Sources cut to the labels that they have in common with the target, in the target's order.
+
+    Where gradients are compared, tasks meet at their common labels (docs/method.md); this lets them meet there in
+    training too. A source with fewer than two common labels stays as it is.
+    """
+    return [_cut_to(target.labels, source) for source in sources]
+
+
+def _cut_to(labels: Sequence[str], source: Task) -> Task:
+    common = tuple(label for label in labels if label in source.labels)
+    if len(common) < 2 or set(common) == set(source.labels):
+        return source
+    numbers = np.array([common.index(label) if label in common else -1 for label in source.labels])
+    found = numbers[source.train.labels]
+    kept = np.flatnonzero(found >= 0)
+    rows = Rows(source.train.take(kept).texts, found[kept])
+    words = (
+        None if source.words is None else tuple(source.words[source.labels.index(label)] for label in common)
+    )
+    return replace(source, labels=common, train=rows, words=words)
 
 
 def joined(labels: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import EncoderClassifier, Foundation, LanguageModel, TaskModel, TokenisedRows, build_model
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import Task, sharing_labels
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
 from sgg_ray.training.evaluate import predict
@@ -69,6 +69,8 @@ def run_training(
         return _run_setfit(config, target, device, communicator, hooks, foundation)
     refreshed = config.alignment.refresh_every > 0
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
+    if config.train.share_labels:
+        used = sharing_labels(target, used)
     model = build_model(config, [target, *used], foundation).to(device)
     if config.model.contextual_calibration and isinstance(model, LanguageModel):
         for task in {task.head: task for task in (*used, target)}.values():

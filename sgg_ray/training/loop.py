@@ -84,7 +84,7 @@ class Trainer:
         self.weights = dict(weights)
         self.config, self.settings = config, config.train
         self.communicator = communicator
-        heads = {rows.head for rows in self.sources.values()}
+        heads = {model.owner(rows.head) for rows in self.sources.values()}
         self.layout = lay_out(model, target.head, heads)
         self.flat = self.layout.parameters
         self.sum = GradientSum(self.flat, self.layout.backbone, communicator, STRETCH)
