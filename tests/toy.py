@@ -65,6 +65,8 @@ def save_language_model(folder: Path, template: str | None = None) -> Path:
         "negative",
         "positive",
         "topic",
+        "cold",
+        "warm",
         "very",
         "x",
     )

@@ -72,7 +72,8 @@ class ModelConfig(Section):
         description="causal models: put prompts into the tokenizer's chat template; null = if it has one",
     )
     length_normalised: bool = Field(
-        False, description="causal models: a label word counts by the mean log-probability of its tokens, not the sum"
+        False,
+        description="causal models: a label word counts by the mean log-probability of its tokens, not the sum",
     )
     contextual_calibration: bool = Field(
         False, description="causal models: subtract the scores that label words have without a text"
@@ -112,7 +113,8 @@ class TaskConfig(Section):
         None, description="label names, or name: value (or values) in the file; null = the values found"
     )
     prompt: str | None = Field(
-        None, description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default"
+        None,
+        description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default",
     )
     verbalizers: dict[str, str] | None = Field(
         None, description="causal models: 'label: word that is said for it'; null = the labels' names"
@@ -170,7 +172,7 @@ class HeldOutConfig(Section):
 class TargetConfig(TaskConfig):
     """The task to adapt to."""
 
-    name: str = Field("target", pattern=NAME)
+    name: str = Field("target", pattern=NAME, description="in tables and plots")
     shots: Count = Field(description="labelled examples per class for training")
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
 
@@ -178,7 +180,7 @@ class TargetConfig(TaskConfig):
 class SourceConfig(TaskConfig):
     """A task to learn from."""
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=NAME, description="in tables and plots, and in --set sources.NAME.key=value")
     flip_labels: Share = Field(0.0, description="experiments only: share of rows that get a wrong label")
 
 
@@ -234,8 +236,10 @@ class GuidanceConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    method: Literal["gradients", "setfit"] = Field(
-        "gradients", description="the loop of this package, or SetFit: contrastive pairs, then a linear head"
+    method: Literal["gradients", "setfit", "zero_shot", "in_context"] = Field(
+        "gradients",
+        description="the loop of this package; SetFit: contrastive pairs, then a linear head; or, of a causal model in "
+        "sgg compare, no training: the prompt alone, or with the shots before it",
     )
     schedule: Literal["joint", "sequential"] = Field(
         "joint",
@@ -273,7 +277,12 @@ class TrainConfig(Section):
     weight_decay: NotNegative = Field(0.01, description="AdamW, on matrices only")
     warmup: Share = Field(0.1, description="share of the steps over which the learning rate rises")
     max_gradient_norm: Positive = Field(1.0, description="clip the whole gradient to this norm")
-    max_length: Annotated[Whole, Field(ge=8)] = Field(128, description="tokens kept of a text")
+    max_length: Annotated[Whole, Field(ge=8)] = Field(
+        128, description="tokens kept of a text; of a causal model, of text and prompt"
+    )
+    context_length: Annotated[Whole, Field(ge=8)] = Field(
+        1024, description="method in_context: tokens of the shots, as many as fit, with text and prompt"
+    )
     evaluation_batch_size: Count = Field(64, description="rows a batch in evaluation")
     checkpoint_every: Count = Field(50, description="steps between two checkpoints")
     calibration_folds: CountOrZero = Field(
@@ -385,8 +394,15 @@ class RayConfig(Section):
     )
     cpus_per_task_worker: Positive = Field(0.25, description="CPUs of a task worker")
     gpus_per_task_worker: NotNegative = Field(0, description="GPUs of a task worker; fractions share one")
-    storage: str = Field("runs", description="folder of the run folders; on several nodes a shared one")
+    storage: str = Field(
+        "runs",
+        description="folder of the run folders; on several nodes a shared one, or a URI such as s3://bucket/runs",
+    )
     max_failures: CountOrZero = Field(2, description="restarts of crashed training workers")
+    scale_up_seconds: CountOrZero = Field(
+        0,
+        description="how long to wait for nodes that an autoscaler has to start; 0 = what is not there is an error",
+    )
 
 
 class TrackingConfig(Section):
@@ -428,15 +444,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _setfit_fits(self):
-        if self.train.method != "setfit":
+    def _method_fits(self):
+        method = self.train.method
+        if method == "gradients":
             return self
         terms = ("direction", "magnitude", "alignment", "source")
         guided = [term for term in terms if getattr(self.guidance, term) > 0]
         if guided:
             raise ValueError(
-                f"guidance.{guided[0]}: train.method setfit has no guidance and no sources; set it to 0"
+                f"guidance.{guided[0]}: train.method {method} has no guidance and no sources; set it to 0"
             )
+        if method != "setfit":
+            return self
         if self.model.adapter is not None or self.model.trainable != "all":
             raise ValueError(
                 "model: train.method setfit trains every parameter; leave out adapter and trainable"

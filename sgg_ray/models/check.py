@@ -63,6 +63,26 @@ def check_model(config: ModelConfig, max_length: int) -> None:
         )
 
 
+def check_method(config: Config) -> None:
+    """See whether the way of training is one for this kind of model.
+
+    Raises:
+        ModelError: it is one for the other kind.
+    """
+    train, causal = config.train, find_model(config.model.path).causal
+    for key, value, needed in (
+        ("method", train.method, {"setfit": False, "zero_shot": True, "in_context": True}.get(train.method)),
+        ("contrastive", train.contrastive, False if train.contrastive else None),
+        ("head", train.head, False if train.head != "zero" else None),
+    ):
+        if needed is not None and needed != causal:
+            kind = "a causal language model" if needed else "an encoder"
+            raise ModelError(
+                f"train.{key}: {value} needs {kind}, which {config.model.path} is not; leave it out or give another "
+                "model"
+            )
+
+
 def check_tasks(config: Config, tasks: Sequence[Task]) -> None:
     """See whether every task can be put to the model: prompts and label words, or none of them for an encoder.
 
@@ -81,14 +101,6 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> None:
                         "out, or give a causal language model"
                     )
     else:
-        train = config.train
-        for key, on in (
-            ("method: setfit", train.method == "setfit"),
-            ("contrastive", train.contrastive > 0),
-            ("head: regression", train.head == "regression"),
-        ):
-            if on:
-                problems.append(f"train.{key} needs an encoder, found {config.model.path}; leave it out")
         tokenizer = load_tokenizer(origin.location)
         prompter = Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), config.train.max_length)
         for task in tasks:

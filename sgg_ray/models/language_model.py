@@ -140,17 +140,17 @@ class LanguageModel(TaskModel):
         self.train(training)
         self.offsets[task.head] = -found.mean(0).log()
 
-    def show(self, task: Task, order: np.ndarray, longest: int) -> int:
-        """In-context learning: put the task's training rows, as many as fit, before every text; returns how many.
+    def show(self, task: Task, shots: Rows, longest: int) -> int:
+        """In-context learning: put labelled rows, from the first on as many as fit, before every text of the task.
 
         Args:
-            order: of the rows.
-            longest: tokens to leave for the text.
+            longest: tokens to leave for prompt and text.
+
+        Returns:
+            How many fit.
         """
-        self.shots.pop(task.head, None)
-        shown = self.prompter.fitting_shots(task, task.train.take(order), longest)
-        self.shots[task.head] = shown
-        return len(shown)
+        self.shots[task.head] = self.prompter.fitting_shots(task, shots, longest)
+        return len(self.shots[task.head])
 
 
 def uses_chat(tokenizer, chat: bool | None) -> bool:

@@ -93,16 +93,14 @@ class Prompter:
             encoded[number] = ids
         return tuple(np.asarray(ids, dtype=np.int32) for ids in encoded)
 
-    def fitting_shots(self, task: Task, rows: Rows, longest: int) -> Rows:
-        """As many of ``rows`` from the first on as fit before a text of ``longest`` tokens."""
-        answers = max(map(len, self.answers(task)))
-        count = 0
-        while count < len(rows):
-            shown = rows.take(np.arange(count + 1))
-            if len(self._encode(self._render(task, "", shown))) + longest + answers > self.max_length:
-                break
-            count += 1
-        return rows.take(np.arange(count))
+    def fitting_shots(self, task: Task, shots: Rows, longest: int) -> Rows:
+        """As many of ``shots`` from the first on as fit before a prompt of ``longest`` tokens."""
+        bare = len(self._encode(self._render(task, "")))
+        for count in range(1, len(shots) + 1):
+            shown = self._encode(self._render(task, "", shots.take(np.arange(count))))
+            if len(shown) - bare + longest > self.max_length:
+                return shots.take(np.arange(count - 1))
+        return shots
 
     def _render(self, task: Task, text: str, shots: Rows | None = None) -> str:
         words = self.words(task)

@@ -12,14 +12,22 @@ from sgg_ray.config import CompareConfig, Config, shots_of, strategy_configs, ta
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.evaluation import Cell, Ranking, Standing, mean_ranks, standings
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_model
+from sgg_ray.models import check_method, check_model
 from sgg_ray.orchestration.bench import CellKey, Split
 from sgg_ray.orchestration.cell_record import CellRecord, ChildRuns
-from sgg_ray.orchestration.cluster import connected
+from sgg_ray.orchestration.cluster import connected, grow
 from sgg_ray.orchestration.grid import Grid, slots_for
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.score import fingerprint, start_tracking
-from sgg_ray.report import Comparison, plot_ranks, plot_shots, plot_stability
+from sgg_ray.report import (
+    Comparison,
+    html_comparison,
+    html_page,
+    html_picture,
+    plot_ranks,
+    plot_shots,
+    plot_stability,
+)
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.tracking import Tracker
 from sgg_ray.training import check_setfit
@@ -46,6 +54,12 @@ class CompareResult:
             "overhead": self.overhead,
             **self.comparison.to_dict(),
         }
+
+    def _repr_html_(self) -> str:
+        found = self.comparison
+        title = f"{self.folder.name}: {len(self.cells)} of {self.total} cells"
+        pictures = (html_picture(self.folder / name) for name in ("shots.png", "ranks.png"))
+        return html_page(title, html_comparison(found), *pictures)
 
 
 @dataclass(frozen=True)
@@ -91,8 +105,8 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
     content = fingerprint(_read(config, listener))
     if resumes and folder.record.get("content") != content:
         raise ConfigError(
-            f"name: run '{folder.name}' in {folder.path} was begun with other rows; choose another --name or delete "
-            "the folder"
+            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
+            "delete the folder"
         )
     if any(own.alignment.refresh_every for own in strategies.values()):
         listener.note("cells score the sources once: alignment.refresh_every is for training")
@@ -112,6 +126,7 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
     for own in strategies.values():
         check_combination(own.train.combine)
         check_setfit(own)
+        check_method(own)
         place = own.model.model_dump_json(), own.train.max_length
         if place not in seen:
             seen.add(place)
@@ -149,6 +164,7 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
     folder = RunFolder(config.ray.storage, config.name)
     listener.stage("starting Ray")
     with connected(config.ray):
+        grow(config.ray, listener, plan.settings.max_concurrent or 1)
         slots = slots_for(config, plan.settings.max_concurrent, len(plan.keys))
         tracker = start_tracking(config, folder, "compare", listener)
         folder.begin(config)

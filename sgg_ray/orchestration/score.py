@@ -10,7 +10,7 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_model, check_tasks
+from sgg_ray.models import check_method, check_model, check_tasks
 from sgg_ray.orchestration.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
@@ -48,6 +48,11 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files
     check_model(config.model, config.train.max_length)
+    check_method(config)
+    if config.train.method in ("zero_shot", "in_context"):
+        raise ConfigError(
+            f"train.method: {config.train.method} trains nothing, it is for strategies of sgg compare; leave it out"
+        )
     check_tasks(config, [target, *sources])
     check_combination(config.train.combine)
     check_setfit(config)

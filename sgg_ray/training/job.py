@@ -16,6 +16,8 @@ from sgg_ray.training.evaluate import predict
 from sgg_ray.training.loop import Event, Trainer, WeightUpdates
 from sgg_ray.training.setfit import train_setfit
 
+IN_CONTEXT = 6  # stream of random numbers
+
 
 @dataclass
 class Hooks:
@@ -67,14 +69,14 @@ def run_training(
     communicator, hooks = communicator or SingleProcess(), hooks or Hooks()
     if config.train.method == "setfit":
         return _run_setfit(config, target, device, communicator, hooks, foundation)
+    if config.train.method != "gradients":
+        return _run_untrained(config, target, device, communicator, hooks, foundation)
     refreshed = config.alignment.refresh_every > 0
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
     if config.train.share_labels:
         used = sharing_labels(target, used)
     model = build_model(config, [target, *used], foundation).to(device)
-    if config.model.contextual_calibration and isinstance(model, LanguageModel):
-        for task in {task.head: task for task in (*used, target)}.values():
-            model.calibrate(task)
+    _calibrate(model, config, [*used, target])
     trainer = Trainer(
         model,
         model.tokenise(target, target.train),
@@ -119,6 +121,49 @@ def _run_setfit(
         model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation
     )
     return Outcome(model, probabilities, 0, 0, sum(value.numel() for value in model.parameters()))
+
+
+def _run_untrained(
+    config: Config,
+    target: Task,
+    device: torch.device,
+    communicator: Communicator,
+    hooks: Hooks,
+    foundation: Foundation | None,
+) -> Outcome:
+    """Whether fine-tuning pays at all: the model as it is, with or without the shots in the prompt."""
+    in_context = config.train.method == "in_context"
+    longest = config.train.max_length
+    if in_context:
+        train = config.train.model_copy(update={"max_length": config.train.context_length})
+        config = config.model_copy(update={"train": train})
+    bare = config.model_copy(update={"model": config.model.model_copy(update={"adapter": None})})
+    model = build_model(bare, [target], foundation).to(device)
+    assert isinstance(model, LanguageModel)
+    if in_context:
+        model.show(target, target.train.take(_in_turn(target.train.labels, config.seed)), longest)
+    _calibrate(model, config, [target])
+    rows = model.tokenise(target, target.test)
+    size = config.train.evaluation_batch_size
+    probabilities = predict(model, rows, size, communicator, hooks.on_evaluation)
+    return Outcome(model, probabilities, 0, 0, 0)
+
+
+def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A random order [n] in which the classes take turns: any beginning of it is as balanced as it can be."""
+    order = np.random.default_rng([seed, IN_CONTEXT]).permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)
+    for value in np.unique(labels):
+        members = order[labels[order] == value]
+        rank[members] = np.arange(len(members))
+    return order[np.argsort(rank[order], kind="stable")]
+
+
+def _calibrate(model: TaskModel, config: Config, tasks: Sequence[Task]) -> None:
+    """Contextual calibration of every label set, at the parameters that the model has now."""
+    if config.model.contextual_calibration and isinstance(model, LanguageModel):
+        for task in {task.head: task for task in tasks}.values():
+            model.calibrate(task)
 
 
 def _probe(model: TaskModel, target: Task, hooks: Hooks) -> dict[str, tuple[TokenisedRows, float]]:

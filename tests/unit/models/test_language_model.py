@@ -1,0 +1,236 @@
+"""Labels are words that a causal language model says after a prompt."""
+
+import numpy as np
+import pytest
+import torch
+import toy
+
+from sgg_ray.errors import DataError, ModelError
+from sgg_ray.models import LanguageModel, build_model, check_method, check_tasks, load_model, save_model
+from sgg_ray.models.contrast import Part, label_word_contrasts
+from sgg_ray.prediction import Predictor
+from sgg_ray.tasks import load_tasks
+from sgg_ray.training import SingleProcess, predict, run_training
+
+CHAT = (
+    "{% for m in messages %}{{ m.role }} : {{ m.content }} <end> {% endfor %}"
+    "{% if add_generation_prompt %}assistant :{% endif %}"
+)
+REVIEW = {"prompt": "Review: {text}\nLabel:"}
+LONGER = REVIEW | {"verbalizers": {"negative": " very negative", "positive": " positive"}}
+
+
+@pytest.fixture
+def make_lm_config(make_config, tmp_path_factory):
+    """Like make_config, with a random Llama; template=... gives its tokenizer a chat template."""
+
+    def make(template=None, **changes):
+        folder = tmp_path_factory.mktemp("lm")
+        toy.save_language_model(folder, template)
+        model = {"path": str(folder)} | changes.pop("model", {})
+        return make_config(model=model, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_lm(make_lm_config):
+    """Target and model of such a configuration."""
+
+    def make(template=None, **changes):
+        config = make_lm_config(template, **changes)
+        target, _ = load_tasks(config)
+        model = build_model(config, [target])
+        assert isinstance(model, LanguageModel)
+        return model.eval(), target
+
+    return make
+
+
+def log_likelihood(model: LanguageModel, prompt: list[int], answer: list[int]) -> float:
+    """log p(answer | prompt), token by token, without batch, padding or anything else."""
+    total = 0.0
+    for position, token in enumerate(answer):
+        ids = torch.tensor([[*prompt, *answer[:position]]])
+        total += float(model.backbone(input_ids=ids).logits[0, -1].log_softmax(-1)[token])
+    return total
+
+
+@pytest.mark.parametrize("target", [REVIEW, LONGER], ids=["one token", "several"])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_scores_are_log_likelihoods_of_the_words(make_lm, target, normalised):
+    model, task = make_lm(target=target, model={"length_normalised": normalised})
+    rows = model.tokenise(task, task.test)
+    batch = model.collate([(rows, row) for row in range(6)])
+    with torch.no_grad():
+        (scores,) = model.scores(batch)
+        for row in range(6):
+            for label, answer in enumerate(rows.answers):
+                expected = log_likelihood(model, rows.ids[row].tolist(), list(answer))
+                expected /= len(answer) if normalised else 1
+                assert float(scores[row, label]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_batch_scores_each_row_as_alone_whatever_it_is_padded_to(make_lm):
+    model, task = make_lm(target=LONGER)
+    rows = model.tokenise(task, task.test)
+    with torch.no_grad():
+        (together,) = model.scores(model.collate([(rows, row) for row in range(12)]))
+        alone = torch.cat([model.scores(model.collate([(rows, row)]))[0] for row in range(12)])
+    assert together.std() > 0.01
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_tasks_with_different_labels_share_a_batch(make_lm_config, data):
+    config = make_lm_config(sources=[{"name": "other", "path": str(data / "other.jsonl")}])
+    target, (other,) = load_tasks(config)
+    model = build_model(config, [target, other]).eval()
+    a, b = model.tokenise(target, target.train), model.tokenise(other, other.train)
+    with torch.no_grad():
+        mixed = model.losses(model.collate([(a, 0), (b, 0), (a, 1), (b, 1)]))
+        apart = [model.losses(model.collate([(rows, 0), (rows, 1)])) for rows in (a, b)]
+    expected = torch.cat(sorted(apart, key=lambda losses: float(losses[0])))
+    torch.testing.assert_close(mixed.sort().values, expected.sort().values)
+
+
+def test_a_long_text_is_cut_and_prompt_and_answer_are_not(make_lm):
+    model, task = make_lm(target=REVIEW, train={"max_length": 16})
+    long = task.train.take([0])
+    text = " ".join([*toy.GOOD, *toy.BAD])
+    rows = model.tokenise(task, type(long)((text,), long.labels))
+    decoded = model.tokenizer.decode(rows.ids[0])
+    assert len(rows.ids[0]) == 15  # one token is left for the answer
+    assert decoded.startswith("Review : good0 good1")
+    assert decoded.endswith("Label :")
+
+
+def test_a_chat_model_gets_its_own_template(make_lm):
+    model, task = make_lm(CHAT, target=REVIEW)
+    decoded = model.tokenizer.decode(model.tokenise(task, task.train).ids[0])
+    assert decoded.startswith("user : Review :")
+    assert decoded.endswith("<end> assistant :")
+    plain, _ = make_lm(CHAT, target=REVIEW, model={"chat": False})
+    assert plain.tokenizer.decode(plain.tokenise(task, task.train).ids[0]).startswith("Review :")
+
+
+def test_the_default_prompt_names_the_labels(make_lm):
+    model, task = make_lm()
+    decoded = model.tokenizer.decode(model.tokenise(task, task.train).ids[0])
+    assert "Which label fits this text : negative , positive ?" in decoded
+
+
+def test_words_of_which_one_begins_another_end_visibly(make_lm):
+    words = {"negative": " very", "positive": " very positive"}
+    model, task = make_lm(target=REVIEW | {"verbalizers": words})
+    short, long = model.prompter.answers(task)
+    end = model.tokenizer.eos_token_id
+    assert short[-1] == long[-1] == end
+    assert len(long) == len(short) + 1
+
+
+def test_in_context_shots_come_before_the_text(make_lm):
+    model, task = make_lm(target=REVIEW, train={"max_length": 128})
+    before = model.tokenise(task, task.test).ids[0]
+    shown = model.show(task, task.train, longest=len(before))
+    after = model.tokenise(task, task.test).ids[0]
+    assert 0 < shown <= len(task.train)
+    assert after[-len(before) :].tolist() == before.tolist()
+    text = model.tokenizer.decode(after)
+    assert text.count("Review :") == shown + 1
+    assert text.startswith(f"Review : {task.train.texts[0]} Label : {task.labels[task.train.labels[0]]}")
+
+
+def test_contextual_calibration_divides_by_the_probabilities_without_a_text(make_lm):
+    model, task = make_lm(target=REVIEW)
+
+    def probabilities(rows):
+        tokens = model.tokenise(task, rows)
+        with torch.no_grad():
+            return model.probabilities(model.collate([(tokens, row) for row in range(len(rows))]))
+
+    empty = type(task.train)(("N/A", "", "[MASK]"), np.zeros(3, dtype=np.int64))
+    prior, before = probabilities(empty).mean(0), probabilities(task.test)
+    assert abs(float(prior[0]) - 0.5) > 0.01
+    model.calibrate(task)
+    expected = before / prior
+    torch.testing.assert_close(probabilities(task.test), expected / expected.sum(1, keepdim=True))
+
+
+def test_the_contrast_is_the_gradient_of_the_weighted_scores(make_lm):
+    model, task = make_lm(target=LONGER)
+    rows = model.tokenise(task, task.train)
+    part = Part(np.array([0, 3, 5]), np.array([0.5, 0.25, 0.25]))
+    (found,) = label_word_contrasts(model, rows, rows.labels, [part], 2)
+    (scores,) = model.scores(model.collate([(rows, int(row)) for row in part.rows]))
+    residual = torch.nn.functional.one_hot(torch.from_numpy(rows.labels[part.rows]), 2) - 0.5
+    loss = -(torch.from_numpy(part.weights).float()[:, None] * residual * scores).sum()
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    torch.testing.assert_close(
+        found, torch.cat([value.flatten() for value in expected]), atol=1e-5, rtol=1e-4
+    )
+
+
+def mean_loss(probabilities: np.ndarray, target) -> float:
+    return float(-np.log(probabilities[np.arange(len(target.test)), target.test.labels]).mean())
+
+
+ADAPTERS = [None, {"method": "lora", "rank": 4}, {"method": "prompt_tuning", "num_virtual_tokens": 4}]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter["method"] if adapter else "full")
+def test_a_trained_model_is_saved_and_predicts_the_same(make_lm_config, tmp_path, adapter):
+    settings = {"steps": 30, "learning_rate": 1e-2, "max_length": 48}
+    config = make_lm_config(CHAT, model={"adapter": adapter}, target=LONGER, train=settings)
+    target, sources = load_tasks(config)
+    outcome = run_training(config, target, sources, {"clean": 1.0}, torch.device("cpu"))
+    before = build_model(config, [target]).eval()
+    start = predict(before, before.tokenise(target, target.test), 16, SingleProcess())
+    assert mean_loss(outcome.probabilities, target) < 0.9 * mean_loss(start, target)
+    save_model(outcome.model, tmp_path, base=config.model.path, target_head=target.head)
+    again = Predictor(tmp_path, "cpu").probabilities(target.test.texts)
+    np.testing.assert_allclose(again, outcome.probabilities, atol=1e-6)
+    assert load_model(tmp_path)[1] == target.head
+
+
+def test_frozen_weights_follow_the_precision_and_trained_ones_stay_fp32(make_lm):
+    model, _ = make_lm(model={"precision": "bfloat16", "adapter": {"method": "lora", "rank": 4}})
+    kinds = {(parameter.requires_grad, parameter.dtype) for parameter in model.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+def test_tied_embeddings_are_one_parameter(make_lm):
+    model, _ = make_lm()
+    assert sum("embed_tokens" in name or "lm_head" in name for name, _ in model.named_parameters()) == 1
+
+
+BAD = [
+    ({"verbalizers": {"negative": "", "positive": " positive"}}, "has no token"),
+    ({"verbalizers": {"negative": " good0", "positive": " good0"}}, "are the same tokens"),
+    (REVIEW | {"prompt": "Label " * 60 + "{text}"}, "raise it or shorten the prompt"),
+]
+
+
+@pytest.mark.parametrize(("target", "message"), BAD, ids=[message for _, message in BAD])
+def test_prompts_that_cannot_be_put_are_refused(make_lm_config, target, message):
+    config = make_lm_config(target=target, train={"max_length": 48})
+    task, _ = load_tasks(config)
+    with pytest.raises(ModelError, match=message):
+        check_tasks(config, [task])
+
+
+def test_words_for_other_labels_are_refused(make_lm_config):
+    with pytest.raises(DataError, match=r"target.verbalizers: no word for positive, 'good' is no label"):
+        load_tasks(make_lm_config(target={"verbalizers": {"negative": "a", "good": "b"}}))
+
+
+def test_an_encoder_takes_no_prompt(make_config):
+    config = make_config(target=REVIEW)
+    task, _ = load_tasks(config)
+    with pytest.raises(ModelError, match=r"target.prompt: .* is an encoder"):
+        check_tasks(config, [task])
+
+
+@pytest.mark.parametrize("train", [{"contrastive": 0.5}, {"head": "regression"}])
+def test_ways_of_training_that_need_an_encoder(make_lm_config, train):
+    with pytest.raises(ModelError, match="needs an encoder"):
+        check_method(make_lm_config(train=train))
