@@ -12,19 +12,13 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def tables() -> str:
     """A table for each section of the file."""
-    lines, section = [], None
+    sections: dict[str, list[str]] = {}
     for key in all_keys():
         parent, _, name = key.path.rpartition(".")
-        if parent != section:
-            section = parent
-            lines += [
-                "",
-                f"## {parent or 'The run'}",
-                "",
-                "| key | default | may be | meaning |",
-                "|---|---|---|---|",
-            ]
         default = "required" if key.default is None else f"`{key.default}`"
         cells = [f"`{name}`", default, key.allowed, key.description]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+        row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        sections.setdefault(parent, []).append(row)
+    head = ["| key | default | may be | meaning |", "|---|---|---|---|"]
+    parts = ["\n".join([f"## {name or 'The run'}", "", *head, *rows]) for name, rows in sections.items()]
+    return "\n\n".join(parts)

@@ -75,7 +75,7 @@ def _default(field: FieldInfo) -> str | None:
 def _allowed(field: FieldInfo) -> str:
     """What a value may be, in words: choices, kind and bounds."""
     bounds = [
-        f"{sign} {bound:g}"
+        f"{sign} {bound if isinstance(bound, int) else f'{bound:g}'}"
         for item in field.metadata
         for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
         if (bound := getattr(item, name, None)) is not None

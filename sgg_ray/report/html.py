@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sgg_ray.alignment import AlignmentReport
+    from sgg_ray.config import TuneConfig
+    from sgg_ray.evaluation import Trial
+    from sgg_ray.report.comparison import Comparison
     from sgg_ray.report.tables import ModelResult
 
 
 def html_page(title: str, *parts: str) -> str:
     """A title and tables or pictures below it."""
-    from html import escape
-
     return f"<div><p><b>{escape(title)}</b></p>{''.join(parts)}</div>"
 
 
-def html_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as a table; what stands in them is escaped."""
-    import pandas as pd
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; what stands in it is escaped. Columns of numbers are aligned right, whatever the page's own style."""
+    columns = [[row[place] for row in rows] for place in range(len(headings))]
+    sides = ["right" if _are_numbers(column) else "left" for column in columns]
+    lines = [_html_row("th", headings, sides), *(_html_row("td", row, sides) for row in rows)]
+    return f'<table style="border-collapse: collapse">{"".join(lines)}</table>'
 
-    return pd.DataFrame(rows).to_html(index=False, escape=True, border=0, na_rep="")
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    return all(cell[0] in "+-–<0123456789" for cell in cells if cell)
+
+
+def _html_row(kind: str, cells: Sequence[str], sides: Sequence[str]) -> str:
+    parts = [
+        f'<{kind} style="padding: 2px 10px; text-align: {side}; white-space: nowrap">{escape(cell)}</{kind}>'
+        for cell, side in zip(cells, sides)
+    ]
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 def html_picture(path: Path) -> str:
@@ -31,43 +46,54 @@ def html_picture(path: Path) -> str:
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img alt="{path.stem}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+    return f'<img alt="{path.stem}" style="max-width: min(100%, 800px)" src="data:image/png;base64,{data}">'
 
 
 def html_scores(report: AlignmentReport) -> str:
     """The ranked sources."""
     from sgg_ray.report.tables import score_cells
 
+    level = f"{100 * report.confidence:g} % interval"
+    headings = ["source", "rows", "alignment", level, "norm ratio", "weight", "verdict"]
     rows = []
     for source in report.ranked():
-        value, interval, ratio = score_cells(source.score)
-        rows.append(
-            {
-                "source": source.source,
-                "rows": source.rows,
-                "alignment": value,
-                f"{100 * report.confidence:g} % interval": interval,
-                "norm ratio": ratio,
-                "weight": f"{100 * source.weight:.0f} %",
-                "verdict": source.verdict,
-            }
-        )
-    return html_table(rows)
+        cells = [source.source, str(source.rows), *score_cells(source.score)]
+        rows.append([*map(str, cells), f"{100 * source.weight:.0f} %", source.verdict])
+    return html_table(headings, rows)
 
 
 def html_results(results: Sequence[ModelResult]) -> str:
     """Quality of several models on the same test rows, and their gains over the first."""
+    headings = ["model", "accuracy", "95 % interval", "macro-F1", "gain", "95 % interval"]
     rows = []
     for result in results:
         metrics, gain = result.metrics, result.gain
         rows.append(
-            {
-                "model": result.name,
-                "accuracy": f"{100 * metrics.accuracy:.1f} %",
-                "95 % interval": f"{100 * metrics.accuracy_low:.1f} … {100 * metrics.accuracy_high:.1f}",
-                "macro-F1": f"{100 * metrics.macro_f1:.1f} %",
-                "gain": f"{100 * gain.difference:+.1f}" if gain else "",
-                "of the gain": f"{100 * gain.low:+.1f} … {100 * gain.high:+.1f}" if gain else "",
-            }
+            [
+                result.name,
+                f"{100 * metrics.accuracy:.1f} %",
+                f"{100 * metrics.accuracy_low:.1f} … {100 * metrics.accuracy_high:.1f}",
+                f"{100 * metrics.macro_f1:.1f} %",
+                f"{100 * gain.difference:+.1f}" if gain else "",
+                f"{100 * gain.low:+.1f} … {100 * gain.high:+.1f}" if gain else "",
+            ]
         )
-    return html_table(rows)
+    return html_table(headings, rows)
+
+
+def html_comparison(comparison: Comparison) -> str:
+    """The main table of a comparison, and what it shows."""
+    headings, rows = comparison.accuracies()
+    return html_table(headings, rows) + _html_lines([comparison.caption(), *comparison.conclusion()])
+
+
+def html_sweep(trials: Sequence[Trial], settings: TuneConfig) -> str:
+    """The best trials of a sweep, and what it shows."""
+    from sgg_ray.report.sweep import conclusion, sweep_table
+
+    headings, rows = sweep_table(trials, settings)
+    return html_table(headings, rows) + _html_lines(conclusion(trials, settings))
+
+
+def _html_lines(lines: Sequence[str]) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in lines if line)

@@ -34,7 +34,7 @@ def trial_line(trial: Trial, monitor: Monitor) -> str:
 
 def print_sweep(console: Console, trials: Sequence[Trial], settings: TuneConfig) -> None:
     """The best trials, and what can be concluded from them."""
-    headings, rows = _table(trials, settings)
+    headings, rows = sweep_table(trials, settings)
     print_table(console, headings, [[Text(cell) for cell in row] for row in rows], left=2)
     for line in conclusion(trials, settings):
         print_line(console, line)
@@ -42,7 +42,7 @@ def print_sweep(console: Console, trials: Sequence[Trial], settings: TuneConfig)
 
 def sweep_markdown(trials: Sequence[Trial], settings: TuneConfig) -> str:
     """The same for MLflow's description of the run."""
-    headings, rows = _table(trials, settings)
+    headings, rows = sweep_table(trials, settings)
     lines = [headings, ["---"] * len(headings), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return table + "\n\n" + "\n".join(conclusion(trials, settings))
@@ -167,7 +167,7 @@ def _optuna_distribution(values: Distribution) -> Any:
     return CategoricalDistribution(values.choice or [])
 
 
-def _table(trials: Sequence[Trial], settings: TuneConfig) -> tuple[list[str], list[list[str]]]:
+def sweep_table(trials: Sequence[Trial], settings: TuneConfig) -> tuple[list[str], list[list[str]]]:
     """The best trials as cells. Keys without their section where that is clear enough."""
     order = ranked(trials, settings.monitor)
     noise = {trial.number for trial in within_noise(trials, settings.monitor)}

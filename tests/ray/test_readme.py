@@ -34,7 +34,7 @@ def test_the_python_of_the_readme(write_config, tmp_path, monkeypatch, capsys):
     page = names["run"]._repr_html_()
     assert "target only" in page
     assert "data:image/png;base64," in page
-    assert "<td>clean</td>" in names["scored"]._repr_html_()
+    assert ">clean</td>" in names["scored"]._repr_html_()
     found = sgg_ray.open_run("quickstart")
     assert list(found.predict(["good1 good2"]).columns) == [
         "predicted",

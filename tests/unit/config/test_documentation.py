@@ -20,5 +20,8 @@ def test_every_key_is_in_the_page():
     assert hook.MARK not in page
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert len(rows) == len(all_keys())
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert len(headings) == len(set(headings))
+    assert all(key.description for key in all_keys())
     assert all(f"| `{key.path.rpartition('.')[2]}` |" in page for key in all_keys())
     assert hook.on_page_markdown("another page") == "another page"
