@@ -231,6 +231,9 @@ class GuidanceConfig(Section):
         "norm", description="‖g‖, or its excess over the running median"
     )
     gradient_floor: NotNegative = Field(0.1, description="δ as a share of the mean ‖g‖ so far")
+    view_modules: CountOrZero = Field(
+        0, description="steps between two looks at norms and cosines module by module; 0 = never"
+    )
 
 
 class TrainConfig(Section):

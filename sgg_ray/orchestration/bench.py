@@ -32,6 +32,7 @@ from sgg_ray.training import (
 WITHOUT_EFFECT: Any = {
     **dict.fromkeys(("name", "ray", "tracking", "compare", "tune"), True),
     **dict.fromkeys(("model", "target"), {"license"}),
+    "guidance": {"view_modules"},
     "sources": {"__all__": {"license"}},
 }
 KEPT_SPLITS = 8  # most splits whose tasks a process remembers

@@ -36,6 +36,7 @@ from sgg_ray.training.head import fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
 from sgg_ray.training.pairs import pair_losses
 from sgg_ray.training.reduction import STRETCH, GradientSum
+from sgg_ray.training.module_view import ModuleView
 from sgg_ray.training.sampling import shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
@@ -101,6 +102,8 @@ class Trainer:
         self.contrastive_steps = round(config.train.contrastive * config.train.steps)
         combines = self.uses_sources and guidance.source > 0 and config.train.combine != "sum"
         self.combination = Combination(config.train.combine) if combines else None
+        layout = self.layout
+        self.view = ModuleView(self.flat, layout.private, layout.shared) if guidance.view_modules else None
         self.sketcher = Sketcher(STABILITY_SKETCH, config.seed)
         self.previous_sketch: Tensor | None = None
         device = self.flat.values.device
@@ -113,7 +116,7 @@ class Trainer:
         guidance = self.config.guidance
         return Guidance(
             self.flat,
-            **guidance.model_dump(exclude={"source", "warmup", "reference_every"}),
+            **guidance.model_dump(exclude={"source", "warmup", "reference_every", "view_modules"}),
             warmup_steps=round(guidance.warmup * self.settings.steps),
             private=self.layout.private,
             shared=self.layout.shared,
@@ -208,6 +211,8 @@ class Trainer:
             metrics["source_cosine"] = torch.cosine_similarity(
                 self.flat.gradient[compared], self.probed[compared], dim=0
             )
+        if self.view is not None and self.step % self.config.guidance.view_modules == 0:
+            metrics |= self.view.measure(self.flat.gradient, self.guidance.reference, source_gradient)
         metrics |= self.guidance.apply(
             self.step,
             # Other ways to H·v make more of the gradient after a backward pass, or none by it.
