@@ -34,9 +34,9 @@ from sgg_ray.models import Batch, EncoderClassifier, TaskModel, TokenisedRows
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.head import fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
+from sgg_ray.training.module_view import ModuleView
 from sgg_ray.training.pairs import pair_losses
 from sgg_ray.training.reduction import STRETCH, GradientSum
-from sgg_ray.training.module_view import ModuleView
 from sgg_ray.training.sampling import shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
