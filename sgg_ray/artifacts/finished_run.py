@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.artifacts.run_folder import RunFolder
+from sgg_ray.artifacts.storage import is_uri
 from sgg_ray.config import Config, load_config
 from sgg_ray.errors import ConfigError
 from sgg_ray.prediction import Predictor
@@ -41,26 +42,36 @@ class FinishedRun:
 
 
 def open_run(run: str | Path) -> FinishedRun:
-    """Find a finished training by the folder it left, or by its name in ``runs``.
+    """Find a finished training by the folder it left (also behind a URI), or by its name in ``runs``.
 
     Raises:
         ConfigError: there is no such run, it is not finished, or it trained no model.
     """
+    if is_uri(run):
+        storage, _, name = str(run).partition("?")[0].rstrip("/").rpartition("/")
+        options = str(run).partition("?")[1:]
+        return _opened(RunFolder(storage + "".join(options), name), str(run))
     path = next((path for path in (Path(run), Path(STORAGE, run)) if (path / "run.json").is_file()), None)
     if path is None:
         raise ConfigError(_not_found(str(run)))
     path = path.resolve()
-    folder = RunFolder(path.parent, path.name)
+    return _opened(RunFolder(path.parent, path.name), str(run))
+
+
+def _opened(folder: RunFolder, run: str) -> FinishedRun:
+    if folder.status == "new":
+        raise ConfigError(f"RUN: there is no run folder {run}; give that of a finished `sgg train`")
     if folder.status != "finished":
         raise ConfigError(
             f"RUN: {run} is not finished (it is {folder.status}); give the same `sgg train` again to go on with it"
         )
-    if not (path / "model").is_dir():
+    folder.fetch()
+    if not (folder.path / "model").is_dir():
         raise ConfigError(
             f"RUN: {run} holds no model (it was made by `sgg {folder.record.get('command', 'score')}`); give a run "
             "of `sgg train`"
         )
-    return FinishedRun(path, load_config(path / "config.yaml"))
+    return FinishedRun(folder.path, load_config(folder.path / "config.yaml"))
 
 
 def _not_found(run: str) -> str:

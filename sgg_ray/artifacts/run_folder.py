@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.artifacts.files import FolderLock, as_json, drop_torn_line, replace_file
+from sgg_ray.artifacts.storage import Remote, StorageFolder, is_uri, local_folder, location
 from sgg_ray.config import Config, dump_config
 from sgg_ray.errors import ConfigError
 
@@ -21,24 +23,29 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("sgg-ray", "torch", "transformers", "peft", "datasets", "ray", "mlflow", "numpy")
 _SHOWN_DIFFERENCES = 3
+_PUSH_SECONDS = 5.0  # between copies of events.jsonl to a storage that cannot append
+_RAYS_OWN = ("ray_train", "ray_tune", "ray_groups")  # folders that Ray reads and writes by itself
 
 
 class RunFolder:
     """``storage/name/``: config.yaml, run.json, events.jsonl and results. One process writes it at a time.
 
-    Making the object touches nothing; ``begin`` does.
+    Making the object touches nothing; ``begin`` does. Behind a URI, ``path`` is a mirror on the local disk that
+    ``begin`` and ``fetch`` fill: files that are written there are copied to the storage with the next one that goes
+    through this object. A kill can cost the last seconds of events.jsonl then, and nothing keeps a second process
+    from the same run.
     """
 
     def __init__(self, storage: str | Path, name: str):
-        if "://" in str(storage):
-            raise ConfigError(
-                f"ray.storage: {storage!r} is no folder; use a path that this machine can write to"
-            )
         if name in ("", ".", "..") or Path(name).name != name:
             raise ConfigError(f"name: {name!r} cannot be the name of a folder; use letters, digits, . _ -")
-        self.storage = Path(storage)
+        self.storage = storage if is_uri(storage) else local_folder(storage)
         self.name = name
-        self.path = self.storage / name
+        self.location = location(storage, name)  # what people call it
+        self._remote = Remote(self.location) if is_uri(storage) else None
+        self.path = self._remote.mirror if self._remote else Path(self.location)
+        self._mirrored = self._remote is None
+        self._pushed = time.monotonic()
         self._lock: FolderLock | None = None
 
     # -- state ---------------------------------------------------------------------------------------------
@@ -47,13 +54,15 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """run.json as it stands; {} when no run of this name was begun."""
         try:
+            if self._remote is not None and not self._mirrored:
+                return json.loads(self._remote.read("run.json") or b"{}")
             return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"name: {self.path / 'run.json'} cannot be read ({error}); choose another --name or delete "
-                f"{self.path}"
+                f"name: {self.location}: run.json cannot be read ({error}); choose another --name or delete "
+                "the folder"
             ) from None
 
     @property
@@ -73,7 +82,7 @@ class RunFolder:
             return False
         if record.get("status") == "finished":
             raise ConfigError(
-                f"name: run {self.name!r} in {self.path} is finished; choose another --name or delete the "
+                f"name: run {self.name!r} in {self.location} is finished; choose another --name or delete the "
                 "folder"
             )
         changes = _differences(record.get("settings", {}), as_json(config.flat()))
@@ -81,7 +90,7 @@ class RunFolder:
             more = len(changes) - _SHOWN_DIFFERENCES
             shown = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
             raise ConfigError(
-                f"name: run {self.name!r} in {self.path} was begun with other settings: {shown}; choose "
+                f"name: run {self.name!r} in {self.location} was begun with other settings: {shown}; choose "
                 "another --name, delete the folder, or use the same settings to resume it"
             )
         return True
@@ -93,6 +102,7 @@ class RunFolder:
         Raises ConfigError as ``check`` does, and when the folder cannot be written.
         """
         try:
+            self.fetch()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
             resumed = self.check(config)
@@ -105,29 +115,52 @@ class RunFolder:
             self.write_text("config.yaml", dump_config(config))
         except BlockingIOError:
             raise ConfigError(
-                f"name: run {self.name!r} in {self.path} is being written by another process; wait for it to "
+                f"name: run {self.name!r} in {self.location} is being written by another process; wait for it to "
                 "end or choose another --name"
             ) from None
         except OSError as error:
             raise ConfigError(
-                f"ray.storage: cannot write to {self.path}: {error.strerror}; choose another folder"
+                f"ray.storage: cannot write to {self.location}: {error.strerror}; choose another folder"
             ) from None
         return resumed
 
+    def fetch(self) -> None:
+        """Fill the mirror of a folder behind a URI."""
+        if self._remote is not None:
+            self._remote.pull(without=_RAYS_OWN)
+            self._mirrored = True
+
+    def state(self, name: str) -> StorageFolder:
+        """A folder in this one that Ray reads and writes by itself, from all nodes."""
+        assert name in _RAYS_OWN
+        if self._remote is not None:
+            return StorageFolder(f"{self._remote.path}/{name}", self._remote.filesystem)
+        return StorageFolder((self.path.resolve() / name).as_posix())
+
+    def _push(self) -> None:
+        if self._remote is not None:
+            self._remote.push()
+            self._pushed = time.monotonic()
+
     def _refuse_foreign(self) -> None:
         """run.json is a run's first file: a folder with other files and without it is somebody else's."""
-        if self.path.is_dir():
+        if self._remote is not None:
+            self._remote.check()
+            foreign = next(self._remote.names(), None) is not None
+        elif self.path.is_dir():
             foreign = any(not path.name.startswith(".") for path in self.path.iterdir())
         else:
             foreign = self.path.exists()
         if foreign:
             raise ConfigError(
-                f"name: {self.path} is there and is no run of sgg (it has no run.json); choose another "
+                f"name: {self.location} is there and is no run of sgg (it has no run.json); choose another "
                 "--name or another ray.storage"
             )
 
     def _refuse_unwritable(self) -> None:
         """Ask before anything starts; ``begin`` would find out too, but later."""
+        if self._remote is not None:
+            return  # object stores have no permissions that can be looked at
         there = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             raise ConfigError(f"ray.storage: cannot write to {there}; choose another folder")
@@ -149,6 +182,8 @@ class RunFolder:
         # One write of whole lines: a kill leaves at most one torn line, at the very end.
         with open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
             file.write(lines)
+        if time.monotonic() - self._pushed > _PUSH_SECONDS:
+            self._push()
 
     def read_events(self) -> list[dict[str, Any]]:
         """All events in the order of writing; a torn last line is left out. [] when there are none.
@@ -167,7 +202,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a file of the folder atomically; returns its path."""
-        return replace_file(self.path / name, text.encode("utf-8"))
+        return self._write(name, text.encode("utf-8"))
 
     def write_json(self, name: str, payload: Any) -> Path:
         """Write JSON atomically; NaN and infinity become null, numpy values plain ones."""
@@ -175,7 +210,12 @@ class RunFolder:
 
     def write_parquet(self, name: str, frame: pandas.DataFrame) -> Path:
         """Write a table atomically as Parquet."""
-        return replace_file(self.path / name, frame.to_parquet(index=False))
+        return self._write(name, frame.to_parquet(index=False))
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = replace_file(self.path / name, content)
+        self._push()
+        return path
 
 
 def _new_record(name: str, config: Config) -> dict[str, Any]:

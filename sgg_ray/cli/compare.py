@@ -1,10 +1,9 @@
 """``sgg compare``."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run
+from sgg_ray.cli.run import end_dry_run, run, run_folder
 from sgg_ray.config import Config, load_config, shots_of, strategy_configs, targets_of
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ def compare(
                 return
             result = orchestration.compare(loaded, display)
         if as_json:
-            report.print_json(result.to_dict())
+            report.print_json({**result.to_dict(), "folder": run_folder(loaded)})
             return
         report.print_standings(console, result.comparison)
-        report.print_line(console, f"tables, plots and all cells are in {result.folder}")
+        report.print_line(console, f"tables, plots and all cells are in {run_folder(loaded)}")
 
     run(work, as_json, debug)
 
@@ -48,7 +47,7 @@ def _plan(config: Config) -> dict[str, Any]:
     """What is about to be run."""
     settings, train = config.compare, config.train
     if settings is None:
-        return {"run folder": str(Path(config.ray.storage) / config.name)}
+        return {"run folder": run_folder(config)}
     strategies, targets, shots = list(strategy_configs(config)), targets_of(config), shots_of(config)
     cells = len(strategies) * len(targets) * len(shots) * settings.seeds
     return {
@@ -61,5 +60,5 @@ def _plan(config: Config) -> dict[str, Any]:
         "judged on": f"{settings.judge} rows",
         "cells": f"{cells} of {train.steps} steps",
         "a cell": f"{config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
-        "run folder": str(Path(config.ray.storage) / config.name),
+        "run folder": run_folder(config),
     }

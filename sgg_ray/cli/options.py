@@ -16,5 +16,5 @@ DryRun = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="Name of a finished training in runs/, or its folder.")
+    str, typer.Argument(metavar="RUN", help="Name of a finished training in runs/, or its folder or URI.")
 ]

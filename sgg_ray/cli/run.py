@@ -3,7 +3,6 @@
 import os
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -58,9 +57,16 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
             "steps": f"{settings.steps} of {settings.batch_size} target and {settings.source_batch_size} source rows",
             "workers": f"{config.ray.workers} × {config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
         }
-    plan["run folder"] = str(Path(config.ray.storage) / config.name)
+    plan["run folder"] = run_folder(config)
     report.print_plan(console, f"sgg {command}", plan)
     return plan
+
+
+def run_folder(config: Config) -> str:
+    """Where the run's files are, in the words of the configuration."""
+    from sgg_ray.artifacts import location
+
+    return location(config.ray.storage, config.name)
 
 
 def end_dry_run(plan: dict[str, Any], as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run, show_plan
+from sgg_ray.cli.run import end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def score(
             result = orchestration.score(loaded, display)
         if as_json:
             report.print_json(
-                {**result.report.to_dict(), "folder": str(result.folder), "cached": result.cached}
+                {**result.report.to_dict(), "folder": run_folder(loaded), "cached": result.cached}
             )
             return
         report.print_scores(console, result.report)
         if result.cached:
             console.print(
-                f"scored before with the same settings and rows; delete {result.folder} to score again"
+                f"scored before with the same settings and rows; delete {run_folder(loaded)} to score again"
             )
-        report.print_line(console, f"written to {result.folder}")
+        report.print_line(console, f"written to {run_folder(loaded)}")
 
     run(work, as_json, debug)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run, show_plan
+from sgg_ray.cli.run import end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def train(
                 return
             result = orchestration.train(loaded, display)
         if as_json:
-            report.print_json({**result.to_dict(), "folder": str(result.folder)})
+            report.print_json({**result.to_dict(), "folder": run_folder(loaded)})
             return
         report.print_comparison(console, result.rows())
-        report.print_line(console, f"model, metrics, predictions and curves are in {result.folder}")
+        report.print_line(console, f"model, metrics, predictions and curves are in {run_folder(loaded)}")
 
     run(work, as_json, debug)

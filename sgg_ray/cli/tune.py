@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run, show_plan
+from sgg_ray.cli.run import end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ def tune(
                 return
             result = orchestration.tune(loaded, display)
         if as_json:
-            report.print_json(result.to_dict())
+            folder = run_folder(loaded)
+            report.print_json({**result.to_dict(), "folder": folder, "best": f"{folder}/best.yaml"})
             return
         report.print_sweep(console, result.trials, result.settings)
-        report.print_line(
-            console, f"trials and plots are in {result.folder}; train on all shots with the best:"
-        )
-        report.print_line(console, f"sgg train {result.folder / 'best.yaml'}")
+        folder = run_folder(loaded)
+        if "://" in folder:
+            report.print_line(console, f"trials, plots and best.yaml, ready for `sgg train`, are in {folder}")
+        else:
+            report.print_line(console, f"trials and plots are in {folder}; train on all shots with the best:")
+            report.print_line(console, f"sgg train {result.folder / 'best.yaml'}")
 
     run(work, as_json, debug)

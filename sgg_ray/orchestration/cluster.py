@@ -2,13 +2,16 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
+from sgg_ray.artifacts import is_uri, local_folder
 from sgg_ray.config import Config, RayConfig
 from sgg_ray.errors import CapacityError, ClusterError
+from sgg_ray.orchestration.listener import Listener
 
 # Set for the driver and inherited by every worker: nothing goes out unasked, and Ray's own notices stay quiet.
 QUIET_ENVIRONMENT = {
@@ -19,7 +22,7 @@ QUIET_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-CONNECT_SECONDS = 60
+NODE_POLL_SECONDS = 1.0
 
 
 @contextmanager
@@ -73,6 +76,44 @@ def task_worker_count(config: Config) -> int:
     return max(1, min(asked, tasks, slots))
 
 
+def rooms(cpus: float, gpus: float) -> list[int]:
+    """How many processes of so many CPUs and GPUs each node holds: one process is on one node."""
+    found = []
+    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
+        by_cpu = int(node.get("CPU", 0) / cpus + 1e-9)
+        found.append(min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu)
+    return found
+
+
+def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
+    """Ask an autoscaler for room for ``trainings`` at a time, and wait until it is there or the time is over.
+
+    Whether what is there then will do, is for those to say who need it.
+    """
+    if not config.scale_up_seconds:
+        return
+    needs = [(trainings * config.workers, config.cpus_per_worker, config.gpus_per_worker)]
+    if config.gpus_per_task_worker:
+        needs.append((1, config.cpus_per_task_worker, config.gpus_per_task_worker))
+    if all(sum(rooms(cpus, gpus)) >= count for count, cpus, gpus in needs):
+        return
+    from ray.autoscaler.sdk import request_resources  # takes a second to load
+
+    listener.stage(f"waiting for nodes to come, {config.scale_up_seconds} s at most")
+    request_resources(
+        bundles=[{"CPU": cpus, "GPU": gpus} for count, cpus, gpus in needs for _ in range(count)]
+    )
+    deadline = time.monotonic() + config.scale_up_seconds
+    try:
+        while not all(sum(rooms(cpus, gpus)) >= count for count, cpus, gpus in needs):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(NODE_POLL_SECONDS)
+    finally:
+        # Asked for once: nodes stay for the autoscaler's idle time, and then only while they have work.
+        request_resources(bundles=[])
+
+
 def check_capacity(config: Config) -> None:
     """Compare what the configuration asks for with what the cluster has, before anything starts.
 
@@ -86,7 +127,8 @@ def check_capacity(config: Config) -> None:
     if asked.workers * asked.cpus_per_worker > cpus:
         problems.append(
             f"ray.workers: {asked.workers} workers of {asked.cpus_per_worker:g} CPUs (ray.cpus_per_worker) need "
-            f"{asked.workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; ask for fewer or add nodes"
+            f"{asked.workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; ask for fewer, add nodes, or "
+            "wait for an autoscaler's (ray.scale_up_seconds)"
         )
     for key, count, each in (
         ("gpus_per_worker", asked.workers, asked.gpus_per_worker),
@@ -95,13 +137,13 @@ def check_capacity(config: Config) -> None:
         if count * each > gpus:
             problems.append(
                 f"ray.{key}: {count} × {each:g} GPUs are asked for, the cluster has {gpus:g}; lower it (0 = CPU only) "
-                "or add GPU nodes"
+                "add GPU nodes, or wait for an autoscaler's (ray.scale_up_seconds)"
             )
     nodes = sum(node["Alive"] for node in ray.nodes())
-    if nodes > 1 and not os.path.isabs(asked.storage):
+    if nodes > 1 and not (is_uri(asked.storage) or local_folder(asked.storage).is_absolute()):
         problems.append(
             f"ray.storage: '{asked.storage}' is relative, and each of the {nodes} nodes would have a folder of its "
-            "own; give the absolute path of a folder that all of them share"
+            "own; give the absolute path of a folder that all of them share, or a URI such as s3://bucket/runs"
         )
     if problems:
         raise CapacityError(problems)

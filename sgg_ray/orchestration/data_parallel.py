@@ -8,6 +8,7 @@ from typing import Any
 import ray.train
 from ray.train.torch import TorchTrainer
 
+from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, SggError
 from sgg_ray.orchestration.exchange import Exchange
@@ -19,7 +20,7 @@ def make_trainer(
     tasks: ray.ObjectRef,
     weights: Mapping[str, float],
     log: Any,
-    state: Path,
+    state: StorageFolder,
     *,
     run: str = GUIDED,
     exchange: Exchange | None = None,
@@ -55,7 +56,8 @@ def make_trainer(
         ),
         run_config=ray.train.RunConfig(
             name=state.name,
-            storage_path=str(state.parent.resolve()),
+            storage_path=state.parent,
+            storage_filesystem=state.filesystem,
             failure_config=ray.train.FailureConfig(
                 max_failures=asked.max_failures, controller_failure_limit=3
             ),

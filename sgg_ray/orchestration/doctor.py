@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,8 +22,9 @@ from packaging.requirements import Requirement
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sgg_ray.artifacts import StorageFolder, is_uri, local_folder, storage_folder
 from sgg_ray.config import RayConfig, TrackingConfig
-from sgg_ray.errors import ClusterError
+from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.cluster import connected
 from sgg_ray.tracking import check_store
 
@@ -61,7 +63,9 @@ def examine(cluster: RayConfig, tracking: TrackingConfig) -> Iterator[Check]:
     memory = psutil.virtual_memory().available
     yield _at_least("memory", memory / GIB, LEAST_MEMORY / GIB, "{:.1f} GiB free", "close other programs")
     yield check_shared_memory(Path("/dev/shm"))
-    yield check_disk(Path(cluster.storage))
+    yield check_disk(
+        Path(tempfile.gettempdir()) if is_uri(cluster.storage) else local_folder(cluster.storage)
+    )
     yield check_demo()
     yield check_upload(Path())
     yield check_tracking(tracking.uri)
@@ -72,7 +76,7 @@ def examine(cluster: RayConfig, tracking: TrackingConfig) -> Iterator[Check]:
             where = cluster.address if cluster.address != "local" else "started here"
             yield Check("cluster", True, f"Ray {ray.__version__} {where}, nodes: {len(nodes)}", "")
             yield check_gpus(ray.cluster_resources().get("GPU", 0.0), len(nodes))
-            yield check_storage(Path(cluster.storage), nodes)
+            yield check_storage(cluster.storage, nodes)
     except ClusterError as error:
         yield Check("cluster", False, error.problems[0], "start it, or set ray.address: local")
 
@@ -190,32 +194,37 @@ def check_gpus(in_ray: float, nodes: int) -> Check:
 
 
 @ray.remote(num_cpus=0)
-def _write(path: str) -> str | None:
+def _write(folder: StorageFolder, name: str) -> str | None:
     try:
-        Path(path).write_text("", encoding="utf-8")
+        folder.write(name, b"seen")
     except OSError as error:
         return error.strerror or str(error)
     return None
 
 
-def check_storage(storage: Path, nodes: list[str]) -> Check:
+def check_storage(storage: str | Path, nodes: list[str]) -> Check:
     """Every node writes a file, and this machine sees it."""
-    made = next(folder for folder in (storage.absolute(), *storage.absolute().parents) if folder.exists())
+    fix = "set ray.storage to a folder or URI that all nodes share and may write to"
+    try:
+        folder = storage_folder(storage)
+    except ConfigError as error:
+        return Check("storage", False, error.problems[0], fix)
     problems = []
     for node in nodes:
-        file = made / f".sgg-doctor-{uuid.uuid4().hex}"
+        name = f".sgg-doctor-{uuid.uuid4().hex}"
         pinned = NodeAffinitySchedulingStrategy(node, soft=False)
         problem = _answer(
-            lambda file=file, pinned=pinned: _write.options(scheduling_strategy=pinned).remote(str(file))
+            lambda name=name, pinned=pinned: _write.options(scheduling_strategy=pinned).remote(folder, name)
         )
-        if problem or not file.exists():
-            problems.append(f"node {node[:8]}: {problem or 'its file is not seen here'}")
         with suppress(OSError):
-            file.unlink()
-    found = "; ".join(problems) or f"{made} is written by every node ({len(nodes)})"
-    return Check(
-        "storage", not problems, found, "set ray.storage to a folder that all nodes share and may write to"
-    )
+            if not problem and folder.read(name) != b"seen":
+                problem = "its file is not seen here"
+            folder.remove(name)
+        if problem:
+            problems.append(f"node {node[:8]}: {problem}")
+    written = storage if is_uri(storage) else folder.path
+    found = "; ".join(problems) or f"{written} is written by every node ({len(nodes)})"
+    return Check("storage", not problems, found, fix)
 
 
 def _answer(start: Callable[[], Any]) -> str | None:

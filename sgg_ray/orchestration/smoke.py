@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from sgg_ray.artifacts import example_tasks, export_model, open_run, write_example
+from sgg_ray.artifacts import example_tasks, export_model, is_uri, local_folder, open_run, write_example
 from sgg_ray.config import Config, load_config
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.predict import predict
@@ -22,7 +22,9 @@ def run_smoke(config: Config | None, listener: Listener) -> str:
     Raises:
         SggError: what does not work.
     """
-    storage = Path(config.ray.storage) if config and config.ray.address != "local" else None
+    storage = None
+    if config and config.ray.address != "local" and not is_uri(config.ray.storage):
+        storage = local_folder(config.ray.storage)  # the model has to be seen by all nodes
     if storage is not None:
         storage.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sgg-smoke-", dir=storage) as scratch:

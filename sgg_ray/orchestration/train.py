@@ -35,7 +35,7 @@ from sgg_ray.orchestration.calibrate import (
     temperature_of,
     usable_folds,
 )
-from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.orchestration.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.data_parallel import as_sgg_error, final_checkpoint, make_trainer
 from sgg_ray.orchestration.event_log import Message, open_event_log
 from sgg_ray.orchestration.exchange import Exchange
@@ -134,20 +134,24 @@ def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Tas
 def _check_resumable(folder: RunFolder, content: str) -> None:
     if folder.record.get("content") not in (None, content):
         raise ConfigError(
-            f"name: run '{folder.name}' in {folder.path} was begun with other rows; choose another --name or delete "
-            "the folder"
+            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
+            "delete the folder"
         )
-    snapshot = folder.path / TRAIN_STATE / "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
-    if not snapshot.exists():
-        return
+    state = folder.state(TRAIN_STATE)
     try:
-        latest = json.loads(snapshot.read_text(encoding="utf-8"))["latest_checkpoint_result"]
+        snapshot = state.read("checkpoint_manager_snapshot.json")  # what Ray 2.60 resumes from
+        if snapshot is None:
+            return
+        latest = json.loads(snapshot)["latest_checkpoint_result"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"name: {snapshot} cannot be read ({error}); delete the run folder or give the run another --name"
+            f"name: the snapshot in {state.path} cannot be read ({error}); delete the run folder or give the run "
+            "another --name"
         ) from error
-    checkpoint = snapshot.parent / latest["checkpoint_dir_name"] if latest else None
-    if checkpoint is not None and not (checkpoint / PROBABILITIES).exists():
+    if latest is None or state.filesystem is not None:
+        return  # in an object store a file is whole or not there
+    checkpoint = Path(state.path) / latest["checkpoint_dir_name"]
+    if not (checkpoint / PROBABILITIES).exists():
         check_checkpoint(checkpoint)
 
 
@@ -164,6 +168,7 @@ def train(config: Config, listener: Listener | None = None) -> TrainResult:
     target, sources = prepare_training(config, listener)
     listener.stage("starting Ray")
     with connected(config.ray):
+        grow(config.ray, listener)
         check_capacity(config)
         tracker = start_tracking(config, folder, "train", listener)
         folder.begin(config)
@@ -196,7 +201,7 @@ def _train(session: _Session) -> TrainResult:
     _write(session, result)
     folder.finish()
     session.tracker.finish()
-    shutil.rmtree(folder.path / TRAIN_STATE, ignore_errors=True)
+    folder.state(TRAIN_STATE).delete()
     return result
 
 
@@ -299,7 +304,7 @@ def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Excha
     """Fit in a thread while this one passes events on; then take the model out of the last checkpoint."""
     config, folder = session.config, session.folder
     tasks = ray.put((session.target, session.sources))
-    trainer = make_trainer(config, tasks, weights, log, folder.path / TRAIN_STATE, exchange=exchange)
+    trainer = make_trainer(config, tasks, weights, log, folder.state(TRAIN_STATE), exchange=exchange)
     box: dict[str, Any] = {}
 
     def fit() -> None:

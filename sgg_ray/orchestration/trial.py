@@ -1,8 +1,10 @@
 """One trial of a sweep, inside a process of Ray Tune: a training for each held-out part and each seed."""
 
+import functools
 import json
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +16,10 @@ import torch
 from ray import tune
 
 from sgg_ray.alignment import AlignmentReport, mixture_weights
-from sgg_ray.config import Config, depends_on_scores, with_values
-from sgg_ray.errors import TrainingError
+from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import Config, ModelConfig, depends_on_scores, with_values
+from sgg_ray.errors import SggError, TrainingError
+from sgg_ray.models import Foundation
 from sgg_ray.orchestration.data_parallel import as_sgg_error, final_checkpoint, make_trainer
 from sgg_ray.orchestration.train_worker import PROBABILITIES
 from sgg_ray.tasks import Fold, Task
@@ -35,6 +39,7 @@ class Sweep:
     folds: list[Fold]
     reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
     log: Any = field(repr=False)  # handle of the driver's EventLog
+    groups: StorageFolder  # where trainings of several workers keep their checkpoints
 
     @property
     def trainings(self) -> int:
@@ -108,22 +113,39 @@ def _in_this_process(
 ) -> np.ndarray:
     hooks = Hooks(on_events=lambda events: sweep.log.steps.remote(run, events))
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
-    return run_training(config, target, sweep.sources, weights, device, hooks=hooks).probabilities
+    foundation = _loaded(config.model.model_dump_json())
+    return run_training(
+        config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation
+    ).probabilities
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(model: str) -> Foundation:
+    """The pre-trained model, once for all trainings of this process. On the CPU: beside a copy it may not fit a GPU.
+
+    Args:
+        model: the configuration's section as JSON.
+    """
+    return Foundation(ModelConfig.model_validate_json(model))
 
 
 def _data_parallel(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
 ) -> np.ndarray:
     """A group of workers beside this process, which only waits for them."""
-    with tempfile.TemporaryDirectory(dir=tune.get_context().get_trial_dir()) as scratch:
-        tasks = ray.put((target, sweep.sources))
-        trainer = make_trainer(config, tasks, weights, sweep.log, Path(scratch) / "ray_train", run=run)
-        try:
-            result = trainer.fit()
-        except Exception as error:
-            raise as_sgg_error(error) from error
-        with final_checkpoint(result) as checkpoint:
+    # A name of its own: workers of a trial process that has died may still be writing to the last one.
+    state = sweep.groups.child(uuid.uuid4().hex)
+    tasks = ray.put((target, sweep.sources))
+    trainer = make_trainer(config, tasks, weights, sweep.log, state, run=run)
+    try:
+        with final_checkpoint(trainer.fit()) as checkpoint:
             return np.load(checkpoint / PROBABILITIES)
+    except SggError:
+        raise
+    except Exception as error:
+        raise as_sgg_error(error) from error
+    finally:
+        state.delete()
 
 
 def _trainings_so_far() -> list[dict[str, Any]]:

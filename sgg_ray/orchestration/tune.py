@@ -3,9 +3,7 @@
 import math
 import os
 import queue
-import shutil
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,7 +18,7 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, Distribution, TuneConfig, depends_on_scores, dump_config, with_values
 from sgg_ray.errors import CapacityError, ClusterError, ConfigError
 from sgg_ray.evaluation import Trial, ranked, within_noise
-from sgg_ray.orchestration.cluster import check_capacity, connected
+from sgg_ray.orchestration.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
@@ -31,6 +29,7 @@ from sgg_ray.tasks import Fold, Task, hold_out
 
 POLL_SECONDS = 0.5
 TUNE_STATE = "ray_tune"  # Ray Tune's own folder inside the run folder; what a killed sweep goes on from
+GROUP_STATE = "ray_groups"  # Ray Train's, of trials that have several workers
 RETRIES = 2  # of a trial whose process died
 
 # Read by Ray Tune 2.60 in the driver. Its snapshots are up to ten seconds apart by default, and what has happened
@@ -104,8 +103,8 @@ def prepare_tuning(config: Config, listener: Listener) -> _Plan:
         raise ConfigError("tune.scheduler: asha needs trials of two trainings or more; raise folds or seeds")
     if resumes and folder.record.get("content") != fingerprint([target, *sources]):
         raise ConfigError(
-            f"name: run '{folder.name}' in {folder.path} was begun with other rows; choose another --name or delete "
-            "the folder"
+            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
+            "delete the folder"
         )
     if config.alignment.refresh_every:
         listener.note("trials score the sources once: alignment.refresh_every is for training")
@@ -128,6 +127,7 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
     os.environ.update({name: os.environ.get(name, value) for name, value in TUNE_ENVIRONMENT.items()})
     listener.stage("starting Ray")
     with connected(config.ray):
+        grow(config.ray, listener, plan.settings.max_concurrent or 1)
         check_capacity(config)
         at_once = concurrency(config, plan.settings, listener)
         tracker = start_tracking(config, folder, "tune", listener)
@@ -149,7 +149,8 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
             raise
         record.close("finished")
         folder.finish()
-        shutil.rmtree(folder.path / TUNE_STATE, ignore_errors=True)
+        for state in (TUNE_STATE, GROUP_STATE):
+            folder.state(state).delete()
     return result
 
 
@@ -167,25 +168,20 @@ def concurrency(config: Config, settings: TuneConfig, listener: Listener) -> int
     """
     asked = config.ray
     cpus, gpus = asked.cpus_per_worker, asked.gpus_per_worker
-    rooms = [_room(node["Resources"], cpus, gpus) for node in ray.nodes() if node["Alive"]]
-    fit = sum(rooms) // asked.workers
+    found = rooms(cpus, gpus)
+    fit = sum(found) // asked.workers
     need = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
     if fit < 1:
         raise CapacityError(
-            f"ray.workers: a trial needs {asked.workers} × {need}, the cluster's nodes have room for {sum(rooms)} of "
+            f"ray.workers: a trial needs {asked.workers} × {need}, the cluster's nodes have room for {sum(found)} of "
             "these; ask for less"
         )
     at_once = min(fit, settings.max_concurrent or fit)
     limit = " (tune.max_concurrent)" if at_once < fit else ""
     each = f"{asked.workers} × {need}" if asked.workers > 1 else need
-    nodes = f"{len(rooms)} node{'s' * (len(rooms) > 1)}"
+    nodes = f"{len(found)} node{'s' * (len(found) > 1)}"
     listener.note(f"{at_once} trials at a time{limit}: {each} a trial, room for {fit} on {nodes}")
     return at_once
-
-
-def _room(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
-    by_cpu = int(resources.get("CPU", 0) / cpus + 1e-9)
-    return min(by_cpu, int(resources.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
 
 
 def _score(plan: _Plan, listener: Listener) -> dict[str, list[Any]]:
@@ -230,7 +226,9 @@ def _trials(settings: TuneConfig) -> int:
 def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: SweepRecord) -> None:
     """Run Ray Tune in a thread while this one takes in what trials tell."""
     log = open_event_log()
-    sweep = Sweep(plan.config, plan.target, plan.sources, plan.folds, reports, log)
+    sweep = Sweep(
+        plan.config, plan.target, plan.sources, plan.folds, reports, log, record.folder.state(GROUP_STATE)
+    )
     shared = ray.put(sweep)
     asked = plan.config.ray
     need = {"CPU": asked.cpus_per_worker}
@@ -270,9 +268,11 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
 
 def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ray_tune.Tuner:
     """A new search, or the one that was stopped."""
-    storage = record.folder.path.resolve()
-    if ray_tune.Tuner.can_restore(str(storage / TUNE_STATE)):
-        tuner = ray_tune.Tuner.restore(str(storage / TUNE_STATE), trainable=trainable, resume_errored=True)
+    state = record.folder.state(TUNE_STATE)
+    if ray_tune.Tuner.can_restore(state.path, state.filesystem):
+        tuner = ray_tune.Tuner.restore(
+            state.path, trainable=trainable, resume_errored=True, storage_filesystem=state.filesystem
+        )
         record.recall(tuner.get_results())
         return tuner
     settings = plan.settings
@@ -293,16 +293,18 @@ def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ra
             metric=settings.monitor,
             mode=mode,
             num_samples=1 if grid else settings.samples,
-            max_concurrent_trials=at_once,
-            search_alg=_searcher(plan),
+            # Ray 2.60 heeds this for searchers such as Optuna's only; its own generator has to be told by itself.
+            max_concurrent_trials=at_once if settings.search == "optuna" else None,
+            search_alg=_searcher(plan, at_once),
             scheduler=scheduler,
             reuse_actors=True,  # the next trial finds the libraries loaded
             trial_name_creator=_numbered,
             trial_dirname_creator=_numbered,
         ),
         run_config=ray_tune.RunConfig(
-            name=TUNE_STATE,
-            storage_path=str(storage),
+            name=state.name,
+            storage_path=state.parent,
+            storage_filesystem=state.filesystem,
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
@@ -316,8 +318,11 @@ def _numbered(trial: Any) -> str:
     return f"trial_{place + ('_' in trial.trial_id)}"
 
 
-def _searcher(plan: _Plan) -> Any:
-    """What proposes trials. The file's own values come first, so that the sweep says what it has won."""
+def _searcher(plan: _Plan, at_once: int) -> Any:
+    """What proposes trials, no more than ``at_once`` beside each other.
+
+    The file's own values come first, so that the sweep says what it has won.
+    """
     own = own_values(plan.config, plan.settings)
     first = [own] if own is not None else None
     if plan.settings.search == "optuna":
@@ -328,7 +333,9 @@ def _searcher(plan: _Plan) -> Any:
         return OptunaSearch(points_to_evaluate=first, seed=plan.config.seed)
     if plan.settings.search == "grid":
         first = None  # it has them already, or does not want them
-    return BasicVariantGenerator(points_to_evaluate=first, random_state=plan.config.seed)
+    return BasicVariantGenerator(
+        points_to_evaluate=first, max_concurrent=at_once, random_state=plan.config.seed
+    )
 
 
 def own_values(config: Config, settings: TuneConfig) -> dict[str, Any] | None:

@@ -8,6 +8,8 @@ import pytest
 import ray
 import yaml
 
+from sgg_ray.config import load_config
+
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "cluster.yaml", ROOT / "pipelines" / "configs" / "cluster-local.yaml"]
 
@@ -51,3 +53,81 @@ def test_everything_that_is_mounted_exists(path):
     sources = yaml.safe_load(path.read_text())["file_mounts"].values()
     for source in (source for source in sources if not source.startswith("~")):
         assert (ROOT / source).exists()
+
+
+# Fields of a RayJob and its cluster in KubeRay's ray.io/v1, as far as they are used here: no package ships the schema.
+JOB_FIELDS = {
+    "entrypoint",
+    "submissionMode",
+    "backoffLimit",
+    "shutdownAfterJobFinishes",
+    "ttlSecondsAfterFinished",
+    "rayClusterSpec",
+}
+CLUSTER_FIELDS = {
+    "rayVersion",
+    "authOptions",
+    "enableInTreeAutoscaling",
+    "autoscalerOptions",
+    "headGroupSpec",
+    "workerGroupSpecs",
+}
+GROUP_FIELDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+
+
+@pytest.fixture(scope="module")
+def kubernetes():
+    """The objects of kuberay.yaml by kind."""
+    text = (ROOT / "pipelines" / "configs" / "kuberay.yaml").read_text()
+    return {content["kind"]: content for content in yaml.safe_load_all(text)}
+
+
+def test_the_rayjob_has_fields_that_kuberay_knows(kubernetes):
+    job = kubernetes["RayJob"]
+    assert job["apiVersion"] == "ray.io/v1"
+    cluster = job["spec"]["rayClusterSpec"]
+    assert set(job["spec"]) <= JOB_FIELDS
+    assert set(cluster) <= CLUSTER_FIELDS
+    assert set(cluster["headGroupSpec"]) == {"rayStartParams", "template"}
+    for group in cluster["workerGroupSpecs"]:
+        assert set(group) == GROUP_FIELDS
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        (container,) = group["template"]["spec"]["containers"]
+        resources = container["resources"]
+        assert resources["requests"] == resources["limits"]
+        # Kubernetes' quantities are strings; a number would be taken, and rounded.
+        assert all(isinstance(value, str) for value in resources["limits"].values())
+
+
+def test_the_rayjob_runs_a_pipeline_of_this_version_on_a_shared_folder(kubernetes):
+    job = kubernetes["RayJob"]["spec"]
+    cluster = job["rayClusterSpec"]
+    assert cluster["rayVersion"].rsplit(".", 1)[0] == ray.__version__.rsplit(".", 1)[0]
+    command = job["entrypoint"].split()
+    home = "/home/ray/sgg_ray/"
+    for path in command[1:3]:
+        assert (ROOT / path.removeprefix(home)).is_file()
+    config = load_config(
+        ROOT / command[2].removeprefix(home), [value for value in command[3:] if value != "--set"]
+    )
+    assert (config.ray.address, config.ray.storage) == ("auto", "/mnt/runs")
+    claim = kubernetes["PersistentVolumeClaim"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        (container,), (volume,) = pod["containers"], pod["volumes"]
+        assert container["image"].endswith(f":{cluster['rayVersion']}")
+        assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": config.ray.storage}]
+        assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+
+
+def test_drivers_on_kubernetes_live_on_the_head_behind_a_token(kubernetes):
+    cluster = kubernetes["RayJob"]["spec"]["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-gpus"] == "0"
+    for group in cluster["workerGroupSpecs"]:
+        assert group["minReplicas"] == 0
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"

@@ -1,60 +1,26 @@
 """`ray job submit` of a pipeline against a running head: it runs there, its exit code and its words come back."""
 
-import contextlib
-import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import toy
 import yaml
+from running_head import RAY, RunningHead
 
 pytestmark = pytest.mark.ray
 PIPELINES = Path(__file__).parents[2] / "pipelines"
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    """A head of its own, with a job server; gives the environment in which jobs are submitted to it."""
-    folder = tmp_path_factory.mktemp("head")
-    token = folder / "token"
-    token.write_text("a-token-of-this-test-alone-0123456789")
-    port = free_port()
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    options = ["--head", "--block", "--num-cpus=2", "--disable-usage-stats", f"--port={free_port()}"]
-    options += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
-    options += [f"--ray-client-server-port={free_port()}"]
-    log = (folder / "head.log").open("w")
-    process = subprocess.Popen(
-        [*RAY, "start", *options], env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-    environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while subprocess.run([*RAY, "job", "list"], env=environment, capture_output=True).returncode:
-        assert process.poll() is None, (folder / "head.log").read_text()
-        assert time.monotonic() < deadline, "the head does not answer"
-        time.sleep(1)
-    yield environment
-    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for part in tree:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            part.kill()
-    psutil.wait_procs(tree, timeout=30)
-    process.wait()
-    log.close()
+    """A head of its own, with a job server."""
+    with RunningHead(tmp_path_factory.mktemp("head")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -72,7 +38,7 @@ def submit(head, settings, tmp_path):
         (work / "toy.yaml").write_text(yaml.safe_dump(content))
         command = ["job", "submit", "--working-dir", str(work), "--", "python", f"pipelines/{pipeline}.py"]
         return subprocess.run(
-            [*RAY, *command, "toy.yaml"], env=head, capture_output=True, text=True, timeout=400
+            [*RAY, *command, "toy.yaml"], env=head.environment, capture_output=True, text=True, timeout=400
         )
 
     return run
@@ -89,3 +55,35 @@ def test_a_wrong_file_fails_the_job_with_its_line(submit):
     done = submit("tune", target={"shots": 5000})
     assert done.returncode != 0
     assert "target.shots" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_command_that_is_ended_leaves_nothing_in_the_cluster(head, settings, tmp_path, ending):
+    """Nor does one that ends by itself, as all commands before this one did: leave_nothing.py tries the other cases."""
+    assert head.left() == []
+    common = {
+        "ray": {"address": "auto", "storage": str(tmp_path / "runs")},
+        "train": {"steps": 20000, "baseline": False},
+        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+    }
+    config, log = tmp_path / "toy.yaml", tmp_path / "log"
+    config.write_text(yaml.safe_dump(toy.merged(settings, common)))
+    with log.open("w") as output:
+        driver = subprocess.Popen(
+            [sys.executable, PIPELINES / "train.py", config],
+            env=head.environment,
+            stdout=output,
+            stderr=output,
+        )
+    deadline = time.monotonic() + 240
+    while "guided " not in log.read_text():  # training is under way
+        assert driver.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert head.left()
+    driver.send_signal(ending)
+    driver.wait(timeout=120)
+    deadline = time.monotonic() + 120
+    while left := head.left():
+        assert time.monotonic() < deadline, left
+        time.sleep(1)
