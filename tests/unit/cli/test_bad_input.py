@@ -38,6 +38,12 @@ WRONG = {
     "magnitude below 0": ({"guidance": {"magnitude": -0.5}}, "guidance.magnitude: must be >= 0, found -0.5"),
     "alignment below 0": ({"guidance": {"alignment": -2}}, "guidance.alignment: must be >= 0, found -2"),
     "source weight below 0": ({"guidance": {"source": -1}}, "guidance.source: must be >= 0, found -1"),
+    "radius 0": ({"guidance": {"radius": 0}}, "guidance.radius: must be > 0, found 0"),
+    "distance 0": ({"guidance": {"distance": 0}}, "guidance.distance: must be > 0, found 0"),
+    "adapter that trains nothing": (
+        {"model": {"adapter": {"method": "lora", "inference_mode": True}}},
+        "leaves nothing to train",
+    ),
     "no shots": ({"target": {"shots": 0}}, "target.shots: must be >= 1, found 0"),
     "unknown key": (
         {"guidance": {"directon": 1}},

@@ -1,4 +1,4 @@
-"""What the processes of the two-worker test run. A module of its own, so that spawned processes can import it."""
+"""What the processes of the tests with several workers run. A module, so that spawned processes can import it."""
 
 import os
 from collections.abc import Sequence
@@ -41,11 +41,13 @@ def alone(config: Config, target: Task, sources: Sequence[Task]) -> dict:
     return train(config, target, sources, SingleProcess())
 
 
-def worker(rank: int, folder: Path, configs: Sequence[Config], target: Task, sources: Sequence[Task]) -> None:
-    """One of two gloo processes; leaves its results with each of STRETCHES in ``folder``."""
+def worker(
+    rank: int, size: int, folder: Path, configs: Sequence[Config], target: Task, sources: Sequence[Task]
+) -> None:
+    """One of ``size`` gloo processes; leaves its results with each of STRETCHES in ``folder``."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     try:
         results = []
         for loop.STRETCH in STRETCHES:

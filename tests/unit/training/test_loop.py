@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from transformers import AutoModel, AutoTokenizer
 
 from sgg_ray.errors import TrainingError
 
@@ -98,6 +99,57 @@ def test_skipped_steps_are_counted_and_reported(make_trainer):
     assert [event["skipped"] for event in events] == [1, 0, 1, 1, 0, 0, 0, 0]
     assert trainer.skipped == 3
     assert torch.isfinite(trainer.flat.values).all()
+
+
+@pytest.mark.parametrize("hvp", ["finite_difference", "central_difference", "exact", "first_order"])
+def test_a_gradient_of_a_hundred_times_the_usual_length_moves_as_far_as_another(make_trainer, hvp):
+    """Clipping and Adam bound the step; reference and running norms do not let one batch take them over."""
+    settings = {"guidance": {**TERMS, "hvp": hvp}, "train": {"steps": 12, "warmup": 0.0, "log_every": 1}}
+    trainer, moves = make_trainer(used=("clean",), **settings), []
+    break_losses(trainer, {6}, value=100.0)
+    before, events = trainer.flat.values.clone(), []
+
+    def note(found):
+        nonlocal before
+        events.extend(found)
+        moves.append((trainer.flat.values - before).norm().item())
+        before = trainer.flat.values.clone()
+
+    trainer.run(note)
+    norms = [event["gradient_norm"] for event in events]
+    assert norms[6] > 20 * max(norms[:6])
+    assert moves[6] < 2 * max(moves[:6])
+    assert trainer.skipped == 0
+    assert torch.isfinite(trainer.flat.values).all()
+    assert events[-1]["loss"] < events[0]["loss"]
+
+
+@pytest.mark.parametrize("hvp", ["finite_difference", "central_difference"])
+def test_a_model_stored_in_bfloat16_has_no_worse_curvature(make_trainer, still_encoder, tmp_path, hvp):
+    """Its parameters are trained in float32: finite differences of bfloat16 parameters would be rounding."""
+    model = AutoModel.from_pretrained(still_encoder, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path / "half")
+    AutoTokenizer.from_pretrained(still_encoder).save_pretrained(tmp_path / "half")
+    terms = {"direction": 0.0, "magnitude": 0.2, "alignment": 0.0, "source": 0.0, "warmup": 0.0}
+    changes = {"model": {"path": str(tmp_path / "half")}, "train": {"steps": 8}}
+    difference, exact = (
+        make_trainer(used=(), guidance={**terms, "radius": 0.02, "hvp": mode}, **changes)
+        for mode in (hvp, "exact")
+    )
+    assert {value.dtype for value in difference.model.parameters()} == {torch.float32}
+    run(difference)
+    exact.flat.values.copy_(difference.flat.values)
+    first, second = (curvature(trainer) for trainer in (difference, exact))
+    assert torch.cosine_similarity(first, second, dim=0) > 0.99
+
+
+def curvature(trainer) -> torch.Tensor:
+    """H·v [P] of the magnitude term on the first target batch."""
+    pairs = trainer._target_pairs(0)
+    trainer._backward(pairs, len(pairs), stage=2)
+    plain = trainer.flat.gradient.clone()
+    trainer.guidance.apply(0, lambda: trainer._losses(pairs, len(pairs), 2), None, lambda tensor: None)
+    return trainer.flat.gradient - plain
 
 
 def test_a_source_gradient_that_is_not_finite_skips_the_step(make_trainer):

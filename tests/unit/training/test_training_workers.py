@@ -1,4 +1,4 @@
-"""Two data-parallel workers train what one trains, at the same global batch."""
+"""Two and four data-parallel workers train what one trains, at the same global batch."""
 
 import gloo_worker
 import pytest
@@ -31,31 +31,41 @@ def make_configs(make_config, still_encoder):
     ]
 
 
-def test_two_workers_train_what_one_trains(make_config, still_encoder, tmp_path):
-    configs = make_configs(make_config, still_encoder)
+@pytest.mark.parametrize(("size", "used"), [(2, slice(None)), (4, slice(1))])
+def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, size, used):
+    """Guidance with the source mixture and ĝ_S, weights that change on the way, and the prediction of test rows."""
+    configs, names = make_configs(make_config, still_encoder)[used], list(SETTINGS)[used]
     target, sources = load_tasks(configs[0])
-    arguments = (tmp_path, configs, target, sources)
-    multiprocessing.spawn(gloo_worker.worker, arguments, nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1))
-    alone = [gloo_worker.alone(config, target, sources) for config in configs]
+    multiprocessing.spawn(gloo_worker.worker, (size, tmp_path, configs, target, sources), nprocs=size)
+    by_rank = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(size)]
     parts = len(gloo_worker.STRETCHES)
-    assert len(first) == len(second) == parts * len(alone)
-    for name, config, expected, one, other in zip(
-        [*SETTINGS] * parts, configs * parts, alone * parts, first, second
-    ):
-        assert (
-            one["weights"]
-            == other["weights"]
-            == expected["weights"]
-            == pytest.approx({"clean": 0.2, "flipped": 0.8})
-        ), name
-        assert other["events"] == []  # only worker 0 tells
-        assert len(one["events"]) == config.train.steps
-        for found in (one, other):
-            close = {"atol": 1e-5, "rtol": 0.0, "msg": lambda text, name=name: f"{name}: {text}"}
+    alone = [gloo_worker.alone(config, target, sources) for config in configs] * parts
+    for place, (name, config, expected) in enumerate(zip(names * parts, configs * parts, alone, strict=True)):
+        close = {"atol": 1e-5, "rtol": 0.0, "msg": lambda text, name=name: f"{name}: {text}"}
+        for rank, results in enumerate(by_rank):
+            assert len(results) == len(alone)
+            found = results[place]
+            assert found["weights"] == expected["weights"] == pytest.approx({"clean": 0.2, "flipped": 0.8})
+            assert len(found["events"]) == (config.train.steps if rank == 0 else 0)  # only worker 0 tells
             torch.testing.assert_close(found["values"], expected["values"], **close)
             torch.testing.assert_close(found["probabilities"], expected["probabilities"], **close)
-        assert torch.equal(one["probabilities"], other["probabilities"])
-        for mine, theirs in zip(one["events"], expected["events"]):
+            assert torch.equal(found["probabilities"], by_rank[0][place]["probabilities"])
+        for mine, theirs in zip(by_rank[0][place]["events"], expected["events"], strict=True):
             for key in ("loss", "source_loss", "gradient_norm", "penalty", "alignment_cosine"):
                 assert mine[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-4, nan_ok=True), (name, key)
+
+
+@pytest.mark.parametrize(
+    ("hvp", "sums"),
+    [("finite_difference", 3), ("central_difference", 3), ("exact", 3), ("first_order", 2)],
+)
+def test_the_gradient_is_summed_once_for_each_part_of_the_objective(make_trainer, monkeypatch, hvp, sums):
+    """ĝ_S, g, and H·v, both passes of a central difference together; all else that is sent is a few numbers."""
+    trainer = make_trainer(guidance={**TERMS, "hvp": hvp}, train={"steps": 2})
+    sent = []
+    monkeypatch.setattr(
+        type(trainer.communicator), "all_reduce", lambda _, tensor: sent.append(tensor.numel())
+    )
+    trainer.run()
+    assert [numel for numel in sent if numel == trainer.flat.size] == [trainer.flat.size] * 2 * sums
+    assert sum(numel for numel in sent if numel != trainer.flat.size) < 100
