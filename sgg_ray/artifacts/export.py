@@ -9,9 +9,18 @@ from typing import Any, Literal
 
 from safetensors.torch import save_file
 
+from sgg_ray.artifacts.export_language_model import write_language_model
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError
-from sgg_ray.models import EncoderClassifier, load_model, quiet_transformers, read_temperature
+from sgg_ray.models import (
+    EncoderClassifier,
+    LanguageModel,
+    TaskModel,
+    is_language_model,
+    load_model,
+    quiet_transformers,
+    read_temperature,
+)
 
 Form = Literal["sentence-transformers", "transformers", "adapter"]
 
@@ -90,7 +99,8 @@ def default_form(run: FinishedRun) -> Form:
     """sentence-transformers runs no code of the folder; it has no module for a model's own pooler."""
     if _learns_prompts(run):
         return "adapter"
-    return "transformers" if run.config.model.pooling == "own" else "sentence-transformers"
+    causal = is_language_model(run.model)
+    return "transformers" if causal or run.config.model.pooling == "own" else "sentence-transformers"
 
 
 def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None) -> Path:
@@ -101,7 +111,7 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
     adapter rounds: logits then differ by some 1e-6 of their size.
 
     Args:
-        run: a finished training.
+        run: a finished training, of an encoder or of a causal language model.
         folder: where to; must be empty or not there.
         form: which library is to load it; None takes :func:`default_form`. ``adapter`` leaves an adapter apart from
             its base model, which virtual tokens (prompt and prefix tuning) need.
@@ -110,21 +120,21 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
         ConfigError: the folder is in use.
         ModelError: the model cannot take that form.
     """
-    folder, form = Path(folder), form or default_form(run)
+    folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--to: {folder} is there already; give a new or an empty folder")
     model, head = load_model(run.model)
-    if not isinstance(model, EncoderClassifier):
-        raise ModelError("RUN: a causal language model cannot be exported; use `sgg predict`")
-    _check(model, form)
+    form = form or default_form(run)
+    if isinstance(model, EncoderClassifier):
+        _check(model, form)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with quiet_transformers():
-            base = _write_weights(run, model, head, part, form)
+            loading = _write(run, model, head, part, folder.name, form)
         model.tokenizer.model_max_length = model.max_length
         model.tokenizer.save_pretrained(part)
-        card = _card(run, model.labels[head], folder.name, form, base)
+        card = _card(run, loading)
         (part / "README.md").write_text(card, encoding="utf-8")
         os.chmod(part, 0o755)  # mkdtemp's own mode would hide the folder from a group
         if folder.exists():
@@ -250,16 +260,25 @@ def _json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _card(run: FinishedRun, labels: tuple[str, ...], name: str, form: Form, base: str | None) -> str:
+def _write(run: FinishedRun, model: TaskModel, head: str, folder: Path, name: str, form: Form) -> str:
+    """Write everything but tokenizer and card; return how to load it."""
+    if isinstance(model, LanguageModel):
+        return write_language_model(run, model, head, folder, name, form)  # pyright: ignore[reportArgumentType]
+    assert isinstance(model, EncoderClassifier)
+    base = _write_weights(run, model, head, folder, form)
+    template = _LOADING_PROMPTS if _learns_prompts(run) else _LOADING[form]
+    return template.format(
+        folder=name, labels=list(model.labels[head]), base=base, pooling=_POOLING[run.config.model.pooling]
+    )
+
+
+def _card(run: FinishedRun, loading: str) -> str:
     """The card of the run's model with another way to load it."""
     try:
         text = (run.model / "README.md").read_text(encoding="utf-8")
     except FileNotFoundError:
         text = f"# {run.config.name}\n"
     text = text.split("## How to load it")[0].rstrip()
-    template = _LOADING_PROMPTS if _learns_prompts(run) else _LOADING[form]
-    pooling = _POOLING[run.config.model.pooling]
-    loading = template.format(folder=name, labels=list(labels), base=base, pooling=pooling)
     temperature = read_temperature(run.model)
     calibrated = (
         f"\nFor calibrated probabilities divide the logits by the temperature {temperature:.4g} first.\n"

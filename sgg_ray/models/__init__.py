@@ -10,6 +10,7 @@ from sgg_ray.models.locate import locate_model
 from sgg_ray.models.storage import (
     MODEL_MANIFEST,
     build_model,
+    is_language_model,
     load_model,
     read_temperature,
     save_model,
@@ -31,6 +32,7 @@ __all__ = [
     "check_model",
     "check_tasks",
     "find_model",
+    "is_language_model",
     "load_model",
     "load_tokenizer",
     "locate_model",

@@ -48,7 +48,7 @@ class Prompter:
             ModelError: a word has no token, or the same ones as another word.
         """
         words = self.words(task)
-        found = [self._after(self._render(task, "x"), word) for word in words]
+        found = [self._after(self.write(task, "x"), word) for word in words]
         key = f"{_place(task)}.verbalizers"
         for label, word, ids in zip(task.labels, words, found):
             if not ids:
@@ -75,7 +75,7 @@ class Prompter:
             ModelError: prompt and answer alone leave no room for a text.
         """
         room = self.max_length - max(map(len, self.answers(task)))
-        least = len(self._encode(self._render(task, "", shots))) + LEAST_TEXT + self.max_length - room
+        least = len(self._encode(self.write(task, "", shots))) + LEAST_TEXT + self.max_length - room
         if least > self.max_length:
             raise ModelError(
                 f"train.max_length: the prompt of {_place(task)} needs {least} tokens with its longest label word and "
@@ -84,25 +84,26 @@ class Prompter:
         texts = list(rows.texts)
         if not texts:
             return ()
-        encoded = self._encode_all([self._render(task, text, shots) for text in texts])
+        encoded = self._encode_all([self.write(task, text, shots) for text in texts])
         for number, ids in enumerate(encoded):
             text = texts[number]
             while len(ids) > room:
                 text = self._shorten(text, len(ids) - room)
-                ids = self._encode(self._render(task, text, shots))
+                ids = self._encode(self.write(task, text, shots))
             encoded[number] = ids
         return tuple(np.asarray(ids, dtype=np.int32) for ids in encoded)
 
     def fitting_shots(self, task: Task, shots: Rows, longest: int) -> Rows:
         """As many of ``shots`` from the first on as fit before a prompt of ``longest`` tokens."""
-        bare = len(self._encode(self._render(task, "")))
+        bare = len(self._encode(self.write(task, "")))
         for count in range(1, len(shots) + 1):
-            shown = self._encode(self._render(task, "", shots.take(np.arange(count))))
+            shown = self._encode(self.write(task, "", shots.take(np.arange(count))))
             if len(shown) - bare + longest > self.max_length:
                 return shots.take(np.arange(count - 1))
         return shots
 
-    def _render(self, task: Task, text: str, shots: Rows | None = None) -> str:
+    def write(self, task: Task, text: str, shots: Rows | None = None) -> str:
+        """The prompt for a text, behind ``shots`` with their answers."""
         words = self.words(task)
         turns = (
             [

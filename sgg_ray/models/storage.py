@@ -158,6 +158,11 @@ def load_model(folder: Path) -> tuple[TaskModel, str]:
     return model.eval(), head
 
 
+def is_language_model(folder: Path) -> bool:
+    """Whether what :func:`save_model` wrote is a causal language model."""
+    return "language_model" in json.loads((folder / MODEL_MANIFEST).read_text(encoding="utf-8"))
+
+
 def read_temperature(folder: Path) -> float | None:
     """The temperature that a model's probabilities were calibrated to; None if they were not."""
     return json.loads((folder / MODEL_MANIFEST).read_text(encoding="utf-8")).get("temperature")

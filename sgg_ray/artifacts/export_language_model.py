@@ -1,0 +1,98 @@
+"""A trained causal language model as a folder for Transformers or PEFT, and the lines that make labels of it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from sgg_ray.artifacts.finished_run import FinishedRun
+from sgg_ray.errors import ModelError
+from sgg_ray.models import LanguageModel
+
+Form = Literal["transformers", "adapter"]
+
+_LOADING = """\
+Labels are words that the model says after a prompt; their scores are log-probabilities.{base}
+
+```python
+import torch
+{imports}
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+model = {load}.eval()
+text = "a text to label"
+prompt = tokenizer({prompt}, add_special_tokens={special})["input_ids"]
+answers = {answers}
+offsets = {offsets}
+
+
+def score(answer):
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + answer])).logits[0]
+    said = logits[-len(answer) - 1 : -1].float().log_softmax(-1)
+    return said.gather(1, torch.tensor(answer)[:, None]).{reduction}()
+
+
+scores = torch.stack([score(answer) for answer in answers.values()]) + torch.tensor(offsets)
+probabilities = dict(zip(answers, scores.softmax(-1).tolist()))
+print(probabilities)
+```
+"""
+
+
+def write_language_model(
+    run: FinishedRun, model: LanguageModel, head: str, folder: Path, name: str, form: Form
+) -> str:
+    """Write the weights of a run's model into ``folder``, and return how to load them.
+
+    Args:
+        head: key of the target's labels.
+        name: what the folder will be called.
+        form: ``transformers`` merges an adapter into the weights, ``adapter`` leaves it apart.
+
+    Raises:
+        ModelError: the model cannot take that form.
+    """
+    backbone: Any = model.backbone
+    adapters = getattr(backbone, "peft_config", {})
+    if form not in ("transformers", "adapter"):
+        raise ModelError(f"--form: a causal language model takes transformers or adapter, found '{form}'")
+    if form == "adapter":
+        if not adapters:
+            raise ModelError("--form: the run trained the whole model and has no adapter; use transformers")
+        shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
+        (folder / "README.md").unlink(missing_ok=True)
+        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{name}")'
+        where = f" The model that was adapted is loaded from `{base}`."
+        return _loading(model, head, name, load, "from peft import PeftModel", where)
+    if any(adapter.is_prompt_learning for adapter in adapters.values()):
+        raise ModelError(
+            "--form: virtual tokens are no part of the weights and cannot be merged; use adapter"
+        )
+    if adapters:
+        backbone = backbone.merge_and_unload()
+    backbone.save_pretrained(folder)
+    load = f'AutoModelForCausalLM.from_pretrained("{name}")'
+    return _loading(model, head, name, load, "", "")
+
+
+def _loading(model: LanguageModel, head: str, name: str, load: str, imports: str, base: str) -> str:
+    task = model.task_of(head, ["{text}"])
+    prompter = model.prompter
+    before, after = prompter.write(task, "{text}").split("{text}")
+    answers = {label: list(ids) for label, ids in zip(task.labels, prompter.answers(task))}
+    offsets = model.offsets[head].tolist() if head in model.offsets else [0.0] * len(answers)
+    text = _LOADING.format(
+        folder=name,
+        base=base,
+        imports=imports,
+        load=load,
+        prompt=f"{before!r} + text + {after!r}",
+        special=not prompter.chat,
+        answers=answers,
+        offsets=offsets,
+        reduction="mean" if model.length_normalised else "sum",
+    )
+    return text.replace("import torch\n\n", "import torch\n")
