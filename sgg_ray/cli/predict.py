@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgg_ray.cli.options import AsJson, Debug, RunName
-from sgg_ray.cli.run import run
+from sgg_ray.cli.run import load_orchestration, run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,10 +31,10 @@ def predict(
     """Label the rows of a file with a trained model."""
 
     def work(console: "Console") -> None:
-        from sgg_ray import orchestration, report
+        from sgg_ray import report
 
         with report.ProgressDisplay(console) as display:
-            result = orchestration.predict(
+            result = load_orchestration(display).predict(
                 trained, data, out, display, text=text, label=label, workers=workers
             )
         if as_json:

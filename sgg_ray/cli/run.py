@@ -2,7 +2,9 @@
 
 import os
 import traceback
+import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,11 +15,17 @@ from sgg_ray.errors import EXIT_FAILED, SggError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sgg_ray.report import ProgressDisplay
+
 
 def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
     """Do the work, and turn deliberate errors into lines on stderr and an exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Our own error tells of a hub that is not reached; libraries' warnings to each other are nothing to act on.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not debug:
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         from sgg_ray.report.layout import make_console
 
@@ -40,11 +48,21 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
         raise SystemExit(EXIT_FAILED) from None
 
 
+def load_orchestration(display: "ProgressDisplay") -> ModuleType:
+    """``sgg_ray.orchestration``. Loading it takes seconds, on a busy machine many: say so first."""
+    display.stage("loading PyTorch and Ray")
+    from sgg_ray import orchestration
+
+    return orchestration
+
+
 def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any]:
     """Print what is about to be done, and return it."""
     from sgg_ray import report
 
     guidance, settings = config.guidance, config.train
+    of_sources = f", alignment {guidance.alignment:g}, source {guidance.source:g}" if config.sources else ""
+    source_rows = f" and {settings.source_batch_size} source" if config.sources else ""
     plan: dict[str, Any] = {
         "model": config.model.path + (f" + {config.model.adapter.method}" if config.model.adapter else ""),
         "target": f"{config.target.name}, {config.target.shots} shots per class",
@@ -52,9 +70,9 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     }
     if command != "score":
         plan |= {
-            "guidance": f"direction {guidance.direction:g}, magnitude {guidance.magnitude:g}, alignment "
-            f"{guidance.alignment:g}, source {guidance.source:g}; H·v by {guidance.hvp}",
-            "steps": f"{settings.steps} of {settings.batch_size} target and {settings.source_batch_size} source rows",
+            "guidance": f"direction {guidance.direction:g}, magnitude {guidance.magnitude:g}{of_sources}; "
+            f"H·v by {guidance.hvp}",
+            "steps": f"{settings.steps} of {settings.batch_size} target{source_rows} rows",
             "workers": f"{config.ray.workers} × {config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
         }
     plan["run folder"] = run_folder(config)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run, run_folder, show_plan
+from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ def score(
         loaded = load_config(config, overrides or (), name)
         # A scoring and a training of one file are two runs, with a folder each.
         loaded = loaded if name else loaded.model_copy(update={"name": f"{loaded.name}-score"})
-        from sgg_ray import orchestration, report
+        from sgg_ray import report
 
         with report.ProgressDisplay(console) as display:
             plan = show_plan(console, loaded, "score")
+            orchestration = load_orchestration(display)
             if dry_run:
                 orchestration.prepare_scoring(loaded, display)
                 end_dry_run(plan, as_json)

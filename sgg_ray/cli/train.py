@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, run, run_folder, show_plan
+from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ def train(
 
     def work(console: "Console") -> None:
         loaded = load_config(config, overrides or (), name)
-        from sgg_ray import orchestration, report
+        from sgg_ray import report
 
         with report.ProgressDisplay(console) as display:
             plan = show_plan(console, loaded, "train")
+            orchestration = load_orchestration(display)
             if dry_run:
                 orchestration.prepare_training(loaded, display)
                 end_dry_run(plan, as_json)
@@ -36,5 +37,9 @@ def train(
             return
         report.print_comparison(console, result.rows())
         report.print_line(console, f"model, metrics, predictions and curves are in {run_folder(loaded)}")
+        report.print_line(
+            console,
+            f"next: sgg predict {run_folder(loaded)} --data new.csv --out labelled.csv labels more texts",
+        )
 
     run(work, as_json, debug)

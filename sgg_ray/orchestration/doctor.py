@@ -51,12 +51,15 @@ class Check:
         return asdict(self)
 
 
-def examine(cluster: RayConfig, tracking: TrackingConfig) -> Iterator[Check]:
+def examine(
+    cluster: RayConfig, tracking: TrackingConfig, smoke: Callable[[], Check] | None = None
+) -> Iterator[Check]:
     """Check after check; the last ones join or start Ray. Nothing is left behind.
 
     Args:
         cluster: where the work runs, and ``storage``.
         tracking: where MLflow logs to.
+        smoke: the last check, made while Ray still runs: to start it a second time takes seconds.
     """
     yield check_versions()
     yield _at_least("cores", os.cpu_count() or 1, LEAST_CORES, "{:.0f}", "use a machine with more cores")
@@ -77,8 +80,12 @@ def examine(cluster: RayConfig, tracking: TrackingConfig) -> Iterator[Check]:
             yield Check("cluster", True, f"Ray {ray.__version__} {where}, nodes: {len(nodes)}", "")
             yield check_gpus(ray.cluster_resources().get("GPU", 0.0), len(nodes))
             yield check_storage(cluster.storage, nodes)
+            if smoke is not None:
+                yield smoke()
     except ClusterError as error:
         yield Check("cluster", False, error.problems[0], "start it, or set ray.address: local")
+        if smoke is not None:
+            yield Check("smoke", False, "nothing to run it on", "see above")
 
 
 def _at_least(name: str, has: float, least: float, form: str, fix: str) -> Check:

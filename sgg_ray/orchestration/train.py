@@ -57,7 +57,15 @@ from sgg_ray.orchestration.train_worker import (
     train_alone,
 )
 from sgg_ray.prediction import Predictor
-from sgg_ray.report import ModelResult, html_page, html_picture, html_results, plot_curves
+from sgg_ray.report import (
+    ModelResult,
+    html_page,
+    html_picture,
+    html_results,
+    module_table,
+    plot_curves,
+    plot_modules,
+)
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import Tracker
 from sgg_ray.training import check_checkpoint
@@ -438,7 +446,14 @@ def _write(session: _Session, result: TrainResult) -> None:
     folder.write_parquet("predictions.parquet", frame)
     metrics = result.to_dict()
     folder.write_json("metrics.json", metrics)
-    plot_curves(folder.read_events(), folder.path / "curves.png")
+    events = folder.read_events()
+    plot_curves(events, folder.path / "curves.png")
+    written = ["config.yaml", "metrics.json", "predictions.parquet", "curves.png"]
+    if session.config.guidance.view_modules:
+        modules = module_table(events)
+        folder.write_parquet("modules.parquet", modules)
+        drawn = plot_modules(modules, folder.path / "modules.png")
+        written += ["modules.parquet", *(["modules.png"] if drawn else [])]
     write_model_card(
         folder.path / MODEL,
         config=session.config,
@@ -455,9 +470,7 @@ def _write(session: _Session, result: TrainResult) -> None:
         final["test/ece"] = calibration["ece"]
         final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]
     session.tracker.log_metrics([(session.config.train.steps, final)])
-    session.tracker.log_artifacts(
-        [folder.path / name for name in ("config.yaml", "metrics.json", "predictions.parquet", "curves.png")]
-    )
+    session.tracker.log_artifacts([folder.path / name for name in written])
     session.tracker.log_model(folder.path / MODEL, target.labels, session.config.tracking.register_as)
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():
         raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")

@@ -23,8 +23,9 @@ from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.score import fingerprint, prepare, start_tracking
-from sgg_ray.orchestration.sweep_record import SweepRecord
+from sgg_ray.orchestration.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.trial import Sweep, run_trial, score_key
+from sgg_ray.report import html_page, html_picture, html_sweep
 from sgg_ray.tasks import Fold, Task, hold_out
 
 POLL_SECONDS = 0.5
@@ -74,6 +75,11 @@ class TuneResult:
                 for trial in self.trials
             ],
         }
+
+    def _repr_html_(self) -> str:
+        title = f"{self.folder.name}: {len(self.trials)} trials"
+        pictures = (html_picture(self.folder / name) for name in PLOTS)
+        return html_page(title, html_sweep(self.trials, self.settings), *pictures)
 
 
 @dataclass(frozen=True)

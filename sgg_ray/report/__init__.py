@@ -3,9 +3,17 @@
 from sgg_ray.report.checks import print_check
 from sgg_ray.report.comparison import Comparison, print_standings
 from sgg_ray.report.comparison_plots import plot_ranks, plot_shots, plot_stability
-from sgg_ray.report.html import html_page, html_picture, html_results, html_scores
+from sgg_ray.report.html import (
+    html_comparison,
+    html_page,
+    html_picture,
+    html_results,
+    html_scores,
+    html_sweep,
+)
 from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
-from sgg_ray.report.plots import plot_curves, plot_scores, plot_similarity
+from sgg_ray.report.module_plots import module_table, plot_modules
+from sgg_ray.report.plots import plot_curves, plot_layers, plot_scores, plot_similarity
 from sgg_ray.report.predictions import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
 from sgg_ray.report.sweep import (
@@ -21,13 +29,18 @@ __all__ = [
     "Comparison",
     "ModelResult",
     "ProgressDisplay",
+    "html_comparison",
     "html_page",
     "html_picture",
     "html_results",
     "html_scores",
+    "html_sweep",
     "make_console",
+    "module_table",
     "plot_curves",
     "plot_importance",
+    "plot_layers",
+    "plot_modules",
     "plot_parallel",
     "plot_ranks",
     "plot_scores",

@@ -99,6 +99,31 @@ def plot_similarity(report: AlignmentReport, path: str | Path) -> Path:
     return save_figure(figure, path)
 
 
+def plot_layers(report: AlignmentReport, path: str | Path) -> Path:
+    """Heat map of the cosine of each source's gradient with the target's, layer by layer; grey where there is none."""
+    names = [source.source for source in report.ranked() if source.source in report.layers]
+    layers = list(dict.fromkeys(layer for name in names for layer in report.layers[name]))
+    values = np.array(
+        [[report.layers[name].get(layer, math.nan) for layer in layers] for name in names], dtype=np.float64
+    ).reshape(len(names), len(layers))
+    figure = new_figure(3.5 + 0.55 * max(4, len(layers)), 1.8 + 0.42 * max(2, len(names)))
+    axis = figure.subplots()
+    axis.set_facecolor("#dddddd")
+    if values.size:
+        image = axis.imshow(np.ma.masked_invalid(values), cmap="RdBu", vmin=-1.0, vmax=1.0, aspect="auto")
+        figure.colorbar(image, ax=axis, label="cosine, as observed")
+    axis.set_xticks(range(len(layers)), layers, rotation=45 if len(layers) > 12 else 0)
+    axis.set_yticks(range(len(names)), names)
+    if values.size <= 400:  # in larger ones numbers could not be read
+        for (row, column), cosine in np.ndenumerate(values):
+            text = f"{cosine:.2f}" if np.isfinite(cosine) else "–"
+            colour = "white" if np.isfinite(cosine) and abs(cosine) > 0.6 else "black"
+            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xlabel("layer")
+    axis.set_title(f"Where in the model sources agree with {report.target}", fontsize=11)
+    return save_figure(figure, path)
+
+
 def plot_scores(report: AlignmentReport, path: str | Path) -> Path:
     """Sources ranked by score as horizontal bars with their intervals, coloured by verdict."""
     ranked = report.ranked()[::-1]  # matplotlib counts upwards
@@ -174,8 +199,11 @@ def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _finish_panel(axis: Axes, name: str, logarithmic: bool, skipped: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator  # here: commands that draw nothing start without it
+
     axis.set_title(name, fontsize=11)
     axis.set_xlabel("step")
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axis.grid(alpha=0.3)
     values = np.concatenate(
         [np.asarray(line.get_ydata(), dtype=float) for line in axis.lines] or [np.ones(1)]

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from sgg_ray.cli import app
 from sgg_ray.config import RayConfig, TrackingConfig
+from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration import examine
 from sgg_ray.orchestration.doctor import (
     check_disk,
@@ -30,11 +31,15 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_all_checks_of_a_sound_machine(here, monkeypatch):
-    """What is wanted of the machine is set to nothing: the rest holds wherever tests run."""
+def want_nothing(monkeypatch):
+    """Nothing is wanted of the machine: the rest holds wherever tests run."""
     for limit in ("LEAST_CORES", "LEAST_MEMORY", "LEAST_SHARED_MEMORY", "LEAST_DISK"):
         monkeypatch.setattr(DOCTOR, limit, 0)
     monkeypatch.setattr(DOCTOR, "DEMO", ("json",))
+
+
+def test_all_checks_of_a_sound_machine(here, monkeypatch):
+    want_nothing(monkeypatch)
     checks = {
         check.name: check
         for check in examine(RayConfig(storage="runs"), TrackingConfig(uri="sqlite:///mlflow.db"))
@@ -122,10 +127,23 @@ def test_the_command_prints_a_line_a_check_and_fails_with_them(here, monkeypatch
     assert "to mend: " in result.stdout.splitlines()[-1]
 
 
+def test_without_a_cluster_there_is_no_smoke(monkeypatch, here):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def nowhere(_):
+        raise ClusterError("ray.address: nobody answers")
+
+    monkeypatch.setattr(DOCTOR, "connected", nowhere)
+    *_, cluster, smoke = examine(RayConfig(address="auto"), TrackingConfig(), lambda: pytest.fail("was run"))
+    assert (cluster.holds, smoke.holds) == (False, False)
+    assert "nobody answers" in cluster.found
+
+
 def test_smoke_goes_through_every_room(here, monkeypatch):
-    monkeypatch.setattr("sgg_ray.orchestration.examine", lambda *_: iter(()))
+    want_nothing(monkeypatch)
+    monkeypatch.setattr(DOCTOR, "check_gpus", lambda *_: DOCTOR.Check("GPUs", True, "", ""))
     result = CliRunner().invoke(app, ["doctor", "--smoke", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert "scored 2 sources, trained, predicted 64 rows, exported" in found["checks"][0]["found"]
+    assert "scored 2 sources, trained, predicted 64 rows, exported" in found["checks"][-1]["found"]
     assert list(here.iterdir()) == []

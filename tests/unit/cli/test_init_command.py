@@ -31,11 +31,21 @@ def forty(here):
 def test_the_example_is_sound_as_it_is(sgg, no_ray, here):
     result = sgg("init", "my-task")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "next: cd my-task && sgg score sgg.yaml, then sgg train sgg.yaml"
+    steps = [line.split("  ")[1] for line in result.stdout.partition("next\n")[2].splitlines()]
+    assert steps == ["cd my-task", "sgg doctor sgg.yaml", "sgg score sgg.yaml", "sgg train sgg.yaml"]
     target, sources = load_tasks(load_config(here / "my-task" / "sgg.yaml"))
     assert (len(target.train), len(target.test)) == (16, 32)
     assert [source.head == target.head for source in sources] == [True, False]
     assert target.notes == ()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_model_that_has_to_be_fetched_is_said(sgg, no_ray, here, monkeypatch, installed):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    result = sgg("init")
+    assert ("is fetched from the Hugging Face hub" in result.stdout) is not installed
+    path = load_config(here / "sgg.yaml").model.path
+    assert path.startswith("package://" if installed else "sentence-transformers/")
 
 
 def test_every_commented_key_can_be_uncommented(sgg, no_ray, here):
@@ -56,6 +66,8 @@ def test_columns_labels_and_split_are_guessed_and_told(sgg, no_ray, here, forty)
     assert "column 'body' holds the texts (by its name)" in result.stdout
     assert "column 'topic' holds the labels (by its name)" in result.stdout
     assert "the labels are billing 20, shipping 20" in result.stdout
+    assert "--source FILE adds" in result.stdout
+    assert "sgg score" not in result.stdout  # there is nothing to score
     config = load_config(here / "task" / "sgg.yaml")
     target, _ = load_tasks(config)
     assert target.labels == ("billing", "shipping")
@@ -79,6 +91,7 @@ def test_columns_can_be_named_and_sources_added(sgg, no_ray, here, forty, data):
     )
     assert result.exit_code == 0, result.output
     assert "0 of its 2 labels are the target's" in result.stdout
+    assert "sgg score" in result.stdout
     config = load_config(here / "sgg.yaml")
     assert config.sources[0].path == str(data / "clean.jsonl")
     assert (config.target.columns.text, config.target.columns.label) == ("body", "topic")
