@@ -145,8 +145,8 @@ def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
     result = tune(config)
     stopped = [trial for trial in result.trials if trial.values["train.head_learning_rate"] == 1e-7]
     assert stopped
-    # One after the other, the first with the file's own good value. A bad one is stopped as soon as it is seen, but for one
-    # that equals the median of those before, which are bad too: it goes on to its second training.
+    # One after the other, the first with the file's own good value. A bad one is stopped as soon as it is seen, but
+    # for one that equals the median of those before, which are bad too: it goes on to its second training.
     assert {trial.status for trial in stopped} == {"stopped"}
     assert all(len(trial.losses) <= 2 for trial in stopped)
     assert result.best.status == "finished"
