@@ -1,0 +1,98 @@
+"""Cells of a comparison in plain processes, without Ray: for a GPU that is there for a few minutes only.
+
+    python benchmarks/compare_cells.py pipelines/configs/compare.yaml --seconds 210 --processes 14
+
+Cells go through the functions of ``sgg compare`` and are stored in a run folder under the same names: its command,
+given afterwards with the same settings, reports them and runs what is missing. Seed by seed, so that what is there at
+the end has all strategies.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+import traceback
+from pathlib import Path
+from queue import Empty
+
+import torch
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config, load_config
+from sgg_ray.orchestration import prepare_comparison
+from sgg_ray.orchestration.bench import Bench, CellKey, Split, fingerprint_of
+from sgg_ray.orchestration.listener import Silent
+
+
+def work(queue, config: Config, folder: Path, deadline: float) -> None:
+    """Train the cells of one split after another. A strategy that fails is left out from then on."""
+    torch.set_num_threads(1)
+    bench = Bench(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    broken = set()
+    while time.time() < deadline:
+        try:
+            split: Split = queue.get(timeout=1)
+        except Empty:
+            return
+        scores = bench.score(split)
+        store(folder / "scores" / f"{split.target}-{split.shots}-{split.seed}.json", scores)
+        for name, strategy in bench.strategies.items():
+            key = CellKey(name, split)
+            place = folder / "cells" / f"{fingerprint_of(strategy, key)}.json"
+            if time.time() > deadline or name in broken or place.exists():
+                continue
+            try:
+                result = bench.train(key, scores)
+            except Exception:
+                traceback.print_exc()
+                broken.add(name)
+                continue
+            store(place, result)
+            print(f"{name} {split} {100 * result['accuracy']:.1f} %  {result['seconds']:.1f} s", flush=True)
+
+
+def store(place: Path, value) -> None:
+    part = place.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps(value), encoding="utf-8")
+    part.replace(place)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument("--name", help="of the run; default: as sgg compare names it")
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--processes", type=int, default=1)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    deadline = time.time() + arguments.seconds
+    config = load_config(arguments.config, arguments.overrides)
+    config = config.model_copy(update={"name": arguments.name or f"{config.name}-compare"})
+    plan = prepare_comparison(config, Silent())
+    run = RunFolder(config.ray.storage, config.name)
+    run.begin(config)
+    run.update(command="compare", content=plan.content)
+    folder = run.path
+    for part in ("cells", "scores"):
+        (folder / part).mkdir(exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    for split in plan.splits:
+        queue.put(split)
+    team = [
+        context.Process(target=work, args=(queue, config, folder, deadline), daemon=True)
+        for _ in range(arguments.processes)
+    ]
+    for one in team:
+        one.start()
+    for one in team:
+        one.join()
+    queue.cancel_join_thread()
+    cells = len(list((folder / "cells").glob("*.json")))
+    print(f"{cells} of {len(plan.keys)} cells in {folder}")
+
+
+if __name__ == "__main__":
+    main()
