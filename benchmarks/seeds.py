@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sgg_ray.alignment import mixture_weights, score_alignment
+from sgg_ray.alignment import mixture_weights
 from sgg_ray.config import Config, load_config
 from sgg_ray.models import build_model
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import TaskSummariser, comparison_space, run_training
+from sgg_ray.training import TaskSummariser, run_training, score_tasks
 
 OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0}
 # name: (weighting of the sources, or None for no sources; changes to guidance)
@@ -38,12 +38,8 @@ def scores(config: Config, device: torch.device):
     target, sources = load_tasks(config)
     model = build_model(config, [target]).to(device)
     summariser = TaskSummariser(model, config.alignment, config.seed)
-    found = []
-    for source in sources:
-        space = comparison_space(target, source)
-        gradients = summariser.target(target, space, 0)
-        evidence = summariser.source(source, space, 0, lambda gradients=gradients: gradients).evidence
-        found.append(score_alignment(evidence, config.alignment.confidence))
+    scored = score_tasks(summariser, target, sources, config.train.share_labels)
+    found = [scored[source.name] for source in sources]
     return target, sources, found
 
 

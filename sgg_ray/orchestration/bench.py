@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Score, mixture_weights, score_alignment
+from sgg_ray.alignment import Score, mixture_weights
 from sgg_ray.config import Config, strategy_configs, with_target
-from sgg_ray.errors import TrainingError
 from sgg_ray.evaluation import directional_alignment, evaluate_classification, gradient_stability
 from sgg_ray.models import Foundation, TaskModel, build_model
 from sgg_ray.tasks import Reader, Task, load_tasks
@@ -20,18 +19,17 @@ from sgg_ray.training import (
     Event,
     Hooks,
     SingleProcess,
-    Space,
-    TargetGradients,
     TaskSummariser,
-    comparison_space,
     predict,
     run_training,
+    score_tasks,
 )
 
 # Keys that change nothing about what a cell comes to.
 WITHOUT_EFFECT: Any = {
     **dict.fromkeys(("name", "ray", "tracking", "compare", "tune"), True),
-    **dict.fromkeys(("model", "target"), {"license"}),
+    "model": {"license"},
+    "target": {"license"},
     "guidance": {"view_modules"},
     "sources": {"__all__": {"license"}},
 }
@@ -102,19 +100,8 @@ class Bench:
         foundation = self._foundation(config)
         model = build_model(config, [target], foundation).to(self.device)
         summariser = TaskSummariser(model, config.alignment, config.seed)
-        targets: dict[Space, TargetGradients] = {}
-        found: Scores = {}
-        for source in sources:
-            space = comparison_space(target, source, foundation.causal)
-            if space not in targets:
-                targets[space] = summariser.target(target, space, 0)
-            try:
-                gradients = summariser.source(source, space, 0, lambda space=space: targets[space])
-            except TrainingError:
-                found[source.name] = None
-                continue
-            found[source.name] = score_alignment(gradients.evidence, config.alignment.confidence).to_dict()
-        return found
+        scores = score_tasks(summariser, target, sources, config.train.share_labels)
+        return {name: score and score.to_dict() for name, score in scores.items()}
 
     def train(self, key: CellKey, scores: Scores) -> dict[str, Any]:
         """Train, predict and measure one cell; plain values for JSON.

@@ -16,7 +16,6 @@ from sgg_ray.alignment import (
     Score,
     SourceAlignment,
     mixture_weights,
-    score_alignment,
     verdict,
 )
 from sgg_ray.config import Config
@@ -26,7 +25,7 @@ from sgg_ray.orchestration.cluster import task_worker_count
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.orchestration.worker import TaskWorker
 from sgg_ray.tasks import Task
-from sgg_ray.training import SourceGradients, Space, comparison_space, spaces_of
+from sgg_ray.training import SourceGradients, Space, comparison_space, scores_of, spaces_of
 
 START_SECONDS = 600  # bound for loading the model in all workers
 SCORE_SECONDS = 1800  # bound for one scoring of all sources
@@ -112,15 +111,16 @@ class Exchange:
             kept: positions of the target's shots to score with; none for all.
         """
         shared = None if state is None else ray.put(state)
+        share_labels = self.config.train.share_labels
         target = {
             space: self.workers[self.target.name].target.remote(
                 [self.rows], self.target.name, space, step, shared, kept
             )
-            for space in spaces_of(self.target, self.sources, self.causal)
+            for space in spaces_of(self.target, self.sources, self.causal, share_labels)
         }
         sources = {}
         for source in self.sources:
-            space = comparison_space(self.target, source, self.causal)
+            space = self._space(source)
             worker = self.workers[source.name]
             # Where the target has the same worker, its gradients must be there before the source's call begins: after
             # a restart Ray retries calls in any order, and a call that waits for one behind it would wait for ever.
@@ -166,18 +166,14 @@ class Exchange:
             except SggError as error:
                 failures[name] = error.problems[0]
         settings = self.config.alignment
-        scores: list[Score | None] = [
-            score_alignment(found[source.name].evidence, settings.confidence)
-            if source.name in found
-            else None
-            for source in self.sources
-        ]
+        by_name = scores_of(targets, found, settings.confidence)
+        scores: list[Score | None] = [by_name.get(source.name) for source in self.sources]
         weights = mixture_weights(scores, settings.weighting, settings.temperature)
         rows = [
             SourceAlignment(
                 source=source.name,
                 rows=found[source.name].summary.examples if source.name in found else 0,
-                space=comparison_space(self.target, source, self.causal).name,
+                space=self._space(source).name,
                 step=pending.step,
                 score=score,
                 verdict=verdict(score),
@@ -203,6 +199,9 @@ class Exchange:
             confidence=settings.confidence,
             details={"model": self.config.model.path, "seed": self.config.seed},
         )
+
+    def _space(self, source: Task) -> Space:
+        return comparison_space(self.target, source, self.causal, self.config.train.share_labels)
 
     def close(self) -> None:
         """End the workers."""

@@ -9,7 +9,14 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
 from sgg_ray.tasks import Task, sharing_labels
-from sgg_ray.training import SourceGradients, Space, TargetGradients, TaskSummariser
+from sgg_ray.training import (
+    LayerComparison,
+    LayerGradients,
+    SourceGradients,
+    Space,
+    TargetGradients,
+    TaskSummariser,
+)
 from sgg_ray.training.layout import lay_out
 
 
@@ -95,6 +102,18 @@ class TaskWorker:
             return ray.get(target[0]) if isinstance(target, list) else target
 
         return self.summariser.source(self.tasks[name], space, step, fetch)
+
+    def target_layers(self, rows: list[ray.ObjectRef], name: str, labels: tuple[str, ...]) -> LayerGradients:
+        """The target's gradient by layer, at the model as loaded, for sources with these labels in common."""
+        self.load(rows)
+        self._take_over(None)
+        return LayerComparison(self.summariser.model, self.config.seed).target(self.tasks[name], labels)
+
+    def source_layers(self, rows: list[ray.ObjectRef], name: str, target: LayerGradients) -> dict[str, float]:
+        """Cosine of a source's gradient with the target's, layer by layer."""
+        self.load(rows)
+        self._take_over(None)
+        return LayerComparison(self.summariser.model, self.config.seed).source(self.tasks[name], target)
 
     def _take_over(self, state: np.ndarray | None) -> None:
         values = self.initial if state is None else torch.tensor(state)

@@ -4,7 +4,9 @@ from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, plain, run_training
+from sgg_ray.training.layers import LayerComparison, LayerGradients
 from sgg_ray.training.loop import Event, Trainer, WeightUpdates
+from sgg_ray.training.scoring import score_tasks, scores_of
 from sgg_ray.training.setfit import check_setfit
 from sgg_ray.training.summaries import (
     SourceGradients,
@@ -20,6 +22,8 @@ __all__ = [
     "Distributed",
     "Event",
     "Hooks",
+    "LayerComparison",
+    "LayerGradients",
     "Outcome",
     "SingleProcess",
     "SourceGradients",
@@ -36,5 +40,7 @@ __all__ = [
     "predict",
     "run_training",
     "save_checkpoint",
+    "score_tasks",
+    "scores_of",
     "spaces_of",
 ]

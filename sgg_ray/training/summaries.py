@@ -1,27 +1,26 @@
 """From a task's rows to the gradients that alignment scores compare. No Ray in here.
 
-Two tasks are compared over what their labels have in common:
+Two tasks of an encoder are compared at zero-initialised heads:
 
-* two or more common label names: at a zero-initialised head over just these labels, with the rows that carry them;
-* otherwise: at the trainable parameters of the backbone, each task with a head made from its own class means.
+* if both train one head, because their label names are the same (or because ``train.share_labels`` lets them meet at
+  the names they have in common): at this head;
+* otherwise each at a head of its own, under the matching of labels that makes them most alike.
 
 A causal language model has no heads: all its tasks are compared at all its trainable parameters.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Evidence
+from sgg_ray.alignment import Evidence, matching
 from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
-from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel, TokenisedRows
+from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
 from sgg_ray.models.contrast import (
-    Part,
-    backbone_contrasts,
     balanced_parts,
     head_contrasts,
     label_word_contrasts,
@@ -29,33 +28,44 @@ from sgg_ray.models.contrast import (
 )
 from sgg_ray.tasks import Task, joined
 
-BACKBONE = "backbone"
+ALL_PARAMETERS = "all parameters"
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
 BATCH_ROWS = 32
 
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters over which two tasks are compared: a head over ``labels``; if there are none, the backbone's."""
+    """The parameters over which two tasks are compared.
+
+    Attributes:
+        labels: of the target's zero-initialised head; without labels, all trainable parameters.
+        matched: the source has a head of its own, whose labels are matched with the target's.
+    """
 
     labels: tuple[str, ...] = ()
+    matched: bool = False
 
     @property
     def name(self) -> str:
         """How the space is called in reports."""
-        return f"head {joined(self.labels)}" if self.labels else BACKBONE
+        if self.matched:
+            return "heads of their own"
+        return f"head {joined(self.labels)}" if self.labels else ALL_PARAMETERS
 
 
-def comparison_space(target: Task, source: Task, causal: bool = False) -> Space:
-    """Where ``source`` is compared with ``target``: over the labels they have in common, in the target's order.
+def comparison_space(target: Task, source: Task, causal: bool = False, share_labels: bool = False) -> Space:
+    """Where ``source`` is compared with ``target``.
 
     Args:
         causal: the model is a causal language model.
+        share_labels: ``train.share_labels``.
     """
     if causal:
         return Space()
     common = tuple(name for name in target.labels if name in source.labels)
-    return Space(common) if len(common) > 1 else Space()
+    if len(common) > 1 and (share_labels or len(common) == len(target.labels) == len(source.labels)):
+        return Space(common)
+    return Space(target.labels, matched=True)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class TargetGradients:
     summary: GradientSummary
     vectors: np.ndarray  # [n, D]
     classes: np.ndarray  # [n]
+    rows: int = 1  # of the matrix that a gradient is: the labels of a head
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,8 @@ class SourceGradients:
 
     summary: GradientSummary
     evidence: Evidence
+    space: Space
+    rows: int = 1  # of the matrix that a gradient is: the labels of a head
 
 
 class TaskSummariser:
@@ -94,9 +107,8 @@ class TaskSummariser:
         """One gradient for each of the target's few examples."""
         chosen, classes = self._select(task, space)
         vectors, dimension = self._gradients(task, space, chosen, classes, single_example_parts(chosen))
-        return TargetGradients(
-            self._summary(task, space, step, vectors, dimension, len(chosen)), vectors, classes
-        )
+        summary = self._summary(task, space, step, vectors, dimension, len(chosen))
+        return TargetGradients(summary, vectors, classes, _rows(summary, space.labels))
 
     def source(
         self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
@@ -111,6 +123,11 @@ class TaskSummariser:
         """
         summary, vectors, examples = self._source_parts(task, space, step)
         other = target()
+        rows = _rows(summary, task.labels if space.matched else space.labels)
+        if space.matched:
+            mine, theirs = vectors.mean(axis=0), other.vectors.mean(axis=0)
+            turn = matching(theirs.reshape(other.rows, -1), mine.reshape(rows, -1)).astype(np.float32)
+            vectors = (turn @ vectors.reshape(len(vectors), rows, -1)).reshape(len(vectors), -1)
         evidence = Evidence(
             cross=vectors @ other.vectors.T,
             source_gram=vectors @ vectors.T,
@@ -118,7 +135,7 @@ class TaskSummariser:
             target_classes=other.classes,
             source_examples=examples,
         )
-        return SourceGradients(summary, evidence)
+        return SourceGradients(summary, evidence, space, rows)
 
     def forget(self) -> None:
         """The model's parameters have changed: gradients that are kept are no longer true."""
@@ -141,7 +158,7 @@ class TaskSummariser:
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
         """Rows to use and their classes in the space's labels: at most ``rows``, as balanced as the task allows."""
-        labels = space.labels or task.labels
+        labels = self._labels(task, space)
         of_label = {task.labels.index(name): number for number, name in enumerate(labels)}
         classes = np.array([of_label.get(int(label), -1) for label in task.train.labels])
         if task.role == "target":
@@ -162,44 +179,54 @@ class TaskSummariser:
         tokens = self.model.tokenise(task, task.train)
         if space.labels:
             assert isinstance(self.model, EncoderClassifier)
-            full = head_contrasts(self.model, tokens, chosen, classes, len(space.labels), parts, BATCH_ROWS)
-            compressed = self._summariser(full.shape[1]).compress(full)
+            labels = len(self._labels(task, space))
+            full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
+            compressed = self._summariser(full.shape[1], space).compress(full)
             dimension = full.shape[1]
         else:
             pieces: list[torch.Tensor] = []
             dimension = 0
-            for gradient in self._backbone_gradients(tokens, chosen, classes, parts):
+            assert isinstance(self.model, LanguageModel)
+            for gradient in label_word_contrasts(self.model, tokens, tokens.labels, parts, BATCH_ROWS):
                 dimension = gradient.shape[0]
-                pieces.append(self._summariser(dimension).compress(gradient.unsqueeze(0))[0])
+                pieces.append(self._summariser(dimension, space).compress(gradient.unsqueeze(0))[0])
             compressed = torch.stack(pieces)
         vectors = compressed.cpu().numpy().astype(np.float32)
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
         return vectors, dimension
 
-    def _backbone_gradients(
-        self, tokens: TokenisedRows, chosen: np.ndarray, classes: np.ndarray, parts: Sequence[Part]
-    ) -> Iterator[torch.Tensor]:
-        """Gradient of each part at the trainable parameters [P]."""
-        if isinstance(self.model, LanguageModel):
-            return label_word_contrasts(self.model, tokens, tokens.labels, parts, BATCH_ROWS)
-        assert isinstance(self.model, EncoderClassifier)
-        _, present = np.unique(classes, return_inverse=True)
-        return backbone_contrasts(
-            self.model, tokens, chosen, present, int(present.max()) + 1, parts, BATCH_ROWS
-        )
+    @property
+    def causal(self) -> bool:
+        """Whether the model is a causal language model."""
+        return isinstance(self.model, LanguageModel)
 
-    def _summariser(self, dimension: int) -> Summariser:
-        return Summariser(dimension, self.config.summary.size, self.seed, self.config.summary.kind)
+    def _labels(self, task: Task, space: Space) -> tuple[str, ...]:
+        """Of the head that the task's gradients are taken at; its own where there is no common one."""
+        own = not space.labels or (space.matched and task.role == "source")
+        return task.labels if own else space.labels
+
+    def _summariser(self, dimension: int, space: Space) -> Summariser:
+        # Matched heads need their rows, so they are not sketched: a head is small.
+        kind = "exact" if space.matched else self.config.summary.kind
+        return Summariser(dimension, self.config.summary.size, self.seed, kind)
 
     def _summary(
         self, task: Task, space: Space, step: int, vectors: np.ndarray, dimension: int, examples: int
     ) -> GradientSummary:
         """Every part is a mean and weighs the same; a summary holds the sum over the examples."""
         sums = torch.from_numpy(vectors) * (examples / len(vectors))
-        return self._summariser(dimension).summary(task.name, space.name, step, sums, examples)
+        name = f"head {joined(self._labels(task, space))}" if space.labels else space.name
+        return self._summariser(dimension, space).summary(task.name, name, step, sums, examples)
 
 
-def spaces_of(target: Task, sources: Sequence[Task], causal: bool = False) -> list[Space]:
+def _rows(summary: GradientSummary, labels: Sequence[str]) -> int:
+    """A gradient that is not sketched has a row for each label of its head."""
+    return len(labels) if labels and summary.seed is None else 1
+
+
+def spaces_of(
+    target: Task, sources: Sequence[Task], causal: bool = False, share_labels: bool = False
+) -> list[Space]:
     """The spaces in which the target has to be summarised for these sources, each once."""
-    return list(dict.fromkeys(comparison_space(target, source, causal) for source in sources))
+    return list(dict.fromkeys(comparison_space(target, source, causal, share_labels) for source in sources))

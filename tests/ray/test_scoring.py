@@ -9,13 +9,13 @@ import toy
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from sgg_ray.alignment import score_alignment, verdict
+from sgg_ray.alignment import verdict
 from sgg_ray.cli import app
 from sgg_ray.models import build_model
 from sgg_ray.orchestration import score
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import TaskSummariser, comparison_space
+from sgg_ray.training import TaskSummariser, score_tasks
 
 pytestmark = pytest.mark.ray
 
@@ -43,14 +43,7 @@ def five_tasks(make_config, data, tmp_path):
 
 def in_process(config, target, sources):
     summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
-    scores = {}
-    for source in sources:
-        space = comparison_space(target, source)
-        gradients = summariser.target(target, space, 0)
-        scores[source.name] = score_alignment(
-            summariser.source(source, space, 0, lambda g=gradients: g).evidence
-        )
-    return scores
+    return score_tasks(summariser, target, sources)
 
 
 def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
@@ -78,7 +71,7 @@ def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
             assert rows[name].verdict == verdict(single)
         assert rows["clean"].weight == pytest.approx(1.0, abs=0.5)
         assert rows["flipped"].weight == 0.0
-        assert rows["other"].space == "backbone"
+        assert rows["other"].space == "heads of their own"
         # A source that cannot be scored is said to have failed, and is left out.
         assert (rows["single"].verdict, rows["single"].weight) == ("failed", 0.0)
         assert "one class only" in rows["single"].note

@@ -10,7 +10,7 @@ from sgg_ray.alignment import score_alignment, verdict
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import build_model
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import Space, TaskSummariser, comparison_space, spaces_of
+from sgg_ray.training import Space, TaskSummariser, comparison_space, score_tasks, spaces_of
 
 
 @pytest.fixture
@@ -60,14 +60,18 @@ def test_labels_drawn_at_random_are_mostly_neither_used_nor_in_conflict(make_con
     assert sum(word != "neutral" for word in verdicts) <= 4
 
 
-def test_tasks_are_compared_over_the_labels_they_have_in_common(summarise, tmp_path):
+def test_sources_that_train_the_targets_head_are_compared_over_common_labels(make_config, tmp_path):
     rows = toy.sentences(80, seed=6) + [{"text": f"word{n} word{n + 1}", "label": "mixed"} for n in range(40)]
-    found, target, (source,) = summarise(sources=[rows_file(tmp_path, "three", rows)])
-    space = comparison_space(target, source)
+    config = make_config(sources=[rows_file(tmp_path, "three", rows)])
+    target, (source,) = load_tasks(config)
+    assert comparison_space(target, source) == Space(target.labels, matched=True)
+    space = comparison_space(target, source, share_labels=True)
     assert space == Space(("negative", "positive"))
-    assert found["three"].summary.space == space.name
-    assert found["three"].summary.examples == 80  # the rows of the third label carry nothing to compare
-    assert verdict(score_alignment(found["three"].evidence)) == "use"
+    summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+    found = summariser.source(source, space, 0, lambda: summariser.target(target, space, 0))
+    assert found.summary.space == space.name
+    assert found.summary.examples == 80  # the rows of the third label carry nothing to compare
+    assert verdict(score_alignment(found.evidence)) == "use"
 
 
 def test_the_order_of_label_names_does_not_matter(summarise, data):
@@ -80,21 +84,43 @@ def test_the_order_of_label_names_does_not_matter(summarise, data):
     assert scores[0] == scores[1]
 
 
-def test_another_label_set_is_compared_in_the_backbone(summarise, data):
+def test_another_label_set_is_compared_under_the_best_matching_of_labels(summarise, data):
     found, target, (source,) = summarise(sources=[{"name": "other", "path": str(data / "other.jsonl")}])
-    assert comparison_space(target, source) == Space()
+    assert comparison_space(target, source) == Space(target.labels, matched=True)
     summary = found["other"].summary
-    assert summary.space == "backbone"
-    assert summary.dimension == len(summary.vector) > 20_000  # shorter than a sketch: sent as it is
+    assert summary.space == f"head {source.head}"
+    assert summary.seed is None
+    assert found["other"].rows * toy.WIDTH == len(summary.vector)
     # The same words tell the labels apart in both tasks, under other names.
     assert score_alignment(found["other"].evidence).value > 0.2
+
+
+def test_names_of_other_labels_do_not_matter(make_config, data):
+    """Flipping all labels of a source with a head of its own is another naming; for the target's head it is poison."""
+    path = str(data / "clean.jsonl")
+    sources = [
+        {"name": "own", "path": path, "labels": {"bad": "negative", "good": "positive"}},
+        {"name": "turned", "path": path, "labels": {"bad": "positive", "good": "negative"}},
+        {"name": "named", "path": path},
+        {"name": "poison", "path": path, "flip_labels": 1.0},
+    ]
+    config = make_config(sources=sources)
+    target, tasks = load_tasks(config)
+    summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+    scores = score_tasks(summariser, target, tasks)
+    assert scores["turned"].value == pytest.approx(scores["own"].value, abs=1e-4)
+    assert scores["own"].value == pytest.approx(0.5 * scores["named"].value, rel=0.05)
+    assert scores["poison"].value == pytest.approx(-scores["named"].value, abs=1e-4)
+    assert verdict(scores["poison"]) == "conflict"
 
 
 def test_each_space_is_asked_for_once(make_config, data):
     other = {"name": "other", "path": str(data / "other.jsonl")}
     clean = [{"name": f"clean{number}", "path": str(data / "clean.jsonl")} for number in range(2)]
     target, sources = load_tasks(make_config(sources=[other, *clean]))
-    assert spaces_of(target, sources) == [Space(), Space(("negative", "positive"))]
+    labels = ("negative", "positive")
+    assert spaces_of(target, sources) == [Space(labels, matched=True), Space(labels)]
+    assert spaces_of(target, sources, causal=True) == [Space()]
 
 
 def test_a_source_of_one_class_is_an_error_that_says_so(summarise, tmp_path):

@@ -1,0 +1,102 @@
+"""Sources vouch for parts of a noisy gradient; names of labels do not matter to tasks with heads of their own."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgg_ray.alignment import Evidence, matching, pooled_scores, score_alignment, vouched_mean
+
+WIDTH = 60
+
+
+def examples(random, truth, count=8, noise=3.0):
+    """``count`` gradients of each of two classes around ±truth, [2 count, 2, WIDTH], and their classes."""
+    classes = np.repeat([0, 1], count)
+    rows = np.stack([truth, -truth])
+    return rows + noise * random.normal(size=(2 * count, 2, WIDTH)), classes
+
+
+def unit(random):
+    direction = random.normal(size=WIDTH)
+    return direction / np.linalg.norm(direction)
+
+
+def cosine(first, second):
+    return float((first * second).sum() / np.linalg.norm(first) / np.linalg.norm(second))
+
+
+def test_a_mean_that_sources_vouch_for_is_nearer_to_the_truth():
+    random = np.random.default_rng(0)
+    before, after = [], []
+    for _ in range(50):
+        truth = unit(random)
+        sources = [
+            np.stack([sign * truth, -sign * truth]) + 0.05 * random.normal(size=(2, WIDTH))
+            for sign in (1, -1, 1)
+        ]
+        vectors, classes = examples(random, truth)
+        goal = np.stack([truth, -truth])
+        before.append(cosine(vectors.mean(0), goal))
+        after.append(cosine(vouched_mean(vectors, classes, sources), goal))
+    assert np.mean(after) > np.mean(before) + 0.2
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_signs_lengths_and_order_of_sources_do_not_matter(seed):
+    random = np.random.default_rng(seed)
+    vectors, classes = examples(random, unit(random))
+    sources = [random.normal(size=(2, WIDTH)) for _ in range(3)]
+    changed = [-2.0 * sources[2], 0.3 * sources[0], sources[1]]
+    np.testing.assert_allclose(
+        vouched_mean(vectors, classes, sources), vouched_mean(vectors, classes, changed), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_without_noise_or_without_sources_the_mean_stays():
+    random = np.random.default_rng(1)
+    truth = unit(random)
+    vectors, classes = examples(random, truth, noise=0.0)
+    source = np.stack([truth, -truth])
+    np.testing.assert_allclose(vouched_mean(vectors, classes, [source]), vectors.mean(0), atol=1e-9)
+    np.testing.assert_array_equal(vouched_mean(vectors, classes, []), vectors.mean(0))
+    np.testing.assert_array_equal(vouched_mean(vectors, classes, [np.zeros((2, WIDTH))]), vectors.mean(0))
+
+
+def test_matching_undoes_a_renaming():
+    random = np.random.default_rng(2)
+    contrast = random.normal(size=(3, WIDTH))
+    contrast -= contrast.mean(0)
+    renamed = contrast[[2, 0, 1]]
+    turn = matching(contrast, renamed)
+    np.testing.assert_allclose(turn @ renamed, contrast, atol=1e-8)
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_values_lie_in_their_intervals_and_scale_does_not_matter(matched):
+    random = np.random.default_rng(3)
+    truth = unit(random)
+    vectors, classes = examples(random, truth, noise=1.0)
+    flat = vectors.reshape(len(vectors), -1)
+    contrasts, scores = [], []
+    for sign in (1.0, -1.0):
+        parts = np.stack([sign * truth, -sign * truth]) + 0.1 * random.normal(size=(8, 2, WIDTH))
+        own = parts.reshape(8, -1)
+        scores.append(
+            score_alignment(Evidence(own @ flat.T, own @ own.T, flat @ flat.T, classes, np.full(8, 32)))
+        )
+        contrasts.append(parts.mean(0))
+    found = pooled_scores(vectors, classes, scores, contrasts, [matched] * 2)
+    scaled = pooled_scores(
+        5 * vectors, classes, scores, [3 * contrast for contrast in contrasts], [matched] * 2
+    )
+    for score, other in zip(found, scaled):
+        assert -1.0 <= score.low <= score.value <= score.high <= 1.0
+        assert other.value == pytest.approx(score.value)
+    if matched:
+        assert found[1].value == pytest.approx(found[0].value, rel=0.2)
+        assert found[0].value > 0.2
+    else:
+        assert found[0].value > 0.4
+        assert found[1].value < -0.4
