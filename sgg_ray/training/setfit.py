@@ -9,6 +9,8 @@ import time
 import warnings
 from importlib.util import find_spec
 
+import torch
+
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.models import EncoderClassifier, locate_model
@@ -55,7 +57,12 @@ def train_setfit(model: EncoderClassifier, target: Task, config: Config) -> floa
     started = time.perf_counter()
     with quiet_transformers(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
         warnings.simplefilter("ignore")
-        transformer = Transformer(locate_model(config.model.path), max_seq_length=settings.max_length)
+        transformer = Transformer(
+            locate_model(config.model.path),
+            max_seq_length=settings.max_length,
+            # As stored it may be half precision, which cannot be trained.
+            model_kwargs={"dtype": torch.float32},
+        )
         pooling = Pooling(model.width, pooling_mode=config.model.pooling)  # pyright: ignore[reportArgumentType]
         body = SentenceTransformer(modules=[transformer, pooling, Normalize()], device=device)
         classifier = SetFitModel(

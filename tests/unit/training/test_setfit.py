@@ -41,6 +41,18 @@ def test_it_trains_backbone_and_head_and_is_repeatable(config):
     assert [event["step"] for event in events] == [5, 5]
 
 
+def test_a_model_that_is_stored_in_half_precision_is_trained_in_full(config, tmp_path):
+    from transformers import AutoModel, AutoTokenizer
+
+    AutoModel.from_pretrained(config.model.path).half().save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(config.model.path).save_pretrained(tmp_path)
+    model = config.model.model_copy(update={"path": str(tmp_path)})
+    target, _ = load_tasks(config)
+    outcome = run_training(config.model_copy(update={"model": model}), target, [], {}, torch.device("cpu"))
+    trained = torch.cat([value.flatten() for value in outcome.model.backbone.parameters()])
+    assert (trained != trained.half().float()).any()
+
+
 @pytest.mark.parametrize("labels", [("no", "yes"), ("no", "perhaps", "yes")])
 def test_the_head_predicts_what_the_regression_predicts(config, labels):
     random = np.random.default_rng(0)
