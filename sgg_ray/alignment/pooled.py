@@ -7,7 +7,7 @@ row is a contrast between features), a single row where there is no head (docs/m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,8 +19,23 @@ OWN_HEAD = 0.5
 SIGNAL_SHARE = 0.05  # of the squared length of the mean that is taken to be signal at least
 
 
-def vouched_mean(vectors: np.ndarray, classes: np.ndarray, contrasts: Sequence[np.ndarray]) -> np.ndarray:
-    """The target's mean gradient as far as sources vouch for it: [rows, width].
+@dataclass(frozen=True)
+class Vouched:
+    """The target's mean gradient as far as sources vouch for it, and the noise that is left in it."""
+
+    mean: np.ndarray  # [rows, width]
+    noise: np.ndarray  # [k, width]: independent directions, each as long as its noise's standard deviation
+
+    def in_common(self, contrast: np.ndarray) -> float:
+        """Σ over pairs of labels of ⟨·, ·⟩², its root, less that of noise alone: near 0 for a task that is unrelated.
+
+        The same for every naming of the labels of ``contrast`` [rows, width].
+        """
+        return float(np.linalg.norm(self.mean @ contrast.T) - np.linalg.norm(self.noise @ contrast.T))
+
+
+def vouched_mean(vectors: np.ndarray, classes: np.ndarray, contrasts: Sequence[np.ndarray]) -> Vouched:
+    """The target's mean gradient as far as sources vouch for it.
 
     With a handful of examples most of a mean gradient is noise, spread over all directions; what tasks have labels for
     lies in few. The prior is that the target's gradient lies along directions of the sources' gradients (either way:
@@ -37,7 +52,7 @@ def vouched_mean(vectors: np.ndarray, classes: np.ndarray, contrasts: Sequence[n
     norms = [float(np.linalg.norm(contrast)) for contrast in contrasts]
     kept = [contrast / norm for contrast, norm in zip(contrasts, norms) if norm > 0.0]
     if not kept:
-        return mean
+        return Vouched(mean, np.zeros((0, mean.shape[1])))
     basis = np.concatenate(kept).astype(np.float64)
     strengths, turns = np.linalg.eigh(basis @ basis.T)
     present = strengths > 1e-6 * strengths.max()
@@ -48,7 +63,8 @@ def vouched_mean(vectors: np.ndarray, classes: np.ndarray, contrasts: Sequence[n
     noise = _noise_of_mean(seen, classes)
     spread = max(total - noise, SIGNAL_SHARE * total) / strengths.sum()  # τ²
     share = spread * strengths / np.maximum(spread * strengths + noise / len(strengths), 1e-300)
-    return (mean @ directions * share) @ directions.T
+    left = share * np.sqrt(noise / len(strengths))
+    return Vouched((mean @ directions * share) @ directions.T, (directions * left).T)
 
 
 def pooled_scores(
@@ -61,9 +77,9 @@ def pooled_scores(
     """Scores with values that borrow strength from the other sources.
 
     A source with the target's labels has the value ⟨ĝ_t, g_s⟩ / (‖g_s‖·‖μ_t‖), ĝ_t being :func:`vouched_mean` over the
-    sources with these labels. One with other labels (``matched``) has OWN_HEAD · ⟨ĝ_t, Q g_s⟩ / (‖g_s‖·‖μ_t‖) under the
-    best :func:`matching` Q of the labels; ĝ_t is taken over all sources. Intervals stay
-    each source's own, and are widened where the value lies outside.
+    sources with these labels. One with other labels (``matched``) has OWN_HEAD · (‖ĝ_t g_sᵀ‖ − noise) / (‖g_s‖·‖μ_t‖):
+    what the contrasts of both have in common, whatever the labels are called, see :meth:`Vouched.in_common`; ĝ_t is
+    taken over all sources. Intervals stay each source's own, and are widened where the value lies outside.
 
     Args:
         vectors: the target's gradients, one an example [n, rows, width].
@@ -83,7 +99,7 @@ def pooled_scores(
         if not length > 0.0 or not np.isfinite(score.value):
             found.append(score)
             continue
-        common = _unnamed(any_labels, contrast) if other else float((own * contrast).sum())
+        common = OWN_HEAD * any_labels.in_common(contrast) if other else float((own.mean * contrast).sum())
         value = float(np.clip(common / length, -1.0, 1.0))
         found.append(replace(score, value=value, low=min(score.low, value), high=max(score.high, value)))
     return found
@@ -97,11 +113,6 @@ def matching(target: np.ndarray, source: np.ndarray) -> np.ndarray:
     left, common, right = np.linalg.svd(target @ source.T, full_matrices=False)
     present = common > 1e-9 * max(float(common.max()), 1e-300)
     return left[:, present] @ right[present]
-
-
-def _unnamed(target: np.ndarray, source: np.ndarray) -> float:
-    """⟨g_t, Q g_s⟩ under the best matching Q of the labels, at the rate of a head of its own."""
-    return OWN_HEAD * float(np.linalg.norm(target @ source.T, "nuc"))
 
 
 def _noise_of_mean(seen: np.ndarray, classes: np.ndarray) -> float:

@@ -38,7 +38,7 @@ def test_a_mean_that_sources_vouch_for_is_nearer_to_the_truth():
         vectors, classes = examples(random, truth)
         goal = np.stack([truth, -truth])
         before.append(cosine(vectors.mean(0), goal))
-        after.append(cosine(vouched_mean(vectors, classes, sources), goal))
+        after.append(cosine(vouched_mean(vectors, classes, sources).mean, goal))
     assert np.mean(after) > np.mean(before) + 0.2
 
 
@@ -50,7 +50,10 @@ def test_signs_lengths_and_order_of_sources_do_not_matter(seed):
     sources = [random.normal(size=(2, WIDTH)) for _ in range(3)]
     changed = [-2.0 * sources[2], 0.3 * sources[0], sources[1]]
     np.testing.assert_allclose(
-        vouched_mean(vectors, classes, sources), vouched_mean(vectors, classes, changed), rtol=1e-6, atol=1e-9
+        vouched_mean(vectors, classes, sources).mean,
+        vouched_mean(vectors, classes, changed).mean,
+        rtol=1e-6,
+        atol=1e-9,
     )
 
 
@@ -59,9 +62,25 @@ def test_without_noise_or_without_sources_the_mean_stays():
     truth = unit(random)
     vectors, classes = examples(random, truth, noise=0.0)
     source = np.stack([truth, -truth])
-    np.testing.assert_allclose(vouched_mean(vectors, classes, [source]), vectors.mean(0), atol=1e-9)
-    np.testing.assert_array_equal(vouched_mean(vectors, classes, []), vectors.mean(0))
-    np.testing.assert_array_equal(vouched_mean(vectors, classes, [np.zeros((2, WIDTH))]), vectors.mean(0))
+    np.testing.assert_allclose(vouched_mean(vectors, classes, [source]).mean, vectors.mean(0), atol=1e-9)
+    np.testing.assert_array_equal(vouched_mean(vectors, classes, []).mean, vectors.mean(0))
+    np.testing.assert_array_equal(
+        vouched_mean(vectors, classes, [np.zeros((2, WIDTH))]).mean, vectors.mean(0)
+    )
+
+
+def test_an_unrelated_task_has_nothing_in_common_however_noisy_the_target_is():
+    random = np.random.default_rng(4)
+    related, unrelated = [], []
+    for _ in range(100):
+        truth, other = unit(random), unit(random)
+        vectors, classes = examples(random, truth, noise=1.0)
+        sources = [np.stack([direction, -direction]) for direction in (truth, other)]
+        found = vouched_mean(vectors, classes, sources)
+        related.append(found.in_common(sources[0]))
+        unrelated.append(found.in_common(sources[1]))
+    assert np.mean(related) > 1.0
+    assert abs(np.mean(unrelated)) < 0.1 * np.mean(related)
 
 
 def test_matching_undoes_a_renaming():

@@ -109,7 +109,7 @@ def test_names_of_other_labels_do_not_matter(make_config, data):
     summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
     scores = score_tasks(summariser, target, tasks)
     assert scores["turned"].value == pytest.approx(scores["own"].value, abs=1e-4)
-    assert scores["own"].value == pytest.approx(0.5 * scores["named"].value, rel=0.05)
+    assert 0.25 * scores["named"].value < scores["own"].value < 0.55 * scores["named"].value
     assert scores["poison"].value == pytest.approx(-scores["named"].value, abs=1e-4)
     assert verdict(scores["poison"]) == "conflict"
 
