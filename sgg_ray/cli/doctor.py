@@ -33,23 +33,24 @@ def doctor(
 
         loaded = load_config(config) if config else None
         cluster, tracking = (loaded.ray, loaded.tracking) if loaded else (RayConfig(), TrackingConfig())  # pyright: ignore[reportCallIssue]
+        checks = []
+        # One display for all of it: its clock shows that a check that takes long is still being made.
         with report.ProgressDisplay(console) as display:
             orchestration = load_orchestration(display)
-        checks = []
+            display.stage("looking at this machine")
 
-        def try_everything() -> "Check":
-            started = time.perf_counter()
-            try:
-                with report.ProgressDisplay(console) as display:
+            def try_everything() -> "Check":
+                started = time.perf_counter()
+                try:
                     found, holds = orchestration.run_smoke(loaded, display), True
-            except SggError as error:
-                found, holds = error.problems[0], False
-            found += f" in {time.perf_counter() - started:.0f} s"
-            return orchestration.Check("smoke", holds, found, "mend what is said above, or report it")
+                except SggError as error:
+                    found, holds = error.problems[0], False
+                found += f" in {time.perf_counter() - started:.0f} s"
+                return orchestration.Check("smoke", holds, found, "mend what is said above, or report it")
 
-        for check in orchestration.examine(cluster, tracking, try_everything if smoke else None):
-            checks.append(check)
-            report.print_check(console, check.name, check.holds, check.found, check.fix)
+            for check in orchestration.examine(cluster, tracking, try_everything if smoke else None):
+                checks.append(check)
+                report.print_check(console, check.name, check.holds, check.found, check.fix)
         failed = [check.name for check in checks if not check.holds]
         if as_json:
             report.print_json({"checks": [check.to_dict() for check in checks], "holds": not failed})

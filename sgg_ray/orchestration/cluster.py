@@ -41,17 +41,24 @@ def connected(config: RayConfig) -> Iterator[None]:
         yield
         return
     arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
+    starts = config.address == "local" and "RAY_ADDRESS" not in os.environ
     try:
         # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
         # Ray inside the cluster's head.
-        if config.address == "local" and "RAY_ADDRESS" not in os.environ:
+        if starts:
             ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
         else:
             address = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
             ray.init(address=address, runtime_env={"env_vars": QUIET_ENVIRONMENT}, **arguments)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    # Ray 2.60 raises a bare Exception when its own processes do not start in time.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if starts:
+            raise ClusterError(
+                f"ray.address: Ray did not start on this machine ({reason}); free cores and memory, and try again"
+            ) from error
         raise ClusterError(
-            f"ray.address: no Ray cluster answers at '{config.address}' ({str(error).strip().splitlines()[0]}); "
+            f"ray.address: no Ray cluster answers at '{config.address}' ({reason}); "
             "start one with 'ray start --head', or use 'local'"
         ) from error
     try:

@@ -10,6 +10,7 @@ from sgg_ray.cli import app
 from sgg_ray.config import RayConfig, TrackingConfig
 from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration import examine
+from sgg_ray.orchestration.cluster import connected
 from sgg_ray.orchestration.doctor import (
     check_disk,
     check_gpus,
@@ -137,6 +138,22 @@ def test_without_a_cluster_there_is_no_smoke(monkeypatch, here):
     *_, cluster, smoke = examine(RayConfig(address="auto"), TrackingConfig(), lambda: pytest.fail("was run"))
     assert (cluster.holds, smoke.holds) == (False, False)
     assert "nobody answers" in cluster.found
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch, here):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+    def too_slow(**_):
+        raise Exception("The current node timed out during startup.\nmore")
+
+    monkeypatch.setattr("ray.init", too_slow)
+    with pytest.raises(ClusterError) as caught, connected(RayConfig()):
+        pass
+    assert caught.value.problems == [
+        "ray.address: Ray did not start on this machine (The current node timed out during startup.); free cores and "
+        "memory, and try again"
+    ]
 
 
 def test_smoke_goes_through_every_room(here, monkeypatch):
