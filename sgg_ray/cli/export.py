@@ -26,6 +26,8 @@ def export(
 
     def work(console: "Console") -> None:
         from sgg_ray import report
+
+        report.print_line(console, "loading the model", style="bold")
         from sgg_ray.artifacts import default_form, export_model, open_run
 
         found = open_run(trained)
