@@ -1,0 +1,33 @@
+"""A worker that holds several tasks loads the model once, whatever it is asked for and however often."""
+
+import ray
+
+from sgg_ray.orchestration import worker as module
+from sgg_ray.tasks import load_tasks
+from sgg_ray.training import comparison_space
+
+
+def test_a_worker_loads_the_model_once(make_config, monkeypatch):
+    config = make_config()
+    target, sources = load_tasks(config)
+    built = []
+
+    def build(*arguments):
+        built.append(arguments)
+        return plain(*arguments)
+
+    plain = module.build_model
+    monkeypatch.setattr(module, "build_model", build)
+    # The actor's class without the actor: what it gets from the object store is handed to it.
+    monkeypatch.setattr(ray, "get", lambda reference: reference)
+    worker = module.TaskWorker.__ray_metadata__.modified_class(config)  # pyright: ignore
+    rows = [[target, *sources]]
+    space = comparison_space(target, sources[0])
+    gradients = worker.target(rows, target.name, space, 0, None)
+    for _ in range(2):
+        for source in sources:
+            found = worker.source(rows, source.name, space, 0, None, gradients)
+            assert found.summary.task == source.name
+    layers = worker.target_layers(rows, target.name, target.labels)
+    assert worker.source_layers(rows, sources[0].name, layers).keys() == layers.layers.keys()
+    assert len(built) == 1
