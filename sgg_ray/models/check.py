@@ -23,6 +23,9 @@ from sgg_ray.models.language_model import uses_chat
 from sgg_ray.models.prompts import Prompter
 from sgg_ray.tasks import Task
 
+LOOKED_AT = 100  # rows of a task
+MUCH_CUT = 0.25  # of its texts
+
 
 def check_model(config: ModelConfig, max_length: int) -> None:
     """Look at model, tokenizer, weights and adapter without loading the weights.
@@ -83,14 +86,18 @@ def check_method(config: Config) -> None:
             )
 
 
-def check_tasks(config: Config, tasks: Sequence[Task]) -> None:
+def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     """See whether every task can be put to the model: prompts and label words, or none of them for an encoder.
+
+    Returns:
+        A line for each task whose prompt leaves too little room for its texts.
 
     Raises:
         ModelError: with one line for each task that cannot.
     """
     origin = find_model(config.model.path)
     problems: list[str] = []
+    notes: list[str] = []
     if not origin.causal:
         for task in tasks:
             place = "target" if task.role == "target" else f"sources.{task.name}"
@@ -105,11 +112,17 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> None:
         prompter = Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), config.train.max_length)
         for task in tasks:
             try:
-                prompter.prompts(task, task.train.take(np.arange(min(1, len(task.train)))))
+                share = prompter.cut(task, task.train.take(np.arange(min(LOOKED_AT, len(task.train)))))
             except ModelError as error:
                 problems += error.problems
+                continue
+            if share > MUCH_CUT:
+                notes.append(
+                    f"{task.name}: {share:.0%} of the texts are cut to fit into train.max_length beside the prompt"
+                )
     if problems:
         raise ModelError(problems)
+    return notes
 
 
 def _check_weights(location: str, path: str) -> None:

@@ -93,6 +93,16 @@ class Prompter:
             encoded[number] = ids
         return tuple(np.asarray(ids, dtype=np.int32) for ids in encoded)
 
+    def cut(self, task: Task, rows: Rows) -> float:
+        """The share of rows whose text is cut.
+
+        Raises:
+            ModelError: as :meth:`prompts`.
+        """
+        prompts = self.prompts(task, rows)
+        whole = self._encode_all([self.write(task, text) for text in rows.texts]) if rows.texts else []
+        return sum(len(kept) < len(full) for kept, full in zip(prompts, whole)) / max(len(whole), 1)
+
     def fitting_shots(self, task: Task, shots: Rows, longest: int) -> Rows:
         """As many of ``shots`` from the first on as fit before a prompt of ``longest`` tokens."""
         bare = len(self._encode(self.write(task, "")))

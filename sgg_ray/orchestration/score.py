@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgg_ray.alignment import AlignmentReport
@@ -14,12 +14,13 @@ from sgg_ray.models import check_method, check_model, check_tasks
 from sgg_ray.orchestration.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.report import html_page, html_picture, html_scores, plot_scores, plot_similarity
+from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
 from sgg_ray.tasks import Task, load_tasks
 from sgg_ray.tracking import Tracker
 from sgg_ray.training import check_setfit
 
 SCORES = "scores.json"
+LAYERS = "layers.png"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
         raise ConfigError(
             f"train.method: {config.train.method} trains nothing, it is for strategies of sgg compare; leave it out"
         )
-    check_tasks(config, [target, *sources])
+    for note in check_tasks(config, [target, *sources]):
+        listener.note(note)
     check_combination(config.train.combine)
     check_setfit(config)
     for task in (target, *sources):
@@ -115,12 +117,14 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
 def score_sources(
     config: Config, target: Task, sources: Sequence[Task], listener: Listener
 ) -> AlignmentReport:
-    """Start the task workers, score once, and end them."""
+    """Start the task workers, score once, look where in the model sources agree, and end the workers."""
     listener.stage("loading the model in the task workers")
     exchange = Exchange.start(config, target, sources, listener)
     try:
         listener.stage("exchanging gradient summaries")
-        return exchange.score(listener=listener)
+        report = exchange.score(listener=listener)
+        listener.stage("comparing gradients layer by layer")
+        return replace(report, layers=exchange.layers(listener))
     finally:
         exchange.close()
 
@@ -139,10 +143,12 @@ def start_tracking(config: Config, folder: RunFolder, command: str, listener: Li
 
 
 def write_report(folder: RunFolder, report: AlignmentReport) -> None:
-    """Scores as JSON, Parquet and two pictures."""
+    """Scores as JSON, Parquet and pictures."""
     folder.write_parquet("scores.parquet", report.to_pandas())
     plot_scores(report, folder.path / "scores.png")
     plot_similarity(report, folder.path / "similarity.png")
+    if report.layers:
+        plot_layers(report, folder.path / LAYERS)
     folder.write_json(SCORES, report.to_dict())
 
 
@@ -151,7 +157,8 @@ def record_report(tracker: Tracker, folder: RunFolder, report: AlignmentReport) 
     values = {f"score/{row.source}": row.score.value for row in report.sources if row.score is not None}
     weights = {f"weight/{row.source}": row.weight for row in report.sources}
     tracker.log_metrics([(report.step, {**values, **weights})])
-    names = ("config.yaml", SCORES, "scores.parquet", "scores.png", "similarity.png")
+    names = ["config.yaml", SCORES, "scores.parquet", "scores.png", "similarity.png"]
+    names += [LAYERS] if report.layers else []
     tracker.log_artifacts([folder.path / name for name in names])
 
 

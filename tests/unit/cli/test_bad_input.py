@@ -109,10 +109,11 @@ def test_a_model_that_is_not_there(refused, verb, write_config, here):
     assert "does not exist" in line
 
 
-def test_a_model_that_is_no_encoder(refused, verb, write_config, here):
-    (here / "decoder").mkdir()
-    (here / "decoder" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    assert "is of type 'gpt2', which is no encoder" in refused(verb, write_config(model={"path": "decoder"}))
+def test_a_model_of_a_kind_that_is_not_supported(refused, verb, write_config, here):
+    (here / "both").mkdir()
+    (here / "both" / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    line = refused(verb, write_config(model={"path": "both"}))
+    assert "is of type 't5', which is neither encoder nor causal language model" in line
 
 
 def test_all_problems_are_told_at_once(sgg, no_ray, write_config):

@@ -218,6 +218,13 @@ def test_prompts_that_cannot_be_put_are_refused(make_lm_config, target, message)
         check_tasks(config, [task])
 
 
+def test_texts_that_do_not_fit_beside_the_prompt_are_told(make_lm_config):
+    for length, told in ((48, 0), (14, 1)):
+        config = make_lm_config(target=REVIEW, train={"max_length": length})
+        task, _ = load_tasks(config)
+        assert len([note for note in check_tasks(config, [task]) if "are cut to fit" in note]) == told
+
+
 def test_words_for_other_labels_are_refused(make_lm_config):
     with pytest.raises(DataError, match=r"target.verbalizers: no word for positive, 'good' is no label"):
         load_tasks(make_lm_config(target={"verbalizers": {"negative": "a", "good": "b"}}))
