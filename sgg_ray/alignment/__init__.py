@@ -1,6 +1,6 @@
 """Which sources pull the model the way the target does: scores, intervals, verdicts and mixture weights."""
 
-from sgg_ray.alignment.pooled import OWN_HEAD, Vouched, matching, pooled_scores, vouched_mean
+from sgg_ray.alignment.pooled import OWN_HEAD, Vouched, matched_cosine, matching, pooled_scores, vouched_mean
 from sgg_ray.alignment.report import AlignmentReport, SourceAlignment
 from sgg_ray.alignment.score import Evidence, Score, score_alignment
 from sgg_ray.alignment.verdict import Verdict, verdict
@@ -15,6 +15,7 @@ __all__ = [
     "SourceAlignment",
     "Verdict",
     "Vouched",
+    "matched_cosine",
     "matching",
     "mixture_weights",
     "pooled_scores",

@@ -115,6 +115,12 @@ def matching(target: np.ndarray, source: np.ndarray) -> np.ndarray:
     return left[:, present] @ right[present]
 
 
+def matched_cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Cosine of two contrasts [rows, width] under the best matching of their labels, in [0, 1]; NaN if one is zero."""
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(np.linalg.norm(first @ second.T, "nuc")) / lengths if lengths > 0.0 else float("nan")
+
+
 def _noise_of_mean(seen: np.ndarray, classes: np.ndarray) -> float:
     """Variance of the mean of stratified examples, summed over components: Σ_c (n_c/n)² · s_c²/n_c."""
     noise = 0.0

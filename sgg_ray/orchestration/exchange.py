@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +16,13 @@ from sgg_ray.alignment import (
     AlignmentReport,
     Score,
     SourceAlignment,
+    matched_cosine,
     mixture_weights,
     verdict,
 )
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.gradients import GradientSummary
 from sgg_ray.models import find_model
 from sgg_ray.orchestration.cluster import task_worker_count
 from sgg_ray.orchestration.listener import Listener, Silent
@@ -183,11 +186,8 @@ class Exchange:
             for source, score, weight in zip(self.sources, scores, weights)
         ]
         summaries = [
-            {space.name: gradients.summary for space, gradients in targets.items()},
-            *(
-                {found[s.name].summary.space: found[s.name].summary} if s.name in found else {}
-                for s in self.sources
-            ),
+            [(gradients.summary, gradients.rows) for gradients in targets.values()],
+            *([(found[s.name].summary, found[s.name].rows)] if s.name in found else [] for s in self.sources),
         ]
         return AlignmentReport(
             target=self.target.name,
@@ -199,6 +199,35 @@ class Exchange:
             confidence=settings.confidence,
             details={"model": self.config.model.path, "seed": self.config.seed},
         )
+
+    def layers(self, listener: Listener | None = None) -> dict[str, dict[str, float]]:
+        """Cosine of each source's gradient with the target's, layer by layer, at the model as loaded.
+
+        For people to look at: a source for which it cannot be computed is left out.
+        """
+        common = {source.name: self._common_labels(source) for source in self.sources}
+        owner = self.workers[self.target.name]
+        targets = {
+            labels: owner.target_layers.remote([self.rows], self.target.name, labels)
+            for labels in dict.fromkeys(common.values())
+        }
+        pending = {
+            name: self.workers[name].source_layers.remote([self.rows], name, targets[labels])
+            for name, labels in common.items()
+        }
+        references = list(pending.values())
+        self._wait(
+            references, SCORE_SECONDS, "tasks compared", listener or Silent(), tolerate=set(references)
+        )
+        found: dict[str, dict[str, float]] = {}
+        for name, reference in pending.items():
+            with suppress(SggError):
+                found[name] = _get(reference)
+        return found
+
+    def _common_labels(self, source: Task) -> tuple[str, ...]:
+        common = tuple(label for label in self.target.labels if label in source.labels)
+        return common if len(common) > 1 and not self.causal else ()
 
     def _space(self, source: Task) -> Space:
         return comparison_space(self.target, source, self.causal, self.config.train.share_labels)
@@ -305,14 +334,27 @@ def _without_rows(task: Task) -> Task:
     return replace(task, train=task.train.take([]), test=task.test.take([]))
 
 
-def _similarity(summaries: list[dict[str, Any]]) -> np.ndarray:
-    """Cosines between mean gradients [n, n]; NaN between tasks that have no space in common."""
+def _similarity(summaries: list[list[tuple[GradientSummary, int]]]) -> np.ndarray:
+    """Cosines between mean gradients [n, n]; of tasks with other labels, under the best matching of these.
+
+    NaN between tasks whose gradients cannot be compared.
+
+    Args:
+        summaries: of each task in its spaces, with the number of rows that its gradient has as a matrix.
+    """
     size = len(summaries)
     matrix = np.full((size, size), np.nan)
-    for row in range(size):
-        for column in range(size):
-            common = set(summaries[row]) & set(summaries[column])
-            if common:
-                space = min(common)
-                matrix[row, column] = summaries[row][space].cosine(summaries[column][space])
+    for row, mine in enumerate(summaries):
+        for column, theirs in enumerate(summaries):
+            same = [(a, b) for a, _ in mine for b, _ in theirs if (a.space, a.seed) == (b.space, b.seed)]
+            matrices = [
+                (a.mean.reshape(rows, -1), b.mean.reshape(others, -1))
+                for a, rows in mine
+                for b, others in theirs
+                if a.seed is None and b.seed is None and len(a.mean) * others == len(b.mean) * rows
+            ]
+            if same:
+                matrix[row, column] = same[0][0].cosine(same[0][1])
+            elif matrices:
+                matrix[row, column] = matched_cosine(*matrices[0])
     return matrix

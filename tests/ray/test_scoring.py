@@ -72,6 +72,10 @@ def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
         assert rows["clean"].weight == pytest.approx(1.0, abs=0.5)
         assert rows["flipped"].weight == 0.0
         assert rows["other"].space == "heads of their own"
+        # target, clean, flipped, other: with other labels under the best matching, which knows no sign.
+        assert found.similarity[1, 2] == pytest.approx(-1.0, abs=1e-4)
+        assert found.similarity[1, 3] == pytest.approx(found.similarity[2, 3], abs=1e-4)
+        assert found.similarity[1, 3] > 0.3
         # A source that cannot be scored is said to have failed, and is left out.
         assert (rows["single"].verdict, rows["single"].weight) == ("failed", 0.0)
         assert "one class only" in rows["single"].note
@@ -98,7 +102,9 @@ def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
         "scores.parquet",
         "scores.png",
         "similarity.png",
+        "layers.png",
     } <= files
+    assert first.report.layers["clean"]["1"] > 0 > first.report.layers["flipped"]["1"]
     assert [row.verdict for row in first.report.sources] == ["use", "conflict"]
     stored = json.loads((first.folder / "scores.json").read_text())
     assert stored == json.loads(json.dumps(first.report.to_dict()))

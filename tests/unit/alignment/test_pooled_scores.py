@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgg_ray.alignment import Evidence, matching, pooled_scores, score_alignment, vouched_mean
+from sgg_ray.alignment import Evidence, matched_cosine, matching, pooled_scores, score_alignment, vouched_mean
 
 WIDTH = 60
 
@@ -90,6 +90,9 @@ def test_matching_undoes_a_renaming():
     renamed = contrast[[2, 0, 1]]
     turn = matching(contrast, renamed)
     np.testing.assert_allclose(turn @ renamed, contrast, atol=1e-8)
+    assert matched_cosine(contrast, renamed) == pytest.approx(1.0)
+    assert matched_cosine(contrast, random.normal(size=(2, WIDTH))) < 0.5
+    assert np.isnan(matched_cosine(contrast, np.zeros((2, WIDTH))))
 
 
 @pytest.mark.parametrize("matched", [False, True])

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
-from sgg_ray.report import plot_curves, plot_scores, plot_similarity, plots
+from sgg_ray.report import plot_curves, plot_layers, plot_scores, plot_similarity, plots
 
 
 def make_events(steps: int, run: str | None = "guided"):
@@ -37,7 +37,10 @@ def make_report(count: int) -> AlignmentReport:
         )
     similarity = np.eye(count + 1)
     similarity[-1, 0] = similarity[0, -1] = math.nan
-    return AlignmentReport("target", 0, "relu", sources, similarity)
+    layers = {
+        source.source: {"embeddings": 0.3, "0": -0.9, "1": math.nan} for source in sources if source.score is not None
+    }
+    return AlignmentReport("target", 0, "relu", sources, similarity, layers=layers)
 
 
 def check_picture(path) -> np.ndarray:
@@ -93,6 +96,7 @@ def test_score_pictures_for_any_number_of_sources(tmp_path, count):
     report = make_report(count)
     check_picture(plot_scores(report, tmp_path / "scores.png"))
     check_picture(plot_similarity(report, tmp_path / "similarity.png"))
+    check_picture(plot_layers(report, tmp_path / "layers.png"))
 
 
 def test_drawing_leaves_no_state_and_reports_start_without_matplotlib(tmp_path):
