@@ -38,7 +38,9 @@ def make_report(count: int) -> AlignmentReport:
     similarity = np.eye(count + 1)
     similarity[-1, 0] = similarity[0, -1] = math.nan
     layers = {
-        source.source: {"embeddings": 0.3, "0": -0.9, "1": math.nan} for source in sources if source.score is not None
+        source.source: {"embeddings": 0.3, "0": -0.9, "1": math.nan}
+        for source in sources
+        if source.score is not None
     }
     return AlignmentReport("target", 0, "relu", sources, similarity, layers=layers)
 
