@@ -223,6 +223,13 @@ def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, liste
         record.fail(key, reason)
         listener.note(f"{_cell_name(key)} failed: {reason}")
 
+    told: set[str] = set()
+
+    def on_retry(reason: str) -> None:
+        if reason not in told:
+            told.add(reason)
+            listener.note(f"a cell failed and is tried again: {reason}")
+
     grid = Grid(
         config,
         slots,
@@ -232,6 +239,7 @@ def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, liste
         record.keep_scores,
         on_cell,
         on_failure,
+        on_retry,
     )
     try:
         grid.run()

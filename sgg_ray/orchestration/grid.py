@@ -76,6 +76,7 @@ class Grid:
         on_scores: takes new scores.
         on_cell: takes the result of a cell.
         on_failure: takes a cell that failed for good, and why.
+        on_retry: takes why something failed that is tried again.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Grid:
         on_scores: Callable[[Split, Scores], None],
         on_cell: Callable[[CellKey, dict[str, Any]], None],
         on_failure: Callable[[CellKey, str], None],
+        on_retry: Callable[[str], None] = lambda reason: None,
     ):
         self.unopened = deque(split for split in cells if cells[split])
         self.cells = {split: deque(keys) for split, keys in cells.items()}
@@ -98,8 +100,8 @@ class Grid:
         self.tries: dict[Any, int] = {}
         self.home: dict[Any, Split] = {}  # the split that a slot keeps to
         self.pending: dict[ray.ObjectRef, _Job] = {}
-        options = {"num_cpus": config.ray.cpus_per_worker, "num_gpus": config.ray.gpus_per_worker}
-        self.slots: list[Any] = [GridSlot.options(**options).remote(config) for _ in range(slots)]
+        self.config, self.on_retry = config, on_retry
+        self.slots: list[Any] = [self._new_slot() for _ in range(slots)]
         self.last_failure = ""
 
     def run(self, on_wait: Callable[[], None] = lambda: None) -> None:
@@ -127,6 +129,11 @@ class Grid:
         """End all processes."""
         for slot in self.slots:
             ray.kill(slot)
+
+    def _new_slot(self) -> Any:
+        resources = self.config.ray
+        options = {"num_cpus": resources.cpus_per_worker, "num_gpus": resources.gpus_per_worker}
+        return GridSlot.options(**options).remote(self.config)
 
     def _left(self) -> bool:
         return bool(self.unopened) or any(self.cells[split] for split in self.open)
@@ -169,10 +176,14 @@ class Grid:
             self._failed(job, _last_line(error))
             return []
         except RayError as error:
-            if isinstance(error, RayTaskError):
-                # An exception that nobody expects may leave a process, or its GPU context, unusable.
-                ray.kill(job.slot, no_restart=False)
             self._failed(job, _last_line(error))
+            if isinstance(error, RayTaskError):
+                # An exception that nobody expects may leave a process, or its GPU context, unusable. A restart of
+                # the same actor would be asynchronous, and take the next cell with it.
+                ray.kill(job.slot)
+                self.slots.remove(job.slot)
+                self.slots.append(self._new_slot())
+                return self.slots[-1:]
             return [job.slot]
         if status == "failed":
             self._failed(job, value)
@@ -190,6 +201,8 @@ class Grid:
         what = job.key or job.split
         self.tries[what] = self.tries.get(what, 0) + 1
         final = self.tries[what] >= TRIES
+        if not final:
+            self.on_retry(reason)
         if job.key is not None:
             if final:
                 self.on_failure(job.key, reason)
