@@ -32,7 +32,7 @@ def test_a_language_model_is_scored_trained_and_used(settings, data, tmp_path):
     result = train(Config.model_validate(toy.merged(settings, changes)))
     report = {row.source: row for row in result.report.sources}
     # Labels of other names can be compared too: all parameters are shared.
-    assert {row.space for row in report.values()} == {"backbone"}
+    assert {row.space for row in report.values()} == {"all parameters"}
     assert report["clean"].score.value > 0 > report["flipped"].score.value
     assert report["other"].score is not None
     stored = pandas.read_parquet(result.folder / "predictions.parquet")
