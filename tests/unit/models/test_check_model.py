@@ -37,18 +37,12 @@ def test_a_sound_model_passes(encoder, adapter):
     check_model(ModelConfig.model_validate({"path": str(encoder), "adapter": adapter}), 24)
 
 
-def test_a_decoder_is_no_encoder(copy):
-    settings = {
-        "model_type": "gpt2",
-        "architectures": ["GPT2LMHeadModel"],
-        "n_embd": 32,
-        "n_layer": 1,
-        "n_head": 2,
-    }
+@pytest.mark.parametrize("settings", [{"model_type": "t5"}, {"model_type": "bert", "is_decoder": True}])
+def test_neither_encoder_nor_language_model(copy, settings):
     (copy / "config.json").write_text(json.dumps(settings))
     line = refusal(copy)
-    assert "'gpt2'" in line
-    assert "encoder" in line
+    assert f"'{settings['model_type']}'" in line
+    assert "neither encoder nor causal language model" in line
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_type": "no-such-architecture"}'])
