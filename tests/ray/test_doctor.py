@@ -150,7 +150,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch, here):
     monkeypatch.setattr("ray.init", too_slow)
     with pytest.raises(ClusterError) as caught, connected(RayConfig()):
         pass
-    assert caught.value.problems == [
+    assert list(caught.value.problems) == [
         "ray.address: Ray did not start on this machine (The current node timed out during startup.); free cores and "
         "memory, and try again"
     ]
