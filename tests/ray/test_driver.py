@@ -39,8 +39,8 @@ class Command:
         return self.process.returncode, stdout, stderr
 
     def left(self) -> list[str]:
-        """What is still running of all that it started, once that had ten seconds to end."""
-        deadline = time.monotonic() + 10
+        """What is still running of all that it started, once that had half a minute to end."""
+        deadline = time.monotonic() + 30
         while (found := self._marked()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return found
