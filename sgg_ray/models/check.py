@@ -100,12 +100,11 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     notes: list[str] = []
     if not origin.causal:
         for task in tasks:
-            place = "target" if task.role == "target" else f"sources.{task.name}"
             for key, value in (("prompt", task.prompt), ("verbalizers", task.words)):
                 if value is not None:
                     problems.append(
-                        f"{place}.{key}: {config.model.path} is an encoder with heads, which takes no {key}; leave it "
-                        "out, or give a causal language model"
+                        f"{task.place}.{key}: {config.model.path} is an encoder with heads, which takes no {key}; leave "
+                        "it out, or give a causal language model"
                     )
     else:
         tokenizer = load_tokenizer(origin.location)

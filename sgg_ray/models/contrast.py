@@ -4,7 +4,7 @@ The contrast loss of an example with features f and label y is −Σ_c (1[y = c]
 residual is that of a uniform prediction. Its gradient carries the labels, and none of the noise of a fitted head.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,18 +140,12 @@ def backbone_contrasts(
     residuals = _residuals(classes, labels).to(model.device)
     place = {int(row): position for position, row in enumerate(chosen)}
     trainable = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
-    for part in parts:
-        total: list[Tensor] | None = None
-        weight = {int(row): float(value) for row, value in zip(part.rows, part.weights)}
-        for batch in batches_by_length(rows, batch_size, part.rows):
-            where = [place[int(row)] for row in batch]
-            logits = model.features(model.collate([(rows, int(row)) for row in batch])) @ head.T
-            scale = torch.tensor([weight[int(row)] for row in batch], device=logits.device)
-            loss = -(scale.unsqueeze(1) * residuals[where] * logits).sum()
-            gradients = torch.autograd.grad(loss, trainable, allow_unused=True, materialize_grads=True)
-            total = list(gradients) if total is None else [a + b for a, b in zip(total, gradients)]
-        assert total is not None
-        yield torch.cat([gradient.flatten().float() for gradient in total])
+
+    def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
+        where = [place[int(row)] for row in batch]
+        return model.features(model.collate([(rows, int(row)) for row in batch])) @ head.T, residuals[where]
+
+    yield from _part_gradients(scores_of, rows, parts, trainable, batch_size)
 
 
 def label_word_contrasts(
@@ -167,12 +161,31 @@ def label_word_contrasts(
         classes: class of each row of ``rows`` [n], all of them.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
+        (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
+        return scores, _residuals(classes[batch], scores.shape[1]).to(scores.device)
+
+    yield from _part_gradients(scores_of, rows, parts, trainable, batch_size)
+
+
+def _part_gradients(
+    scores_of: Callable[[np.ndarray], tuple[Tensor, Tensor]],
+    rows: TokenisedRows,
+    parts: Sequence[Part],
+    trainable: Sequence[Tensor],
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """Gradient of −Σ_i weight_i Σ_c residual_ic·score_ic, part by part: [P] each.
+
+    Args:
+        scores_of: from row numbers [b] to scores and residuals [b, C].
+    """
     for part in parts:
         total: list[Tensor] | None = None
         weight = {int(row): float(value) for row, value in zip(part.rows, part.weights)}
         for batch in batches_by_length(rows, batch_size, part.rows):
-            (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
-            residuals = _residuals(classes[batch], scores.shape[1]).to(scores.device)
+            scores, residuals = scores_of(batch)
             scale = torch.tensor([weight[int(row)] for row in batch], device=scores.device)
             loss = -(scale.unsqueeze(1) * residuals * scores).sum()
             gradients = torch.autograd.grad(loss, trainable, allow_unused=True, materialize_grads=True)

@@ -49,7 +49,7 @@ class Prompter:
         """
         words = self.words(task)
         found = [self._after(self.write(task, "x"), word) for word in words]
-        key = f"{_place(task)}.verbalizers"
+        key = f"{task.place}.verbalizers"
         for label, word, ids in zip(task.labels, words, found):
             if not ids:
                 raise ModelError(f"{key}: {label}: {word!r} has no token of this model; give another word")
@@ -78,7 +78,7 @@ class Prompter:
         least = len(self._encode(self.write(task, "", shots))) + LEAST_TEXT + self.max_length - room
         if least > self.max_length:
             raise ModelError(
-                f"train.max_length: the prompt of {_place(task)} needs {least} tokens with its longest label word and "
+                f"train.max_length: the prompt of {task.place} needs {least} tokens with its longest label word and "
                 f"{LEAST_TEXT} of text, found {self.max_length}; raise it or shorten the prompt"
             )
         texts = list(rows.texts)
@@ -167,8 +167,3 @@ class Prompter:
             "offset_mapping"
         ]
         return text[: offsets[-tokens][0]] if tokens < len(offsets) else ""
-
-
-def _place(task: Task) -> str:
-    """Where in the YAML a task is."""
-    return "target" if task.role == "target" else f"sources.{task.name}"

@@ -39,6 +39,11 @@ class Task:
     )
 
     @property
+    def place(self) -> str:
+        """Where the task stands in the YAML."""
+        return "target" if self.role == "target" else f"sources.{self.name}"
+
+    @property
     def head(self) -> str:
         """Key of the label set: tasks with the same label names share one head."""
         return joined(self.labels)

@@ -89,10 +89,7 @@ def run_training(
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
     trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)
-    rows = model.tokenise(target, target.test)
-    probabilities = predict(
-        model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation
-    )
+    probabilities = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(
         model,
         probabilities,
@@ -116,10 +113,7 @@ def _run_setfit(
     assert isinstance(model, EncoderClassifier)
     seconds = train_setfit(model, target, config)
     hooks.on_events([{"step": config.train.steps - 1, "seconds": seconds}])
-    rows = model.tokenise(target, target.test)
-    probabilities = predict(
-        model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation
-    )
+    probabilities = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(model, probabilities, 0, 0, sum(value.numel() for value in model.parameters()))
 
 
@@ -143,10 +137,16 @@ def _run_untrained(
     if in_context:
         model.show(target, target.train.take(_in_turn(target.train.labels, config.seed)), longest)
     _calibrate(model, config, [target])
-    rows = model.tokenise(target, target.test)
-    size = config.train.evaluation_batch_size
-    probabilities = predict(model, rows, size, communicator, hooks.on_evaluation)
+    probabilities = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(model, probabilities, 0, 0, 0)
+
+
+def _predict_test_rows(
+    model: TaskModel, config: Config, target: Task, communicator: Communicator, hooks: Hooks
+) -> np.ndarray:
+    """Probabilities [test rows, C]."""
+    rows = model.tokenise(target, target.test)
+    return predict(model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation)
 
 
 def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:
