@@ -103,8 +103,8 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
             for key, value in (("prompt", task.prompt), ("verbalizers", task.words)):
                 if value is not None:
                     problems.append(
-                        f"{task.place}.{key}: {config.model.path} is an encoder with heads, which takes no {key}; leave "
-                        "it out, or give a causal language model"
+                        f"{task.place}.{key}: {config.model.path} is an encoder with heads, which takes no {key}; "
+                        "leave it out, or give a causal language model"
                     )
     else:
         tokenizer = load_tokenizer(origin.location)
