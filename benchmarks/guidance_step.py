@@ -28,6 +28,8 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
 from sgg_ray.gradients import FlatParameters, Weights, combine, gram, kernels, track
 from sgg_ray.guidance import Guidance
+from sgg_ray.models import graphed
+from sgg_ray.models.task_model import inner_model
 
 CLASSES = 4
 STRENGTHS = {"direction": 0.1, "magnitude": 0.1, "alignment": 0.05}
@@ -78,6 +80,9 @@ class Case:
         self.optimiser = torch.optim.AdamW(
             [self.flat.parameter(part) for part in groups], lr=1e-5, fused=True
         )
+
+    def trunk(self) -> nn.Module:
+        return inner_model(self.model.backbone)
 
     def losses(self) -> Iterator[Tensor]:
         torch.manual_seed(0)
@@ -192,12 +197,15 @@ def host_synchronisation(step: Callable[[int], None], device: str) -> str | None
     return None
 
 
-def measure(case: Case, rounds: int, count: int, device: str) -> Iterator[dict]:
+def measure(case: Case, rounds: int, count: int, device: str, graphs: bool) -> Iterator[dict]:
     """Each variant in blocks that alternate with blocks of plain steps: what drifts, drifts for both."""
+    variants = {"floor: two bare passes": None, **VARIANTS}
+    if graphs:
+        del variants["exact"]  # cannot be recorded
     plain = step_of(case, None, None)
     base_memory = peak_memory(plain, device)
     yield {"variant": "plain", "seconds": seconds_per_step(plain, count, device), "peak": base_memory}
-    for name, settings in {"floor: two bare passes": None, **VARIANTS}.items():
+    for name, settings in variants.items():
         source = None if settings is None else case.source()
         guidance = None if settings is None else case.guidance(**settings)
         step = step_of(case, guidance, source, passes=2 if settings is None else 1)
@@ -239,12 +247,12 @@ def target_of(case: str, device: str, variant: str) -> float | None:
     return None
 
 
-def show(case: Case, results: list[dict], device: str) -> None:
+def show(case: Case, kind: str, results: list[dict], device: str) -> None:
     plain = results[0]
     floor = next(row["ratio"] for row in results if row["variant"].startswith("floor"))
     values = sum(parameter.numel() for parameter in case.model.parameters())
     print(
-        f"\n{case.name} on {device}: {case.flat.size:,} trainable of {values:,} "
+        f"\n{kind} on {device}: {case.flat.size:,} trainable of {values:,} "
         f"values, {tuple(case.tokens.shape)} tokens, plain step {1e3 * plain['seconds']:.1f} ms"
         + (f", {plain['peak'] / 2**30:.1f} GiB" if plain["peak"] else "")
     )
@@ -357,9 +365,12 @@ def main() -> None:
         case = build(name, device, options.tiny)
         # enough steps a block for the clock, where a step is short
         count = options.steps * (5 if name == "minilm" and device == "cuda" else 1)
-        results = list(measure(case, options.rounds, count, device))
-        show(case, results, device)
-        report["cases"][name] = {"values": case.flat.size, "variants": results}
+        for graphs in (False, True) if device == "cuda" else (False,):
+            kind = f"{name}, CUDA graphs" if graphs else name
+            with graphed(case.trunk(), graphs):
+                results = list(measure(case, options.rounds, count, device, graphs))
+            show(case, kind, results, device)
+            report["cases"][kind] = {"values": case.flat.size, "variants": results}
         del case
         if device == "cuda":
             torch.cuda.empty_cache()

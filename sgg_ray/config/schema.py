@@ -286,6 +286,11 @@ class TrainConfig(Section):
     context_length: Annotated[Whole, Field(ge=8)] = Field(
         1024, description="method in_context: tokens of the shots, as many as fit, with text and prompt"
     )
+    cuda_graphs: bool = Field(
+        True,
+        description="on a GPU: record the model's passes once for each shape of a batch and launch them as a whole; "
+        "false = kernel by kernel, which saves memory",
+    )
     evaluation_batch_size: Count = Field(64, description="rows a batch in evaluation")
     checkpoint_every: Count = Field(50, description="steps between two checkpoints")
     calibration_folds: CountOrZero = Field(

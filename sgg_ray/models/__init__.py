@@ -5,6 +5,7 @@ from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.check import check_method, check_model, check_tasks
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.foundation import Foundation
+from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.storage import (
@@ -32,6 +33,7 @@ __all__ = [
     "check_model",
     "check_tasks",
     "find_model",
+    "graphed",
     "is_language_model",
     "load_model",
     "load_tokenizer",

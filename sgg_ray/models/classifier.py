@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import Batch, TokenisedRows, collate, tokenise
-from sgg_ray.models.task_model import TaskModel
+from sgg_ray.models.task_model import TaskModel, inner_model
 from sgg_ray.tasks import Rows, Task
 
 
@@ -63,6 +63,10 @@ class EncoderClassifier(TaskModel):
             first = next(iter(self.labels.values()))
             outputs = torch.tensor([first.index(name) for name in names])
             self.register_buffer(self._outputs[key], outputs, persistent=False)
+
+    def trunk(self) -> nn.Module | None:
+        """The encoder inside its adapter."""
+        return None if self.pooling == "own" else inner_model(self.backbone)
 
     def head(self, key: str) -> nn.Linear:
         """The linear layer of a label set."""

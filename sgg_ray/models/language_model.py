@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sgg_ray.models.batch import PAD_TO_MULTIPLE, Batch, TokenisedRows
 from sgg_ray.models.prompts import Ids, Prompter
-from sgg_ray.models.task_model import TaskModel
+from sgg_ray.models.task_model import TaskModel, inner_model
 from sgg_ray.tasks import Rows, Task
 
 NO_CONTENT = ("N/A", "", "[MASK]")  # Zhao et al. (2021), "Calibrate Before Use"
@@ -90,6 +90,11 @@ class LanguageModel(TaskModel):
         self.offsets: dict[
             str, Tensor
         ] = {}  # by label-set key: what contextual calibration adds to scores [C]
+
+    def trunk(self) -> nn.Module | None:
+        """The decoder inside its adapter, without the language-model head."""
+        inner = inner_model(self.backbone)
+        return inner.get_decoder() if hasattr(inner, "get_decoder") else None  # pyright: ignore[reportCallIssue]
 
     def task_of(self, key: str, texts: Sequence[str]) -> Task:
         """Texts as a task with the prompt and the words of a label set."""

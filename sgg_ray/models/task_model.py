@@ -46,6 +46,11 @@ class TaskModel(nn.Module, ABC):
         """Where the parameters are."""
         return next(self.parameters()).device
 
+    def trunk(self) -> nn.Module | None:
+        """The Transformers model without a head, inside its adapter; None if what is used of it is not its last hidden
+        states."""
+        return None
+
     def owner(self, key: str) -> str:
         """The label set whose head predicts tasks with this one."""
         return key
@@ -90,3 +95,8 @@ class TaskModel(nn.Module, ABC):
         if self.precision == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+
+def inner_model(backbone: nn.Module) -> nn.Module:
+    """The Transformers model inside a PEFT model, or the model itself."""
+    return backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone  # pyright: ignore[reportCallIssue]

@@ -31,6 +31,7 @@ WITHOUT_EFFECT: Any = {
     "model": {"license"},
     "target": {"license"},
     "guidance": {"view_modules"},
+    "train": {"cuda_graphs"},
     "sources": {"__all__": {"license"}},
 }
 KEPT_SPLITS = 8  # most splits whose tasks a process remembers

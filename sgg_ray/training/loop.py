@@ -30,7 +30,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Sketcher
 from sgg_ray.guidance import Combination, Guidance
-from sgg_ray.models import Batch, EncoderClassifier, TaskModel, TokenisedRows
+from sgg_ray.models import Batch, EncoderClassifier, TaskModel, TokenisedRows, graphed
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.head import fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
@@ -139,6 +139,26 @@ class Trainer:
         Raises:
             TrainingError: too many steps in a row had a gradient that was not finite.
         """
+        with graphed(self.model.trunk(), self._records):
+            self._steps(on_events, checkpoint, updates)
+        self._finish()
+
+    @property
+    def _records(self) -> bool:
+        """Whether the backbone's passes may become CUDA graphs."""
+        outside = (
+            self.guidance.hvp == "exact"  # differentiates without backward()
+            or self.config.model.gradient_checkpointing  # saves the random state in the middle of a pass
+            or self.sum.stretches  # sends gradients in the middle of a pass
+        )
+        return self.settings.cuda_graphs and not outside
+
+    def _steps(
+        self,
+        on_events: Callable[[Sequence[Event]], None],
+        checkpoint: Callable[["Trainer"], None] | None,
+        updates: WeightUpdates | None,
+    ) -> None:
         pending: list[tuple[int, float, dict[str, Tensor]]] = []
         while self.step < self.settings.steps:
             started = time.perf_counter()
@@ -158,7 +178,6 @@ class Trainer:
                 and self.step < self.settings.steps
             ):
                 checkpoint(self)
-        self._finish()
 
     def _finish(self) -> None:
         """What is done once, after the last step."""
