@@ -32,6 +32,7 @@ from guidance_step import Case, build, host_synchronisation, synchronise
 from torch import Tensor, multiprocessing
 
 from sgg_ray.gradients import FlatParameters
+from sgg_ray.models import graphed
 from sgg_ray.training import Distributed, SingleProcess, loop, run_training
 from sgg_ray.training.reduction import STRETCH, GradientSum
 
@@ -244,8 +245,10 @@ def scaling(options: argparse.Namespace, barrier) -> dict[str, Any]:
         case.tokens = torch.randint_like(case.tokens, int(case.tokens.max()) + 1)
         torch.manual_seed(0)
         variants = Variants(case, world, options.tiny)
-        checks = check(variants, options.device)
-        rows = measure(variants, options.repeats, options.steps, options.device, barrier)
+        # As in the training loop: CUDA graphs where nothing is sent in the middle of a pass.
+        with graphed(case.trunk(), not variants.sums["beside"].stretches):
+            checks = check(variants, options.device)
+            rows = measure(variants, options.repeats, options.steps, options.device, barrier)
         report[name] = {
             "values": case.flat.size,
             "stretches": len(variants.sums["beside"].stretches),

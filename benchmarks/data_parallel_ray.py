@@ -32,6 +32,7 @@ import torch
 from data_parallel import NO_MULTICAST, toy_settings
 from torch import Tensor
 
+from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
 from sgg_ray.orchestration.cluster import connected
@@ -210,7 +211,7 @@ def kill(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     tasks, weights = load_tasks(config), {"clean": 0.7, "flipped": 0.3}
     expected = run_training(config, *tasks, weights, torch.device(options.device)).probabilities
     log = open_event_log()
-    trainer = make_trainer(config, ray.put(tasks), weights, log, folder / "state")
+    trainer = make_trainer(config, ray.put(tasks), weights, log, StorageFolder(str(folder / "state")))
     box: list[Any] = []
     thread = threading.Thread(target=lambda: box.append(trainer.fit()), daemon=True)
     begin = time.perf_counter()

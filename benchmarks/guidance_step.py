@@ -55,9 +55,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(width, CLASSES)
+        self.options = {} if isinstance(backbone, BertModel) else {"use_cache": False}
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(self.backbone(input_ids=tokens).last_hidden_state.mean(1))
+        return self.head(self.backbone(input_ids=tokens, **self.options).last_hidden_state.mean(1))
 
 
 @dataclass

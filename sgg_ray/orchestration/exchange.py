@@ -273,6 +273,7 @@ class RefreshedWeights:
         self.workers = workers
         self.on_report, self.on_problem = on_report, on_problem
         self._thread = ThreadPoolExecutor(1, "scores")
+        self._host = HostCopy()
         self._asked: Future[PendingScores] | None = None
         self._step = 0
 
@@ -291,7 +292,7 @@ class RefreshedWeights:
                 reason = error.problems[0] if isinstance(error, SggError) else str(error).splitlines()[0]
                 self.on_problem(f"scores of step {self._step} failed ({reason}): the old weights stay")
         self._step = step
-        host = _host_copy(values)
+        host = self._host.copy(values)
         self._asked = self._thread.submit(lambda: self.workers.request(step, host()))
         return weights
 
@@ -301,21 +302,37 @@ class RefreshedWeights:
         return asked is None or (asked.done() and (asked.exception() is not None or asked.result().is_done()))
 
 
-def _host_copy(values: torch.Tensor) -> Callable[[], np.ndarray]:
-    """``values`` as they are now; calling the result brings them to the host beside what the device does meanwhile."""
-    copied = values.detach().clone()
-    if not copied.is_cuda:
-        return copied.numpy
-    ready = torch.cuda.Event()
-    ready.record()
+class HostCopy:
+    """Brings vectors to the host while the device goes on, one at a time, through memory that it keeps.
 
-    def fetch() -> np.ndarray:
-        stream = torch.cuda.Stream(copied.device)
-        stream.wait_event(ready)
-        with torch.cuda.stream(stream):
-            return copied.cpu().numpy()
+    Page-locked memory: a copy to other memory passes through the driver piece by piece, and makes kernels that are
+    launched meanwhile wait. Measured: 0.3 s for 340 MB.
+    """
 
-    return fetch
+    def __init__(self):
+        self._pinned: torch.Tensor | None = None
+
+    def copy(self, values: torch.Tensor) -> Callable[[], np.ndarray]:
+        """``values`` [P] as they are now; calling the result, once, gives them on the host, until the next copy."""
+        copied = values.detach().clone()
+        if not copied.is_cuda:
+            return copied.numpy
+        ready = torch.cuda.Event()
+        ready.record()
+
+        def fetch() -> np.ndarray:
+            if self._pinned is None:
+                self._pinned = torch.empty(copied.shape, dtype=copied.dtype, pin_memory=True)
+            stream = torch.cuda.Stream(copied.device)
+            stream.wait_event(ready)
+            with torch.cuda.stream(stream):
+                self._pinned.copy_(copied, non_blocking=True)
+                done = torch.cuda.Event(blocking=True)
+                done.record()
+            done.synchronize()
+            return self._pinned.numpy()
+
+        return fetch
 
 
 def _get(reference: ray.ObjectRef) -> Any:
