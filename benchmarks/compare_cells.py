@@ -4,7 +4,7 @@
 
 Cells go through the functions of ``sgg compare`` and are stored in a run folder under the same names: its command,
 given afterwards with the same settings, reports them and runs what is missing. Seed by seed, so that what is there at
-the end has all strategies.
+the end has all strategies. Processes take turns at the GPUs of the machine.
 """
 
 import argparse
@@ -19,27 +19,35 @@ from queue import Empty
 import torch
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import Config, load_config
+from sgg_ray.config import Config, load_config, strategy_configs
 from sgg_ray.orchestration import prepare_comparison
-from sgg_ray.orchestration.bench import Bench, CellKey, Split, fingerprint_of
+from sgg_ray.orchestration.bench import Bench, CellKey, fingerprint_of
 from sgg_ray.orchestration.listener import Silent
 
+TOGETHER = 8  # strategies of a split that one process trains
 
-def work(queue, config: Config, folder: Path, deadline: float) -> None:
-    """Train the cells of one split after another. A strategy that fails is left out from then on."""
+
+def work(number: int, queue, config: Config, folder: Path, deadline: float) -> None:
+    """Train some strategies of one split after another. A strategy that fails is left out from then on."""
     torch.set_num_threads(1)
-    bench = Bench(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", number % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    bench = Bench(config, device)
     broken = set()
     while time.time() < deadline:
         try:
-            split: Split = queue.get(timeout=1)
+            split, names = queue.get(timeout=1)
         except Empty:
             return
-        scores = bench.score(split)
-        store(folder / "scores" / f"{split.target}-{split.shots}-{split.seed}.json", scores)
-        for name, strategy in bench.strategies.items():
+        place = folder / "scores" / f"{split.target}-{split.shots}-{split.seed}.json"
+        if not place.exists():
+            store(place, bench.score(split))
+        scores = json.loads(place.read_text(encoding="utf-8"))
+        for name in names:
             key = CellKey(name, split)
-            place = folder / "cells" / f"{fingerprint_of(strategy, key)}.json"
+            place = folder / "cells" / f"{fingerprint_of(bench.strategies[name], key)}.json"
             if time.time() > deadline or name in broken or place.exists():
                 continue
             try:
@@ -79,11 +87,13 @@ def main() -> None:
         (folder / part).mkdir(exist_ok=True)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
+    names = list(strategy_configs(config))
     for split in plan.splits:
-        queue.put(split)
+        for start in range(0, len(names), TOGETHER):
+            queue.put((split, names[start : start + TOGETHER]))
     team = [
-        context.Process(target=work, args=(queue, config, folder, deadline), daemon=True)
-        for _ in range(arguments.processes)
+        context.Process(target=work, args=(number, queue, config, folder, deadline), daemon=True)
+        for number in range(arguments.processes)
     ]
     for one in team:
         one.start()
