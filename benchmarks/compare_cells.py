@@ -27,13 +27,12 @@ from sgg_ray.orchestration.listener import Silent
 TOGETHER = 8  # strategies of a split that one process trains
 
 
-def work(number: int, queue, config: Config, folder: Path, deadline: float) -> None:
+def work(number: int, gpus: int, queue, config: Config, folder: Path, deadline: float) -> None:
     """Train some strategies of one split after another. A strategy that fails is left out from then on."""
     torch.set_num_threads(1)
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", number % torch.cuda.device_count())
-        torch.cuda.set_device(device)
+    if gpus:  # before this process looks at any: libraries use every GPU that they see
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
+    device = torch.device("cuda" if gpus else "cpu")
     bench = Bench(config, device)
     broken = set()
     while time.time() < deadline:
@@ -52,6 +51,10 @@ def work(number: int, queue, config: Config, folder: Path, deadline: float) -> N
                 continue
             try:
                 result = bench.train(key, scores)
+            except torch.OutOfMemoryError as error:
+                print(f"{name} {split}: {str(error)[:80]}", flush=True)
+                torch.cuda.empty_cache()
+                continue
             except Exception:
                 traceback.print_exc()
                 broken.add(name)
@@ -91,8 +94,9 @@ def main() -> None:
     for split in plan.splits:
         for start in range(0, len(names), TOGETHER):
             queue.put((split, names[start : start + TOGETHER]))
+    gpus = torch.cuda.device_count()
     team = [
-        context.Process(target=work, args=(number, queue, config, folder, deadline), daemon=True)
+        context.Process(target=work, args=(number, gpus, queue, config, folder, deadline), daemon=True)
         for number in range(arguments.processes)
     ]
     for one in team:

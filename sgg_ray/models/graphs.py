@@ -57,9 +57,9 @@ class Recorder:
     def __init__(self, trunk: nn.Module):
         self.trunk, self.own = trunk, trunk.forward
         self.trainable = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
-        device = next(trunk.parameters()).device
-        self.anchor = torch.zeros((), device=device, requires_grad=True)
-        self.stream = torch.cuda.Stream(device)
+        self.device = next(trunk.parameters()).device
+        self.anchor = torch.zeros((), device=self.device, requires_grad=True)
+        self.stream = torch.cuda.Stream(self.device)
         self.pool = torch.cuda.graph_pool_handle()
         self.generator = torch.cuda.default_generators[self.stream.device_index]
         self.output: type | None = None  # what the model returns, where that can be rebuilt
@@ -74,8 +74,9 @@ class Recorder:
         if key is None:
             return self.own(*args, **inputs)
         if key not in self.graphs:
-            if key not in self.seen or self.output is None or len(self.graphs) >= MOST_GRAPHS:
-                self.seen.add(key)
+            new, full = key not in self.seen, len(self.graphs) >= MOST_GRAPHS
+            self.seen.add(key)
+            if new or full or self.output is None or not self._has_room():
                 return self._launch(inputs)
             self._record(key, inputs)
             if self.broken:
@@ -110,15 +111,33 @@ class Recorder:
         On the stream that records: the nodes that add to gradients belong to the stream that they were made on, and
         live on where a caller still holds on to its last loss.
         """
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
+        with self.aside():
             found = self.own(**inputs)
-        torch.cuda.current_stream().wait_stream(self.stream)
         fields = (
             {name for name, value in found.items() if value is not None} if isinstance(found, dict) else ()
         )
         self.output = type(found) if set(fields) == {FIELD} and found[FIELD].requires_grad else None
         return found
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """On the stream that records, after what the caller's stream has to do, and before what it will have to.
+
+        The model's device may not be the current one.
+        """
+        outside = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(outside)
+        with torch.cuda.stream(self.stream):
+            yield
+        outside.wait_stream(self.stream)
+
+    def _has_room(self) -> bool:
+        """Whether activations, which a graph keeps memory for, fit once more: while it is recorded, nothing that the
+        allocator holds back can be freed."""
+        needed = torch.cuda.max_memory_allocated(self.device) - torch.cuda.memory_allocated(self.device)
+        if torch.cuda.mem_get_info(self.device)[0] < needed:
+            torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info(self.device)[0] >= needed
 
     def _record(self, key: Any, inputs: dict[str, Any]) -> None:
         """Record the forward and the backward pass. Nothing is computed."""
@@ -126,6 +145,8 @@ class Recorder:
         torch.clear_autocast_cache()
         try:
             self.graphs[key] = Recorded(self, inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             # A recording that was broken off leaves the generator waiting for its end.
             self.generator.graphsafe_set_state(state.graphsafe_get_state())
@@ -146,15 +167,13 @@ class Recorded:
     def __init__(self, recorder: Recorder, inputs: dict[str, Any]):
         self.inputs = {name: value.clone() for name, value in _tensors(inputs).items()}
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        recorder.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(recorder.stream):
+        with recorder.aside():
             with _recording(self.forward, recorder.pool):
                 found = recorder.own(**{**inputs, **self.inputs})
                 hidden = found[FIELD]
             self.gradient = torch.zeros_like(hidden)
             with _recording(self.backward, recorder.pool):
                 torch.autograd.backward(hidden, self.gradient)
-        torch.cuda.current_stream().wait_stream(recorder.stream)
         self.hidden = hidden.detach()
 
 
