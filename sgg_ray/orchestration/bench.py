@@ -90,7 +90,7 @@ class Bench:
         self.config, self.compare, self.device = config, config.compare, device
         self.strategies = strategy_configs(config)
         self.reader = Reader()
-        self.foundations: dict[tuple[str, str], Foundation] = {}
+        self.foundations: dict[tuple, Foundation] = {}
         self.splits: OrderedDict[Split, tuple[Task, list[Task], list[Task]]] = OrderedDict()
 
     def score(self, split: Split) -> Scores:
@@ -169,7 +169,8 @@ class Bench:
         return self.splits[split]
 
     def _foundation(self, config: Config) -> Foundation:
-        place = config.model.path, config.model.pooling
+        model = config.model
+        place = model.path, model.pooling, model.precision, model.adapter is None  # what a foundation depends on
         if place not in self.foundations:
             self.foundations[place] = Foundation(config.model, self.device)
         return self.foundations[place]
