@@ -24,8 +24,6 @@ from sgg_ray.orchestration import prepare_comparison
 from sgg_ray.orchestration.bench import Bench, CellKey, fingerprint_of
 from sgg_ray.orchestration.listener import Silent
 
-TOGETHER = 8  # strategies of a split that one process trains
-
 
 def work(number: int, gpus: int, queue, config: Config, folder: Path, deadline: float) -> None:
     """Train some strategies of one split after another. A strategy that fails is left out from then on."""
@@ -76,6 +74,9 @@ def main() -> None:
     parser.add_argument("--name", help="of the run; default: as sgg compare names it")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--together", type=int, default=8, help="strategies of a split that one process trains"
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     deadline = time.time() + arguments.seconds
@@ -92,8 +93,8 @@ def main() -> None:
     queue = context.Queue()
     names = list(strategy_configs(config))
     for split in plan.splits:
-        for start in range(0, len(names), TOGETHER):
-            queue.put((split, names[start : start + TOGETHER]))
+        for start in range(0, len(names), arguments.together):
+            queue.put((split, names[start : start + arguments.together]))
     gpus = torch.cuda.device_count()
     team = [
         context.Process(target=work, args=(number, gpus, queue, config, folder, deadline), daemon=True)

@@ -1,24 +1,31 @@
 """What guidance and scoring cost with a real causal language model, through the same path as `sgg train`.
 
     python benchmarks/language_model.py [--model PATH] [--device cuda|cpu] [--rows 256] [--json FILE] [--tiny]
+    python benchmarks/language_model.py --shape 1b 1b-full 8b
 
 The model is SmolLM2-135M with LoRA of rank 16, 16 × 96 tokens in bf16, unless another is given; texts are random words.
 Ratios are of medians of steps in one run, alternating. A step of a mixture has one more pass, so a guided step with
-sources is compared with a step on the same sources without any term.
+sources is compared with a step on the same sources without any term. With ``--shape`` the models are Llamas of 1.1 and
+8 B parameters with random weights, 8 × 512 tokens, LoRA or full, and what is measured is whether they train, in what
+time and in how much memory.
 """
 
 import argparse
 import json
+import sys
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgg_ray.alignment import score_alignment
 from sgg_ray.config import Config
-from sgg_ray.models import Foundation, build_model
+from sgg_ray.models import Foundation, build_model, graphed, load_tokenizer
 from sgg_ray.tasks import Rows, Task
 from sgg_ray.training import SingleProcess, TaskSummariser, Trainer, comparison_space
 
@@ -34,9 +41,9 @@ LABELS = ("negative", "positive")
 WORDS = [f"word{number}" for number in range(20)]
 
 
-def task(name: str, count: int, seed: int, role) -> Task:
+def task(name: str, count: int, seed: int, role, words: int = 90) -> Task:
     random = np.random.default_rng(seed)
-    texts = tuple(" ".join(random.choice(WORDS, size=90)) for _ in range(count))
+    texts = tuple(" ".join(random.choice(WORDS, size=words)) for _ in range(count))
     rows = Rows(texts, np.arange(count) % 2)
     return Task(name, LABELS, rows, rows, role)
 
@@ -72,6 +79,83 @@ def configuration(arguments: argparse.Namespace, **guidance) -> Config:
     )
 
 
+SHAPES = {
+    "tiny": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "1b": {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8},
+    "8b": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
+}
+FEED_FORWARD = {"tiny": 128, "1b": 8192, "8b": 14336}
+
+
+class RandomLlama:
+    """A foundation of random weights, made where it is used; it is there once, so one training begins from it."""
+
+    causal = True
+
+    def __init__(self, shape: str, full: bool, tokenizer, device: str):
+        config = LlamaConfig(vocab_size=49152, intermediate_size=FEED_FORWARD[shape], **SHAPES[shape])
+        self.tokenizer = tokenizer
+        torch.set_default_dtype(torch.float32 if full else torch.bfloat16)
+        with torch.device(device):
+            self.backbone = LlamaForCausalLM(config)
+        torch.set_default_dtype(torch.float32)
+
+    def copy(self) -> torch.nn.Module:
+        return self.backbone
+
+
+def train_shape(arguments: argparse.Namespace, case: str, tokenizer) -> dict:
+    """Steps of one shape, plain and guided in turns on one model, through the training loop."""
+    shape, full = case.removesuffix("-full"), case.endswith("-full")
+    steps, rows = (2, 2) if shape == "tiny" else (10, 8)
+    config = configuration(arguments, direction=0.1, magnitude=0.1, alignment=0, source=0)
+    train = config.train.model_copy(
+        update={"steps": steps, "batch_size": rows, "max_length": 32 if shape == "tiny" else 512}
+        | {"log_every": steps, "learning_rate": 1e-5}
+    )
+    model_config = config.model.model_copy(update={"adapter": None if full else config.model.adapter})
+    config = config.model_copy(update={"train": train, "model": model_config})
+    plain = config.model_copy(
+        update={"guidance": config.guidance.model_copy(update={"direction": 0.0, "magnitude": 0.0})}
+    )
+    target = task("target", 32, 0, "target", words=30 if shape == "tiny" else 600)
+    foundation = RandomLlama(shape, full, tokenizer, arguments.device)
+    model = build_model(config, [target], foundation).to(arguments.device)  # pyright: ignore[reportArgumentType]
+    found = {}
+    for name, own in (("plain", plain), ("guided", config)):
+        if arguments.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        events: list[dict[str, float]] = []
+        trainer = Trainer(model, model.tokenise(target, target.train), {}, {}, own, SingleProcess())
+        trainer.run(events.extend)  # to warm up, and to record what is recorded
+        trainer.step = 0
+        trainer.run(events.extend)
+        peak = torch.cuda.max_memory_allocated() / 2**30 if arguments.device == "cuda" else float("nan")
+        found[name] = {"seconds": events[-1]["seconds"], "gib": peak, "loss": events[-1]["loss"]}
+        values = trainer.flat.size
+        del trainer
+    ratio = found["guided"]["seconds"] / found["plain"]["seconds"]
+    for name, row in found.items():
+        print(
+            f"| {case} | {values:,} | {name} | {1e3 * row['seconds']:.0f} | {row['gib']:.1f} "
+            f"| {ratio if name == 'guided' else 1:.2f} | {row['loss']:.3f} |",
+            flush=True,
+        )
+    return {"values": values, "ratio": ratio, **found}
+
+
+def train_shapes(arguments: argparse.Namespace) -> None:
+    sys.path.append(str(Path(__file__).parent.parent / "tests"))
+    import toy
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = load_tokenizer(str(toy.save_language_model(Path(folder))))
+        print("| model | trainable | step | ms | GiB | × plain | loss |\n|---|---|---|---|---|---|---|")
+        result = {case: train_shape(arguments, case, tokenizer) for case in arguments.shape}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
 def step_seconds(arguments: argparse.Namespace, foundation: Foundation) -> dict[str, float]:
     """Median seconds of a step of each variant, steps of the variants in turn."""
     target = task("target", 32, 0, "target")
@@ -86,7 +170,17 @@ def step_seconds(arguments: argparse.Namespace, foundation: Foundation) -> dict[
         tokens = model.tokenise(target, target.train)
         trainers[name] = Trainer(model, tokens, rows, weights, config, SingleProcess())
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
-    for number in range(config.train.steps):
+    with ExitStack() as stack:
+        for trainer in trainers.values():
+            stack.enter_context(graphed(trainer.model.trunk(), arguments.graphs))
+        run_steps(arguments, trainers, config.train.steps, seconds)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def run_steps(
+    arguments: argparse.Namespace, trainers: dict[str, Trainer], steps: int, seconds: dict[str, list[float]]
+) -> None:
+    for number in range(steps):
         for name, trainer in trainers.items():
             started = time.perf_counter()
             trainer._step()
@@ -95,7 +189,6 @@ def step_seconds(arguments: argparse.Namespace, foundation: Foundation) -> dict[
                 torch.cuda.synchronize()
             if number >= 3:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: median(values) for name, values in seconds.items()}
 
 
 def scoring_seconds(arguments: argparse.Namespace, foundation: Foundation, sources: int) -> tuple[float, int]:
@@ -120,7 +213,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tiny", action="store_true", help="only check that the script works")
+    parser.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True, help="CUDA graphs")
+    parser.add_argument("--shape", nargs="+", choices=[*SHAPES, "1b-full", "tiny-full"])
     arguments = parser.parse_args()
+    if arguments.shape:
+        train_shapes(arguments)
+        return
     started = time.perf_counter()
     foundation = Foundation(configuration(arguments).model, arguments.device)
     loaded = time.perf_counter() - started
