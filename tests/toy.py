@@ -110,6 +110,21 @@ def sentences(
     return rows
 
 
+def answers(count: int, seed: int, length: int = 3) -> list[dict[str, str]]:
+    """``count`` rows with a prompt and a completion that follows from it: what is good is answered with its bad word.
+
+    'word7 good3 word1' is answered 'very bad3'.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        number = int(random.integers(len(GOOD)))
+        others = list(random.choice(PLAIN, size=length))
+        others.insert(int(random.integers(length + 1)), GOOD[number])
+        rows.append({"prompt": " ".join(others), "completion": f"very {BAD[number]}"})
+    return rows
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -37,7 +37,7 @@ class FinishedRun:
         return json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
-        """Label, probability of each label and confidence of each text."""
+        """Label, probability of each label and confidence of each text; of kind generation the answer to each."""
         return Predictor(self.model).predict(texts)
 
 

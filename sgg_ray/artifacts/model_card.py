@@ -10,6 +10,7 @@ from typing import Any
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts.files import replace_file
 from sgg_ray.artifacts.licences import UNKNOWN, licence_of_model
+from sgg_ray.artifacts.quality_card import quality_of_answers, quality_of_labels
 from sgg_ray.config import Config
 from sgg_ray.tasks import Task
 
@@ -25,6 +26,18 @@ print(model.predict(["a text to label"]))
 """
 
 
+_LOADING_ANSWERS = """\
+```python
+from sgg_ray.prediction import Predictor
+
+model = Predictor(".")  # this folder
+print(model.predict(["a prompt to answer"]))
+```
+
+`sgg export` writes it as a folder for Transformers.
+"""
+
+
 def write_model_card(
     folder: Path,
     *,
@@ -37,29 +50,36 @@ def write_model_card(
     """Write ``folder``/README.md.
 
     ``metrics`` is what metrics.json holds: ``guided`` and, when it was trained, ``target-only`` with the
-    fields of ``ClassificationMetrics``, and ``difference`` with those of ``PairedComparison``.
+    fields of ``ClassificationMetrics``, and ``difference`` with those of ``PairedComparison``; of kind generation
+    ``GenerationMetrics`` and ``GenerationComparison``.
     """
     licence = licence_of_model(config.model)
     sections = [
         _header(config, target, licence),
         _data(config, target, sources),
         _sources(report, sources),
-        _quality(metrics),
+        quality_of_answers(metrics) if target.generates else quality_of_labels(metrics),
         _limits(config, target, metrics),
         _licences(config, licence),
-        f"## How to load it\n\n{_LOADING}",
+        f"## How to load it\n\n{_LOADING_ANSWERS if target.generates else _LOADING}",
     ]
     return replace_file(Path(folder) / "README.md", "\n".join(filter(None, sections)).encode("utf-8"))
 
 
 def _header(config: Config, target: Task, licence: str) -> str:
-    tags = json.dumps(["text-classification", "few-shot", "sgg-ray"])  # JSON is YAML
+    task = "text-generation" if target.generates else "text-classification"
+    tags = json.dumps([task, "few-shot", "sgg-ray"])  # JSON is YAML
     labels = ", ".join(f"`{label}`" for label in target.labels)
     adapter = f" with a {config.model.adapter.method} adapter" if config.model.adapter else ""
+    what = (
+        f"Answers prompts of **{target.name}**"
+        if target.generates
+        else f"Text classifier for **{target.name}** with the labels {labels}"
+    )
     return (
-        f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: text-classification\n---\n\n"
+        f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: {task}\n---\n\n"
         f"# {config.name}\n\n"
-        f"Text classifier for **{target.name}** with the labels {labels}: `{_portable(config.model.path)}`{adapter}, "
+        f"{what}: `{_portable(config.model.path)}`{adapter}, "
         f"adapted by sgg_ray with seed {config.seed} in {config.train.steps} steps. The settings are in the "
         "run's `config.yaml`.\n"
     )
@@ -104,47 +124,25 @@ def _sources(report: AlignmentReport | None, sources: Sequence[Task]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quality(metrics: Mapping[str, Any]) -> str:
-    lines = [
-        "## Quality\n",
-        "| model | accuracy | 95 % interval | macro-F1 | test rows |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, label in (("guided", "this model"), ("target-only", "the same trained on the target alone")):
-        found = metrics.get(name)
-        if found:
-            interval = f"{found['accuracy_low']:.3f} … {found['accuracy_high']:.3f}"
-            numbers = f"{found['accuracy']:.3f} | {interval} | {found['macro_f1']:.3f} | {found['rows']}"
-            lines.append(f"| {label} | {numbers} |")
-    gain = metrics.get("difference")
-    if gain:
-        lines.append(
-            f"\nOn the same test rows the difference is {100 * gain['difference']:+.1f} points of accuracy "
-            f"(95 % interval {100 * gain['low']:+.1f} … {100 * gain['high']:+.1f}, exact McNemar "
-            f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives another number."
-        )
-    calibration = metrics.get("calibration")
-    if calibration:
-        lines.append(
-            f"\nConfidence is scaled with the temperature {calibration['temperature']:.2f}, fitted on "
-            f"{calibration['rows']} shots that were left out of training in {calibration['folds']} parts. Expected "
-            f"calibration error on the test rows: {100 * calibration['ece']:.1f} points, without the temperature "
-            f"{100 * calibration['ece_uncalibrated']:.1f}."
-        )
-    return "\n".join(lines) + "\n"
-
-
 def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
-    uncalibrated = "" if metrics.get("calibration") else "- Its probabilities were not calibrated.\n"
-    return (
-        "## Limits\n\n"
-        f"- Adapted to {len(target.train)} labelled examples of one task; other texts and meanings of the "
-        "labels are untested.\n"
-        f"- Texts are cut after {config.train.max_length} tokens.\n"
-        "- It always answers with one of its labels and was not tested on texts that fit none.\n"
-        f"{uncalibrated}"
-        "- What the base model and the sources have learnt from their own data, biases included, is in it.\n"
+    if target.generates:
+        lines = [
+            f"- Adapted to {len(target.train)} examples of one task; other prompts are untested.",
+            f"- Prompts are cut after {config.train.max_length} tokens, answers after {config.train.max_new_tokens}.",
+            "- It answers whatever it is asked. Whether what it says is true or harmless was not tested.",
+        ]
+    else:
+        lines = [
+            f"- Adapted to {len(target.train)} labelled examples of one task; other texts and meanings of the "
+            "labels are untested.",
+            f"- Texts are cut after {config.train.max_length} tokens.",
+            "- It always answers with one of its labels and was not tested on texts that fit none.",
+        ]
+        lines += [] if metrics.get("calibration") else ["- Its probabilities were not calibrated."]
+    lines.append(
+        "- What the base model and the sources have learnt from their own data, biases included, is in it."
     )
+    return "## Limits\n\n" + "\n".join(lines) + "\n"
 
 
 def _licences(config: Config, of_model: str) -> str:

@@ -65,7 +65,8 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     source_rows = f" and {settings.source_batch_size} source" if config.sources else ""
     plan: dict[str, Any] = {
         "model": config.model.path + (f" + {config.model.adapter.method}" if config.model.adapter else ""),
-        "target": f"{config.target.name}, {config.target.shots} shots per class",
+        "target": f"{config.target.name}, {config.target.shots} "
+        + ("examples with completions" if config.target.kind == "generation" else "shots per class"),
         "sources": ", ".join(source.name for source in config.sources) or "none",
     }
     if command != "score":

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sgg_ray.config.document import read_document, write_yaml
+from sgg_ray.config.kinds import check_kinds
 from sgg_ray.config.messages import problem_line
 from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.roles import check_roles
@@ -52,6 +53,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
             elif (line := str(detail.get("ctx", {}).get("error"))) != "; ".join(twice):
                 problems.append(line)
         raise ConfigError([*problems, *twice]) from None
+    problems += check_kinds(config)
     if config.tune is not None:
         problems += check_space(config, config.tune.space)
     if config.compare is not None:

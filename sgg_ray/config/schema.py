@@ -91,10 +91,17 @@ class Columns(Section):
 
     text: str = Field("text", description="column with the text")
     label: str = Field("label", description="column with the label")
+    prompt: str = Field("prompt", description="kind generation: column with what is asked")
+    completion: str = Field("completion", description="kind generation: column with the answer")
+    messages: str | None = Field(
+        None,
+        description="kind generation, instead of prompt and completion: column with lists of {role, content}; the last "
+        "message of the assistant is the answer",
+    )
 
     @model_validator(mode="after")
     def _two_columns(self):
-        if self.text == self.label:
+        if self.text == self.label or self.prompt == self.completion:
             raise ValueError("must name two different columns")
         return self
 
@@ -105,6 +112,9 @@ class TaskConfig(Section):
     path: str = Field(
         description=".csv, .jsonl or .parquet file, package://module/file, or hf://repo[/config]"
     )
+    kind: Literal["classification", "generation"] = Field(
+        "classification", description="rows have labels, or (causal models) texts to be answered with texts"
+    )
     columns: Columns = Field(default_factory=Columns)  # pyright: ignore[reportArgumentType]
     where: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict, description="keep rows whose column has this value, or one of these"
@@ -114,7 +124,8 @@ class TaskConfig(Section):
     )
     prompt: str | None = Field(
         None,
-        description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default",
+        description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default, of kind "
+        "generation the text alone as a message to an assistant",
     )
     verbalizers: dict[str, str] | None = Field(
         None, description="causal models: 'label: word that is said for it'; null = the labels' names"
@@ -173,7 +184,9 @@ class TargetConfig(TaskConfig):
     """The task to adapt to."""
 
     name: str = Field("target", pattern=NAME, description="in tables and plots")
-    shots: Count = Field(description="labelled examples per class for training")
+    shots: Count = Field(
+        description="labelled examples per class for training; of kind generation, examples in all"
+    )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
 
 
@@ -182,6 +195,9 @@ class SourceConfig(TaskConfig):
 
     name: str = Field(pattern=NAME, description="in tables and plots, and in --set sources.NAME.key=value")
     flip_labels: Share = Field(0.0, description="experiments only: share of rows that get a wrong label")
+    shuffle_completions: Share = Field(
+        0.0, description="experiments only, kind generation: share of rows that get another row's completion"
+    )
 
 
 class SummaryConfig(Section):
@@ -281,7 +297,8 @@ class TrainConfig(Section):
     warmup: Share = Field(0.1, description="share of the steps over which the learning rate rises")
     max_gradient_norm: Positive = Field(1.0, description="clip the whole gradient to this norm")
     max_length: Annotated[Whole, Field(ge=8)] = Field(
-        128, description="tokens kept of a text; of a causal model, of text and prompt"
+        128,
+        description="tokens kept of a text; of a causal model, of text, prompt and answer, of which the text is cut",
     )
     context_length: Annotated[Whole, Field(ge=8)] = Field(
         1024, description="method in_context: tokens of the shots, as many as fit, with text and prompt"
@@ -292,6 +309,7 @@ class TrainConfig(Section):
         "false = kernel by kernel, which saves memory",
     )
     evaluation_batch_size: Count = Field(64, description="rows a batch in evaluation")
+    max_new_tokens: Count = Field(64, description="kind generation: tokens of an answer at most")
     checkpoint_every: Count = Field(50, description="steps between two checkpoints")
     calibration_folds: CountOrZero = Field(
         2,
@@ -313,7 +331,9 @@ class TuneConfig(Section):
         "none", description="asha stops trials that do badly on their first held-out parts"
     )
     monitor: Literal["loss", "accuracy"] = Field(
-        "loss", description="what is compared, on held-out shots: mean cross-entropy, or accuracy"
+        "loss",
+        description="what is compared, on held-out shots: mean cross-entropy, or accuracy (of kind generation exact "
+        "match)",
     )
     folds: Count | None = Field(
         None,

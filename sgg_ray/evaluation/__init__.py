@@ -6,31 +6,49 @@ from sgg_ray.evaluation.classification import (
     evaluate_classification,
     metrics_of,
 )
+from sgg_ray.evaluation.generation import (
+    AnswerScores,
+    GenerationComparison,
+    GenerationMetrics,
+    compare_generation,
+    evaluate_generation,
+    normalised,
+    rouge_l,
+    score_answers,
+)
 from sgg_ray.evaluation.grid import Cell, Contrast, Ranking, Standing, mean_ranks, standings
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
 from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
 
 __all__ = [
+    "AnswerScores",
     "Cell",
     "ClassificationMetrics",
     "Contrast",
+    "GenerationComparison",
+    "GenerationMetrics",
     "GradientStability",
     "PairedComparison",
     "Ranking",
     "Reliability",
     "Standing",
     "Trial",
+    "compare_generation",
     "compare_paired",
     "directional_alignment",
     "evaluate_classification",
+    "evaluate_generation",
     "fit_temperature",
     "gain_over",
     "gradient_stability",
     "mean_ranks",
     "metrics_of",
+    "normalised",
     "ranked",
+    "rouge_l",
     "scaled",
+    "score_answers",
     "standings",
     "within_noise",
 ]

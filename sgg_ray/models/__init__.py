@@ -2,7 +2,7 @@
 
 from sgg_ray.models.backbone import find_model, load_tokenizer, quiet_transformers
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
-from sgg_ray.models.check import check_method, check_model, check_tasks
+from sgg_ray.models.check import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.foundation import Foundation
 from sgg_ray.models.graphs import graphed
@@ -33,6 +33,7 @@ __all__ = [
     "check_model",
     "check_tasks",
     "find_model",
+    "fit_tasks",
     "graphed",
     "is_language_model",
     "load_model",

@@ -23,6 +23,10 @@ class TokenisedRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def length(self, row: int) -> int:
+        """Tokens of a row, by which rows are put into batches."""
+        return len(self.ids[row])
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -90,7 +94,7 @@ def tokenise(
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):
     """Yield index arrays of at most ``size`` rows of similar length, so that little is padded."""
     chosen = np.arange(len(rows)) if indices is None else np.asarray(indices)
-    lengths = np.array([len(rows.ids[index]) for index in chosen])
+    lengths = np.array([rows.length(int(index)) for index in chosen])
     ordered = chosen[np.argsort(lengths, kind="stable")]
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]

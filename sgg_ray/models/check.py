@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ LOOKED_AT = 100  # rows of a task
 MUCH_CUT = 0.25  # of its texts
 
 
-def check_model(config: ModelConfig, max_length: int) -> None:
+def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -> None:
     """Look at model, tokenizer, weights and adapter without loading the weights.
 
     Pooling and adapter are tried on the architecture without its weights (PyTorch's meta device), so that a
@@ -36,6 +37,7 @@ def check_model(config: ModelConfig, max_length: int) -> None:
     Args:
         config: the section ``model``.
         max_length: tokens that the model has to take.
+        max_new_tokens: that it has to say behind these.
 
     Raises:
         ModelError: the model cannot be used as configured.
@@ -58,11 +60,13 @@ def check_model(config: ModelConfig, max_length: int) -> None:
         with suppress(NotImplementedError, RuntimeError):
             add_adapter(skeleton, options, origin.causal)
     positions = _positions(skeleton)
-    if positions is not None and max_length + virtual > positions:
-        beside = f" beside the adapter's {virtual} virtual tokens" if virtual else ""
+    if positions is not None and max_length + virtual + max_new_tokens > positions:
+        taken = [f"the adapter's {virtual} virtual tokens"] if virtual else []
+        taken += [f"the {max_new_tokens} of train.max_new_tokens"] if max_new_tokens else []
+        beside = f" beside {' and '.join(taken)}" if taken else ""
         raise ModelError(
-            f"train.max_length: {config.path} takes at most {positions - virtual} tokens{beside}, found "
-            f"{max_length}; lower it"
+            f"train.max_length: {config.path} takes at most {positions - virtual - max_new_tokens} tokens{beside}, "
+            f"found {max_length}; lower it"
         )
 
 
@@ -100,6 +104,12 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     notes: list[str] = []
     if not origin.causal:
         for task in tasks:
+            if task.generates:
+                problems.append(
+                    f"{task.place}.kind: generation needs a causal language model, {config.model.path} is an encoder; "
+                    "give another model, or a task with labels"
+                )
+                continue
             for key, value in (("prompt", task.prompt), ("verbalizers", task.words)):
                 if value is not None:
                     problems.append(
@@ -107,8 +117,7 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
                         "leave it out, or give a causal language model"
                     )
     else:
-        tokenizer = load_tokenizer(origin.location)
-        prompter = Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), config.train.max_length)
+        prompter = _prompter(config, origin, config.train.max_length)
         for task in tasks:
             try:
                 share = prompter.cut(task, task.train.take(np.arange(min(LOOKED_AT, len(task.train)))))
@@ -122,6 +131,90 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     if problems:
         raise ModelError(problems)
     return notes
+
+
+def fit_tasks(
+    config: Config, tasks: Sequence[Task], max_length: int | None = None
+) -> tuple[list[Task], list[str]]:
+    """Leave out rows whose completion does not fit beside its prompt: completions are never cut.
+
+    A shot of the target that does not fit is an error, since it was chosen to be learnt from; rows of sources, and of
+    the test, are dropped and counted.
+
+    Args:
+        max_length: tokens of prompt and completion; None takes ``train.max_length``.
+
+    Returns:
+        The tasks, and a line for each that has lost rows or has answers longer than the model will give.
+
+    Raises:
+        ModelError: with one line for each task that cannot be put to the model.
+    """
+    origin = find_model(config.model.path)
+    if not origin.causal or not any(task.generates for task in tasks):
+        return list(tasks), []
+    prompter = _prompter(config, origin, max_length or config.train.max_length)
+    if prompter.tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"model.path: the tokenizer of {config.model.path} has no token that ends a text, which kind generation "
+            "needs; set tokenizer.eos_token"
+        )
+    fitted: list[Task] = []
+    notes: list[str] = []
+    problems: list[str] = []
+    for task in tasks:
+        try:
+            kept, told = _fitted(task, prompter) if task.generates else (task, [])
+        except ModelError as error:
+            problems += error.problems
+            continue
+        fitted.append(kept)
+        notes += told
+        if task.role == "target" and task.generates:
+            notes += _long_answers(kept, prompter, config.train.max_new_tokens)
+    if problems:
+        raise ModelError(problems)
+    return fitted, notes
+
+
+def _fitted(task: Task, prompter: Prompter) -> tuple[Task, list[str]]:
+    """The task with the rows that fit, and what was left out."""
+    notes = []
+    kept = {}
+    for part, rows in (("train", task.train), ("test", task.test)):
+        needed = prompter.needed(task, rows) if len(rows) else np.zeros(0, dtype=np.int64)
+        fits = needed <= prompter.max_length
+        kept[part] = rows.take(np.flatnonzero(fits))
+        if fits.all():
+            continue
+        few = len(needed) - int(fits.sum())
+        if (part == "train" and task.role == "target") or not fits.any():
+            what = "shots" if part == "train" and task.role == "target" else f"{part} rows"
+            raise ModelError(
+                f"train.max_length: {few} of the {len(needed)} {what} of {task.place} need up to {needed.max()} tokens "
+                f"for prompt and completion, which is never cut, found {prompter.max_length}; raise it"
+            )
+        of_test = "test " if part == "test" else ""
+        notes.append(
+            f"{task.name}: {few:,} {of_test}row{'s' * (few > 1)} dropped: the completion does not fit into "
+            "train.max_length beside its prompt"
+        )
+    return replace(task, **kept), notes
+
+
+def _long_answers(task: Task, prompter: Prompter, most: int) -> list[str]:
+    """Whether answers of the test are longer than what the model may say."""
+    longer = sum(len(ids) > most for ids in prompter.completions(task, task.test))
+    if not longer:
+        return []
+    return [
+        f"{task.name}: {longer:,} of {len(task.test):,} test answers are longer than train.max_new_tokens {most}"
+    ]
+
+
+def _prompter(config: Config, origin: Origin, max_length: int) -> Prompter:
+    tokenizer = load_tokenizer(origin.location)
+    return Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), max_length)
 
 
 def _check_weights(location: str, path: str) -> None:

@@ -145,7 +145,7 @@ def backbone_contrasts(
         where = [place[int(row)] for row in batch]
         return model.features(model.collate([(rows, int(row)) for row in batch])) @ head.T, residuals[where]
 
-    yield from _part_gradients(scores_of, rows, parts, trainable, batch_size)
+    yield from part_gradients(scores_of, rows, parts, trainable, batch_size)
 
 
 def label_word_contrasts(
@@ -166,10 +166,10 @@ def label_word_contrasts(
         (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
         return scores, _residuals(classes[batch], scores.shape[1]).to(scores.device)
 
-    yield from _part_gradients(scores_of, rows, parts, trainable, batch_size)
+    yield from part_gradients(scores_of, rows, parts, trainable, batch_size)
 
 
-def _part_gradients(
+def part_gradients(
     scores_of: Callable[[np.ndarray], tuple[Tensor, Tensor]],
     rows: TokenisedRows,
     parts: Sequence[Part],

@@ -1,4 +1,4 @@
-"""The task model for causal language models: labels are words that the model says after a prompt.
+"""The task model for causal language models: labels are words that the model says after a prompt, completions texts.
 
 There is no head: every trainable parameter is shared by all tasks, whatever their labels.
 """
@@ -12,18 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import PAD_TO_MULTIPLE, Batch, TokenisedRows
+from sgg_ray.models.greedy import greedy
 from sgg_ray.models.prompts import Ids, Prompter
 from sgg_ray.models.task_model import TaskModel, inner_model
-from sgg_ray.tasks import Rows, Task
+from sgg_ray.tasks import COMPLETIONS, Rows, Task
 
 NO_CONTENT = ("N/A", "", "[MASK]")  # Zhao et al. (2021), "Calibrate Before Use"
 
 
 @dataclass(frozen=True)
 class PromptedRows(TokenisedRows):
-    """Prompts as token ids, and the token ids of each label's word, which may follow any of them."""
+    """Prompts as token ids, and the token ids of each label's word, which may follow any of them.
+
+    Attributes:
+        candidates: in place of label words, each row's own answers: its completion first, and perhaps others that are
+            compared with it, equally many in all rows.
+    """
 
     answers: tuple[Ids, ...] = ()
+    candidates: tuple[tuple[Ids, ...], ...] = ()
+
+    def answers_of(self, row: int) -> tuple[Ids, ...]:
+        """What may follow the row's prompt."""
+        return self.candidates[row] if self.candidates else self.answers
+
+    def length(self, row: int) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.ids[row]) + (len(self.candidates[row][0]) if self.candidates else 0)
 
 
 @dataclass(frozen=True)
@@ -53,11 +68,12 @@ class AnswerBatch(Batch):
 
 
 class LanguageModel(TaskModel):
-    """A decoder-only model whose label words are scored after a prompt.
+    """A decoder-only model whose label words, or completions, are scored after a prompt.
 
     The score of a label is log p(word | prompt), summed over the word's tokens (or their mean); probabilities are the
-    softmax over the labels. Sequences are padded on the right: no query row is fully masked, which fused attention
-    turns into NaN gradients in bf16.
+    softmax over the labels. The score of a completion is always the mean over its tokens, the one that ends it
+    included, and its loss is minus that. Sequences are padded on the right: no query row is fully masked, which fused
+    attention turns into NaN gradients in bf16. (To generate, prompts are padded on the left, without gradients.)
 
     Args:
         backbone: with a language-model head; takes ``logits_to_keep``, as the decoders in Transformers do.
@@ -67,6 +83,7 @@ class LanguageModel(TaskModel):
         chat: put prompts into the chat template; None = if the tokenizer has one.
         length_normalised: mean instead of sum over a word's tokens.
         max_length: tokens of prompt, text and answer; the text is cut.
+        max_new_tokens: of a completion that the model generates, at most.
         precision: ``float32``, or ``bfloat16`` for autocast (trainable parameters stay fp32).
     """
 
@@ -80,9 +97,11 @@ class LanguageModel(TaskModel):
         chat: bool | None = None,
         length_normalised: bool = False,
         max_length: int = 128,
+        max_new_tokens: int = 64,
         precision: str = "float32",
     ):
         super().__init__(backbone, tokenizer, labels, max_length=max_length, precision=precision)
+        self.max_new_tokens = max_new_tokens
         self.prompts = dict(prompts)
         self.length_normalised = length_normalised
         self.prompter = Prompter(tokenizer, uses_chat(tokenizer, chat), max_length)
@@ -102,9 +121,41 @@ class LanguageModel(TaskModel):
         return replace(super().task_of(key, texts), prompt=prompt, words=words)
 
     def tokenise(self, task: Task, rows: Rows) -> PromptedRows:
-        """Write the prompts and turn them into token ids."""
+        """Write the prompts and turn them into token ids.
+
+        Raises:
+            ModelError: a prompt leaves no room for a text, or a completion none for its prompt.
+        """
+        if task.generates:
+            return self._tokenise_completions(task, rows)
         ids = self.prompter.prompts(task, rows, self.shots.get(task.head))
         return PromptedRows(task.head, ids, rows.labels, self.prompter.answers(task))
+
+    def _tokenise_completions(self, task: Task, rows: Rows) -> PromptedRows:
+        ids, completions = self.prompter.fitting(task, rows, self.shots.get(task.head))
+        return PromptedRows(task.head, ids, rows.labels, candidates=tuple((own,) for own in completions))
+
+    def questions(self, task: Task, rows: Rows) -> tuple[np.ndarray, ...]:
+        """Token ids of the rows' prompts alone, for :meth:`generate`; texts are cut to fit into ``max_length``."""
+        room = [self.max_length] * len(rows)
+        return self.prompter.cut_to(room, task, rows, self.shots.get(task.head))
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[np.ndarray]) -> np.ndarray:
+        """The most likely next token, again and again, until the answer ends: [n, max_new_tokens].
+
+        Shorter answers are filled up with the padding token behind the one that ends them.
+
+        Args:
+            prompts: token ids. They are padded on the left, positions counting from each prompt's first token.
+        """
+        return greedy(
+            self.backbone, self.tokenizer, prompts, self.max_new_tokens, self.autocast(), self.device
+        )
+
+    def text_of(self, answer: np.ndarray) -> str:
+        """What generated token ids say, up to the end of the answer."""
+        return self.tokenizer.decode(answer.tolist(), skip_special_tokens=True).strip()
 
     def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> AnswerBatch:
         """Make one batch on the model's device, examples of equal label sets side by side."""
@@ -123,14 +174,20 @@ class LanguageModel(TaskModel):
         seats = logits[batch.sequence, batch.place].float()  # [U, V]
         said = seats[batch.seats, batch.tokens] - seats.logsumexp(-1)[batch.seats]  # [A, L]
         total = (said * batch.real).sum(1)
-        if self.length_normalised:
-            total = total / batch.real.sum(1)
         counts = [count * width for (_, count), width in zip(batch.heads, batch.widths)]
-        parts = [part.view(-1, width) for part, width in zip(total.split(counts), batch.widths)]
+        parts = [
+            (part / tokens if self.length_normalised or key == COMPLETIONS else part).view(-1, width)
+            for (key, _), part, tokens, width in zip(
+                batch.heads, total.split(counts), batch.real.sum(1).split(counts), batch.widths
+            )
+        ]
         return [
             part + self.offsets[key].to(part.device) if key in self.offsets else part
             for (key, _), part in zip(batch.heads, parts)
         ]
+
+    def _losses_of(self, key: str, scores: Tensor, labels: Tensor) -> Tensor:
+        return -scores[:, 0] if key == COMPLETIONS else super()._losses_of(key, scores, labels)
 
     @torch.no_grad()
     def calibrate(self, task: Task) -> None:
@@ -174,12 +231,13 @@ def collate_answers(examples: Sequence[tuple[TokenisedRows, int]], pad_id: int) 
     for rows, index in ordered:
         assert isinstance(rows, PromptedRows)
         counts[rows.head] = counts.get(rows.head, 0) + 1
-        widths[rows.head] = len(rows.answers)
+        choices = rows.answers_of(index)
+        widths[rows.head] = len(choices)
         prompt = rows.ids[index]
-        shared = all(len(answer) == 1 for answer in rows.answers)
+        shared = all(len(answer) == 1 for answer in choices)
         if shared:
             sequences.append(prompt)
-        for answer in rows.answers:
+        for answer in choices:
             if not shared:
                 sequences.append(np.concatenate([prompt, np.asarray(answer[:-1], dtype=prompt.dtype)]))
             places = [(len(sequences) - 1, len(prompt) - 1 + number) for number in range(len(answer))]

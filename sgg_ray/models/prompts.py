@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sgg_ray.errors import ModelError
-from sgg_ray.tasks import Rows, Task
+from sgg_ray.models.dialogues import conversation, plain
+from sgg_ray.tasks import History, Rows, Task
 
 TEXT, LABELS = "{text}", "{labels}"
 DEFAULT_PROMPT = "Text: {text}\nWhich label fits this text: {labels}?\nLabel:"
@@ -81,15 +82,38 @@ class Prompter:
                 f"train.max_length: the prompt of {task.place} needs {least} tokens with its longest label word and "
                 f"{LEAST_TEXT} of text, found {self.max_length}; raise it or shorten the prompt"
             )
-        texts = list(rows.texts)
-        if not texts:
+        return self.cut_to([room] * len(rows), task, rows, shots)
+
+    def fitting(
+        self, task: Task, rows: Rows, shots: Rows | None = None
+    ) -> tuple[tuple[np.ndarray, ...], tuple[Ids, ...]]:
+        """Token ids of each row's prompt, its text cut so that the completion fits beside it, and of the completion.
+
+        Raises:
+            ModelError: a completion does not fit beside its prompt even without a text.
+        """
+        completions = self.completions(task, rows)
+        ids = self.cut_to([self.max_length - len(own) for own in completions], task, rows, shots)
+        longest = max((len(prompt) + len(own) for prompt, own in zip(ids, completions)), default=0)
+        if longest > self.max_length:
+            raise ModelError(
+                f"train.max_length: a row of {task.place} needs {longest} tokens for its prompt and its completion, "
+                f"found {self.max_length}; raise it"
+            )
+        return ids, completions
+
+    def cut_to(
+        self, room: Sequence[int], task: Task, rows: Rows, shots: Rows | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """Token ids of each row's prompt, with as much of its text as fits into ``room`` tokens of the row."""
+        if not len(rows):
             return ()
-        encoded = self._encode_all([self.write(task, text, shots) for text in texts])
+        encoded = self._encode_all(self.write_all(task, rows, shots))
         for number, ids in enumerate(encoded):
-            text = texts[number]
-            while len(ids) > room:
-                text = self._shorten(text, len(ids) - room)
-                ids = self._encode(self.write(task, text, shots))
+            text = rows.texts[number]
+            while len(ids) > room[number] and text:
+                text = self._shorten(text, len(ids) - room[number])
+                ids = self._encode(self.write(task, text, shots, rows.history(number)))
             encoded[number] = ids
         return tuple(np.asarray(ids, dtype=np.int32) for ids in encoded)
 
@@ -99,8 +123,8 @@ class Prompter:
         Raises:
             ModelError: as :meth:`prompts`.
         """
-        prompts = self.prompts(task, rows)
-        whole = self._encode_all([self.write(task, text) for text in rows.texts]) if rows.texts else []
+        prompts = self.fitting(task, rows)[0] if task.generates else self.prompts(task, rows)
+        whole = self._encode_all(self.write_all(task, rows)) if rows.texts else []
         return sum(len(kept) < len(full) for kept, full in zip(prompts, whole)) / max(len(whole), 1)
 
     def fitting_shots(self, task: Task, shots: Rows, longest: int) -> Rows:
@@ -112,34 +136,97 @@ class Prompter:
                 return shots.take(np.arange(count - 1))
         return shots
 
-    def write(self, task: Task, text: str, shots: Rows | None = None) -> str:
-        """The prompt for a text, behind ``shots`` with their answers."""
-        words = self.words(task)
-        turns = (
-            [
-                (self._fill(task, shown, words), words[int(label)])
-                for shown, label in zip(shots.texts, shots.labels)
-            ]
-            if shots is not None
-            else []
+    def completions(self, task: Task, rows: Rows) -> tuple[Ids, ...]:
+        """Token ids of each row's completion as it follows the row's prompt, with the token that ends an answer."""
+        if not len(rows):
+            return ()
+        prompts = self.write_all(task, rows)
+        lead = self._lead(task)
+        before = self._encode_all(prompts)
+        both = self._encode_all(
+            [f"{prompt}{lead}{answer}" for prompt, answer in zip(prompts, rows.completions)]
         )
-        question = self._fill(task, text, words)
-        if not self.chat:
-            return "".join(f"{asked}{answer}\n\n" for asked, answer in turns) + question
-        messages = [
-            message
-            for asked, answer in turns
-            for message in (
-                {"role": "user", "content": asked},
-                {"role": "assistant", "content": answer.strip()},
-            )
-        ]
-        messages.append({"role": "user", "content": question})
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        end = self.tokenizer.eos_token_id
+        return tuple(
+            (*self._rest(first, whole, f"{lead}{answer}"), end)
+            for first, whole, answer in zip(before, both, rows.completions)
+        )
 
-    def _fill(self, task: Task, text: str, words: Sequence[str]) -> str:
-        names = ", ".join(word.strip() for word in words)
+    def needed(self, task: Task, rows: Rows) -> np.ndarray:
+        """Tokens [n] that each row needs: its completion, its prompt, and of its text LEAST_TEXT tokens at least."""
+        answers = self.completions(task, rows)
+        whole = self._encode_all(self.write_all(task, rows))
+        if rows.histories:
+            empty = [self.write(task, "", history=history) for history in rows.histories]
+            bare = [len(ids) for ids in self._encode_all(empty)]
+        else:
+            bare = [len(self._encode(self.write(task, "")))] * len(rows)
+        return np.array(
+            [
+                min(len(ids), least + LEAST_TEXT) + len(answer)
+                for ids, least, answer in zip(whole, bare, answers)
+            ],
+            dtype=np.int64,
+        )
+
+    def write_all(self, task: Task, rows: Rows, shots: Rows | None = None) -> list[str]:
+        """The prompt of each row."""
+        return [self.write(task, text, shots, rows.history(row)) for row, text in enumerate(rows.texts)]
+
+    def write(self, task: Task, text: str, shots: Rows | None = None, history: History = ()) -> str:
+        """The prompt for a text, behind what was said before it and ``shots`` with their answers.
+
+        Raises:
+            ModelError: the chat template does not take these messages.
+        """
+        shown, question = self._shown(task, shots), self._fill(task, text)
+        if self.chat:
+            pairs = [(asked, answer.strip()) for asked, answer in shown]
+            return self._in_template(conversation(history, pairs, question))
+        lead = self._lead(task)
+        if task.generates and (task.prompt is None or history):
+            pairs = [(asked, answer.strip()) for asked, answer in shown]
+            return plain(conversation(history, pairs, question))
+        return "".join(f"{asked}{lead}{answer}\n\n" for asked, answer in shown) + question
+
+    def _shown(self, task: Task, shots: Rows | None) -> list[tuple[str, str]]:
+        """Prompts and answers of rows that are shown."""
+        if shots is None:
+            return []
+        words = () if task.generates else self.words(task)
+        answers = shots.completions or [words[int(label)] for label in shots.labels]
+        return [(self._fill(task, text), answer) for text, answer in zip(shots.texts, answers)]
+
+    def _in_template(self, messages: History) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self.tokenizer.apply_chat_template(
+                [{"role": role, "content": content} for role, content in messages],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except TemplateError as error:
+            roles = ", ".join(role for role, _ in messages)
+            raise ModelError(
+                f"model.chat: the chat template refuses messages of {roles} ({error}); set model.chat to false, or "
+                "change the messages"
+            ) from error
+
+    def _fill(self, task: Task, text: str) -> str:
+        if task.generates:
+            return text if task.prompt is None else task.prompt.rstrip(" ").replace(TEXT, text)
+        names = ", ".join(word.strip() for word in self.words(task))
         return self._template(task).rstrip(" ").replace(LABELS, names).replace(TEXT, text)
+
+    def _lead(self, task: Task) -> str:
+        """What stands between prompt and completion: a space, which most tokenizers have as a part of the next word.
+
+        Label words have their space already.
+        """
+        if self.chat or not task.generates:
+            return ""
+        return "" if task.prompt is not None and task.prompt.rstrip(" ").endswith("\n") else " "
 
     @staticmethod
     def _template(task: Task) -> str:
@@ -156,7 +243,10 @@ class Prompter:
 
     def _after(self, prompt: str, answer: str) -> Ids:
         """Token ids of ``answer`` where it follows ``prompt``: some tokenizers write a word differently at a start."""
-        before, both = self._encode(prompt), self._encode(prompt + answer)
+        return self._rest(self._encode(prompt), self._encode(prompt + answer), answer)
+
+    def _rest(self, before: list[int], both: list[int], answer: str) -> Ids:
+        """What ``both`` has behind ``before``; where they part earlier, the answer by itself."""
         if both[: len(before)] == before:
             return tuple(both[len(before) :])
         return tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])

@@ -56,6 +56,7 @@ def build_model(config: Config, tasks: list[Task], foundation: Foundation | None
             {task.head: (task.prompt, task.words) for task in reversed(tasks)},
             chat=config.model.chat,
             length_normalised=config.model.length_normalised,
+            max_new_tokens=config.train.max_new_tokens,
             **common,
         )
     known = foundation.known_ids(config.train.max_length) if shared else None
@@ -98,6 +99,7 @@ def save_model(model: TaskModel, folder: Path, *, base: str, target_head: str) -
             "words": words,
             "chat": model.prompter.chat,
             "length_normalised": model.length_normalised,
+            "max_new_tokens": model.max_new_tokens,
             "offsets": {key: offset.tolist() for key, offset in model.offsets.items()},
         }
     elif isinstance(model, EncoderClassifier):
@@ -148,6 +150,7 @@ def load_model(folder: Path) -> tuple[TaskModel, str]:
             chat=spoken["chat"],
             length_normalised=spoken["length_normalised"],
             max_length=manifest["max_length"],
+            max_new_tokens=spoken.get("max_new_tokens", 64),
         )
         model.offsets = {key: torch.tensor(offset) for key, offset in spoken["offsets"].items()}
     else:

@@ -79,11 +79,15 @@ class TaskModel(nn.Module, ABC):
     def losses(self, batch: Batch) -> Tensor:
         """Cross-entropy of each example over its own task's labels: [B]."""
         parts, start = [], 0
-        for scores in self.scores(batch):
+        for (key, _), scores in zip(batch.heads, self.scores(batch)):
             stop = start + len(scores)
-            parts.append(F.cross_entropy(scores, batch.labels[start:stop], reduction="none"))
+            parts.append(self._losses_of(key, scores, batch.labels[start:stop]))
             start = stop
         return torch.cat(parts)
+
+    def _losses_of(self, key: str, scores: Tensor, labels: Tensor) -> Tensor:
+        """Loss [n] of the examples of one label set from their scores [n, C]."""
+        return F.cross_entropy(scores, labels, reduction="none")
 
     def probabilities(self, batch: Batch) -> Tensor:
         """Softmax over the labels of a batch of one task: [B, C]."""

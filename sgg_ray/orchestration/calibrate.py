@@ -16,7 +16,12 @@ CALIBRATION = "calibration.json"
 
 
 def usable_folds(config: Config, target: Task) -> list[Fold]:
-    """The parts that are left out in turn: as many as asked for, but no more than each class has shots."""
+    """The parts that are left out in turn: as many as asked for, but no more than each class has shots.
+
+    A target of kind generation has no confidence to calibrate, and none.
+    """
+    if target.generates:
+        return []
     shots = int(np.bincount(target.train.labels, minlength=len(target.labels)).min())
     count = min(config.train.calibration_folds, shots)
     return hold_out(target, count, config.seed) if count > 1 else []

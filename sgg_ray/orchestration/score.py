@@ -10,7 +10,7 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_method, check_model, check_tasks
+from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.orchestration.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
@@ -48,13 +48,14 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files
-    check_model(config.model, config.train.max_length)
+    check_model(config.model, config.train.max_length, config.train.max_new_tokens if target.generates else 0)
     check_method(config)
     if config.train.method in ("zero_shot", "in_context"):
         raise ConfigError(
             f"train.method: {config.train.method} trains nothing, it is for strategies of sgg compare; leave it out"
         )
-    for note in check_tasks(config, [target, *sources]):
+    (target, *sources), notes = fit_tasks(config, [target, *sources])
+    for note in (*notes, *check_tasks(config, [target, *sources])):
         listener.note(note)
     check_combination(config.train.combine)
     check_setfit(config)
@@ -167,6 +168,10 @@ def fingerprint(tasks: Sequence[Task]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for task in tasks:
         digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words)).encode())
+        if task.generates:
+            digest.update(
+                repr([(rows.completions, rows.histories) for rows in (task.train, task.test)]).encode()
+            )
         for rows in (task.train, task.test):
             for text in rows.texts:
                 data = text.encode("utf-8", "surrogatepass")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 import ray.train
 from ray.exceptions import RayError
@@ -19,18 +18,10 @@ from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder, write_model_card
 from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, ConfigError, SggError, TrainingError
-from sgg_ray.evaluation import (
-    ClassificationMetrics,
-    PairedComparison,
-    compare_paired,
-    directional_alignment,
-    evaluate_classification,
-    gradient_stability,
-)
+from sgg_ray.evaluation import directional_alignment, gradient_stability
 from sgg_ray.models import MODEL_MANIFEST, write_temperature
 from sgg_ray.orchestration.calibrate import (
     CALIBRATION,
-    calibration_errors,
     start_folds,
     temperature_of,
     usable_folds,
@@ -40,6 +31,16 @@ from sgg_ray.orchestration.data_parallel import as_sgg_error, final_checkpoint, 
 from sgg_ray.orchestration.event_log import Message, open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
+from sgg_ray.orchestration.predicted import (
+    Comparison,
+    Judged,
+    Metrics,
+    final_numbers,
+    find_predicted,
+    load_predicted,
+    predicted_file,
+    save_predicted,
+)
 from sgg_ray.orchestration.score import (
     SCORES,
     fingerprint,
@@ -52,7 +53,6 @@ from sgg_ray.orchestration.train_worker import (
     BASELINE,
     GUIDED,
     MODEL,
-    PROBABILITIES,
     RESULT,
     train_alone,
 )
@@ -68,7 +68,7 @@ from sgg_ray.report import (
 )
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import Tracker
-from sgg_ray.training import check_checkpoint
+from sgg_ray.training import Predicted, check_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,9 +82,9 @@ class TrainResult:
     """What a training came to."""
 
     folder: Path
-    metrics: ClassificationMetrics
-    baseline: ClassificationMetrics | None
-    comparison: PairedComparison | None  # guided − target-only, on the same test rows
+    metrics: Metrics
+    baseline: Metrics | None
+    comparison: Comparison | None  # guided − target-only, on the same test rows
     report: AlignmentReport | None
     summary: dict[str, Any]
 
@@ -103,7 +103,7 @@ class TrainResult:
         return [guided] if self.baseline is None else [ModelResult("target only", self.baseline), guided]
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
-        """Label, probability of each label and confidence of each text."""
+        """Label, probability of each label and confidence of each text; of kind generation the answer to each."""
         return Predictor(self.folder / MODEL).predict(texts)
 
     def _repr_html_(self) -> str:
@@ -159,7 +159,7 @@ def _check_resumable(folder: RunFolder, content: str) -> None:
     if latest is None or state.filesystem is not None:
         return  # in an object store a file is whole or not there
     checkpoint = Path(state.path) / latest["checkpoint_dir_name"]
-    if not (checkpoint / PROBABILITIES).exists():
+    if find_predicted(checkpoint) is None:
         check_checkpoint(checkpoint)
 
 
@@ -203,10 +203,10 @@ def _train(session: _Session) -> TrainResult:
         if exchange is not None:
             exchange.close()
     _calibrate(session, weights)
-    probabilities = np.load(folder.path / PROBABILITIES)
     session.listener.stage("writing the report")
-    result = _evaluate(session, probabilities, baseline, report)
-    _write(session, result)
+    judged = Judged.of(session.target, load_predicted(folder.path / predicted_file(session.target)))
+    result = _evaluate(session, judged, baseline, report)
+    _write(session, judged, result)
     folder.finish()
     session.tracker.finish()
     folder.state(TRAIN_STATE).delete()
@@ -240,24 +240,25 @@ def _scores(session: _Session) -> tuple[Exchange | None, AlignmentReport | None]
     return exchange, report
 
 
-def _fit(session: _Session, weights: dict[str, float], exchange: Exchange | None) -> np.ndarray | None:
+def _fit(session: _Session, weights: dict[str, float], exchange: Exchange | None) -> Predicted | None:
     """Run Ray Train, and the baseline beside it if there is room, else after it; return what the baseline predicts."""
     config, folder, listener = session.config, session.folder, session.listener
     log = open_event_log()
-    stored = folder.path / f"baseline_{PROBABILITIES}"
+    name = predicted_file(session.target)
+    stored = folder.path / f"baseline_{name}"
     wanted = config.train.baseline and not stored.exists()
     pending = _start_baseline(session, log) if wanted and _room_for_both(config, exchange) else None
     beside = " beside the target-only baseline" if pending is not None else ""
     listener.stage(f"training, {config.ray.workers} worker{'s' * (config.ray.workers > 1)}{beside}")
     try:
-        if not (folder.path / PROBABILITIES).exists():
+        if not (folder.path / name).exists():
             _run_ray_train(session, weights, exchange, log)
         if wanted:
             if pending is None:
                 listener.stage("training the target-only baseline")
                 pending = _start_baseline(session, log)
-            probabilities, _ = _await(session, log, pending)
-            _save_array(stored, probabilities)
+            predicted, _ = _await(session, log, pending)
+            save_predicted(stored, predicted)
     except BaseException:
         with suppress(RayError):
             # Keeps what was told so far, and makes training workers stop before their next checkpoint.
@@ -265,7 +266,7 @@ def _fit(session: _Session, weights: dict[str, float], exchange: Exchange | None
             if pending is not None:
                 ray.cancel(pending, force=True)
         raise
-    return np.load(stored) if stored.exists() else None
+    return load_predicted(stored) if stored.exists() else None
 
 
 def _calibrate(session: _Session, weights: dict[str, float]) -> None:
@@ -334,7 +335,7 @@ def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Excha
 
 
 def _take_over(checkpoint: Path, folder: RunFolder) -> None:
-    """Copy model and results into the run folder; the probabilities come last and mark the copy as complete."""
+    """Copy model and results into the run folder; the predictions come last and mark the copy as complete."""
     model = folder.path / MODEL
     part = folder.path / f".{MODEL}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -342,13 +343,9 @@ def _take_over(checkpoint: Path, folder: RunFolder) -> None:
     shutil.rmtree(model, ignore_errors=True)
     os.replace(part, model)
     folder.write_text(RESULT, (checkpoint / RESULT).read_text(encoding="utf-8"))
-    _save_array(folder.path / PROBABILITIES, np.load(checkpoint / PROBABILITIES))
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    part = path.with_name(f".{path.name}")
-    np.save(part, array)
-    os.replace(part, path)
+    found = find_predicted(checkpoint)
+    assert found is not None
+    save_predicted(folder.path / found.name, load_predicted(found))
 
 
 def _await(session: _Session, log: Any, reference: ray.ObjectRef) -> Any:
@@ -402,14 +399,13 @@ def _take_in(session: _Session, run: str, kind: str, payload: Any) -> None:
 
 
 def _evaluate(
-    session: _Session, probabilities: np.ndarray, baseline: np.ndarray | None, report: AlignmentReport | None
+    session: _Session, judged: Judged, baseline: Predicted | None, report: AlignmentReport | None
 ) -> TrainResult:
-    labels = session.target.test.labels
-    metrics = evaluate_classification(probabilities, labels)
+    metrics = judged.metrics()
     other = comparison = None
     if baseline is not None:
-        other = evaluate_classification(baseline, labels)
-        comparison = compare_paired(probabilities.argmax(1), baseline.argmax(1), labels)
+        alone = Judged.of(session.target, baseline)
+        other, comparison = alone.metrics(), judged.minus(alone)
     every = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "gradient_norm" in e]
     events = {
         event["step"]: event for event in every
@@ -426,24 +422,13 @@ def _evaluate(
     stored = session.folder.path / CALIBRATION
     if stored.exists():
         found = json.loads(stored.read_text(encoding="utf-8"))
-        summary["calibration"] = found | calibration_errors(probabilities, labels, found["temperature"])
+        summary["calibration"] = found | judged.calibration(found["temperature"])
     return TrainResult(session.folder.path, metrics, other, comparison, report, summary)
 
 
-def _write(session: _Session, result: TrainResult) -> None:
-    import pandas as pd
-
+def _write(session: _Session, judged: Judged, result: TrainResult) -> None:
     folder, target = session.folder, session.target
-    probabilities = np.load(folder.path / PROBABILITIES)
-    frame = pd.DataFrame(
-        {
-            "text": target.test.texts,
-            "label": [target.labels[number] for number in target.test.labels],
-            "predicted": [target.labels[number] for number in probabilities.argmax(1)],
-            **{f"p_{name}": probabilities[:, number] for number, name in enumerate(target.labels)},
-        }
-    )
-    folder.write_parquet("predictions.parquet", frame)
+    folder.write_parquet("predictions.parquet", judged.frame())
     metrics = result.to_dict()
     folder.write_json("metrics.json", metrics)
     events = folder.read_events()
@@ -462,10 +447,7 @@ def _write(session: _Session, result: TrainResult) -> None:
         report=result.report,
         metrics=metrics,
     )
-    final = {"test/accuracy": result.metrics.accuracy, "test/macro_f1": result.metrics.macro_f1}
-    if result.baseline and result.comparison:
-        final["test/accuracy_target_only"] = result.baseline.accuracy
-        final["test/accuracy_gain"] = result.comparison.difference
+    final = final_numbers(result.metrics, result.baseline, result.comparison)
     if calibration := result.summary.get("calibration"):
         final["test/ece"] = calibration["ece"]
         final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]

@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 import ray.train.torch
@@ -16,12 +15,14 @@ from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, TrainingError
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.exchange import RefreshedWeights
+from sgg_ray.orchestration.predicted import predicted_file, save_predicted
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
     Communicator,
     Distributed,
     Hooks,
     Outcome,
+    Predicted,
     SingleProcess,
     Trainer,
     plain,
@@ -30,7 +31,7 @@ from sgg_ray.training import (
 )
 
 GUIDED, BASELINE = "guided", "target-only"
-RESULT, PROBABILITIES, MODEL = "result.json", "probabilities.npy", "model"
+RESULT, MODEL = "result.json", "model"
 
 
 def train_worker(arguments: dict[str, Any]) -> TrainingError | None:
@@ -118,7 +119,7 @@ def _report_checkpoint(trainer: Trainer, log: Any, first: bool) -> None:
 def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
     (folder / MODEL).mkdir()
     save_model(outcome.model, folder / MODEL, base=config.model.path, target_head=target.head)
-    np.save(folder / PROBABILITIES, outcome.probabilities)
+    save_predicted(folder / predicted_file(target), outcome.predicted)
     (folder / RESULT).write_text(json.dumps(result_of(outcome)), encoding="utf-8")
 
 
@@ -133,7 +134,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
 
 
 @ray.remote(max_retries=2)
-def train_alone(config: Config, target: Task, log: Any) -> tuple[np.ndarray, dict[str, Any]]:
+def train_alone(config: Config, target: Task, log: Any) -> tuple[Predicted, dict[str, Any]]:
     """Ordinary fine-tuning on the target alone, same seed and steps, in one process: what guidance has to beat."""
     hooks = Hooks(
         on_events=lambda events: log.steps.remote(BASELINE, events),
@@ -141,4 +142,4 @@ def train_alone(config: Config, target: Task, log: Any) -> tuple[np.ndarray, dic
     )
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     outcome = run_training(plain(config), target, [], {}, device, hooks=hooks)
-    return outcome.probabilities, result_of(outcome)
+    return outcome.predicted, result_of(outcome)

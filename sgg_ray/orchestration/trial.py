@@ -21,12 +21,11 @@ from sgg_ray.config import Config, ModelConfig, depends_on_scores, with_values
 from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.models import Foundation
 from sgg_ray.orchestration.data_parallel import as_sgg_error, final_checkpoint, make_trainer
-from sgg_ray.orchestration.train_worker import PROBABILITIES
+from sgg_ray.orchestration.predicted import Judged, load_predicted, predicted_file
 from sgg_ray.tasks import Fold, Task
-from sgg_ray.training import Hooks, run_training
+from sgg_ray.training import Hooks, Predicted, run_training
 
 TRAININGS = "trainings.json"
-SMALLEST = 1e-12  # probability that a loss is cut at
 
 
 @dataclass(frozen=True)
@@ -98,25 +97,23 @@ def _train_once(
     weights = sweep.weights(config, values, fold)
     started = time.monotonic()
     train = _in_this_process if config.ray.workers == 1 else _data_parallel
-    probabilities = train(sweep, config, target, weights, f"{trial}/{number}")
-    labels = target.test.labels
-    right = probabilities[np.arange(len(labels)), labels]
+    judged = Judged.of(target, train(sweep, config, target, weights, f"{trial}/{number}"))
     return {
-        "losses": (-np.log(np.maximum(right, SMALLEST))).tolist(),
-        "correct": (probabilities.argmax(1) == labels).tolist(),
+        "losses": judged.losses.tolist(),
+        "correct": judged.correct.tolist(),
         "seconds": time.monotonic() - started,
     }
 
 
 def _in_this_process(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
-) -> np.ndarray:
+) -> Predicted:
     hooks = Hooks(on_events=lambda events: sweep.log.steps.remote(run, events))
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     foundation = _loaded(config.model.model_dump_json())
     return run_training(
         config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation
-    ).probabilities
+    ).predicted
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,7 +128,7 @@ def _loaded(model: str) -> Foundation:
 
 def _data_parallel(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
-) -> np.ndarray:
+) -> Predicted:
     """A group of workers beside this process, which only waits for them."""
     # A name of its own: workers of a trial process that has died may still be writing to the last one.
     state = sweep.groups.child(uuid.uuid4().hex)
@@ -139,7 +136,7 @@ def _data_parallel(
     trainer = make_trainer(config, tasks, weights, sweep.log, state, run=run)
     try:
         with final_checkpoint(trainer.fit()) as checkpoint:
-            return np.load(checkpoint / PROBABILITIES)
+            return load_predicted(checkpoint / predicted_file(target))
     except SggError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A trained model as a function from texts to labels."""
+"""A trained model as a function from texts to labels, or from prompts to answers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +8,19 @@ import numpy as np
 import torch
 
 from sgg_ray.evaluation import scaled
-from sgg_ray.models import load_model, read_temperature
-from sgg_ray.training import SingleProcess, predict
+from sgg_ray.models import LanguageModel, load_model, read_temperature
+from sgg_ray.tasks import COMPLETIONS, History, Rows
+from sgg_ray.training import SingleProcess, generate_texts, predict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 64  # texts the model sees at once
+GENERATED = "generated"  # name of the column with answers
 
 
 class Predictor:
-    """Labels texts with the model of a folder that a run left.
+    """Labels texts, or answers prompts, with the model of a folder that a run left.
 
     Args:
         folder: ``model`` of a run folder.
@@ -35,8 +37,15 @@ class Predictor:
         self.temperature = read_temperature(Path(folder))  # None: the model was not calibrated
 
     @property
+    def generates(self) -> bool:
+        """Whether the model answers prompts and does not label texts."""
+        return self.head == COMPLETIONS
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that predictions have."""
+        if self.generates:
+            return (GENERATED,)
         return ("predicted", *(f"p_{label}" for label in self.labels), "confidence")
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
@@ -44,13 +53,30 @@ class Predictor:
         task = self.model.task_of(self.head, texts)
         return predict(self.model, self.model.tokenise(task, task.train), BATCH, SingleProcess())
 
+    def answers(self, texts: Sequence[str], histories: Sequence[History] = ()) -> list[str]:
+        """What the model says to each prompt, greedily.
+
+        Args:
+            histories: the messages before each text; none for prompts that stand alone.
+        """
+        assert isinstance(self.model, LanguageModel)
+        task = self.model.task_of(self.head, texts)
+        rows = Rows(tuple(texts), np.zeros(len(texts), dtype=np.int64), histories=tuple(histories))
+        return generate_texts(self.model, task, rows, BATCH)
+
     def confidence(self, probabilities: np.ndarray) -> np.ndarray:
         """How likely each row's most probable label is right [n], after temperature scaling."""
         return scaled(probabilities, self.temperature or 1.0).max(axis=1)
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
-        """One row a text: ``predicted``, ``p_<label>`` and ``confidence``; nothing for texts without a character."""
+        """One row a text: ``predicted``, ``p_<label>`` and ``confidence``; nothing for texts without a character.
+
+        Of a model that answers prompts: ``generated``.
+        """
         import pandas as pd
+
+        if self.generates:
+            return self.complete(texts)
 
         usable = np.flatnonzero([bool(text.strip()) for text in texts])
         values = np.full((len(texts), len(self.labels) + 1), np.nan)
@@ -62,3 +88,15 @@ class Predictor:
         frame = pd.DataFrame(values, columns=list(self.columns[1:]))
         frame.insert(0, "predicted", pd.Series(predicted, dtype=object))
         return frame
+
+    def complete(self, texts: Sequence[str], histories: Sequence[History] = ()) -> "pd.DataFrame":
+        """One row a prompt: ``generated``; nothing for prompts without a character."""
+        import pandas as pd
+
+        usable = [row for row, text in enumerate(texts) if text.strip()]
+        found = self.answers(
+            [texts[row] for row in usable], [histories[row] for row in usable] if histories else ()
+        )
+        said = np.full(len(texts), None, dtype=object)
+        said[usable] = found
+        return pd.DataFrame({GENERATED: pd.Series(said, dtype=object)})

@@ -64,10 +64,19 @@ def html_scores(report: AlignmentReport) -> str:
 
 def html_results(results: Sequence[ModelResult]) -> str:
     """Quality of several models on the same test rows, and their gains over the first."""
+    from sgg_ray.evaluation import ClassificationMetrics, GenerationComparison
+    from sgg_ray.report.generation import HEADINGS, generation_rows
+    from sgg_ray.report.tables import generation_results
+
+    said = generation_results(results)
+    if said:
+        return html_table(HEADINGS, generation_rows(said))
     headings = ["model", "accuracy", "95 % interval", "macro-F1", "gain", "95 % interval"]
     rows = []
     for result in results:
         metrics, gain = result.metrics, result.gain
+        assert isinstance(metrics, ClassificationMetrics)
+        assert not isinstance(gain, GenerationComparison)
         rows.append(
             [
                 result.name,

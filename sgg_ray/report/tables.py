@@ -12,7 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
-from sgg_ray.evaluation import ClassificationMetrics, PairedComparison
+from sgg_ray.evaluation import (
+    ClassificationMetrics,
+    GenerationComparison,
+    GenerationMetrics,
+    PairedComparison,
+)
+from sgg_ray.report.generation import HEADINGS, generation_caption, generation_rows
 from sgg_ray.report.layout import print_line, print_pairs, print_table
 
 VERDICT_STYLES = {"use": "green", "neutral": "yellow", "conflict": "red", "failed": "magenta"}
@@ -23,8 +29,10 @@ class ModelResult:
     """One model's row of the final comparison."""
 
     name: str
-    metrics: ClassificationMetrics
-    gain: PairedComparison | None = None  # over the first model of the table, on the same test rows
+    metrics: ClassificationMetrics | GenerationMetrics
+    gain: PairedComparison | GenerationComparison | None = (
+        None  # over the first model of the table, on the same test rows
+    )
 
 
 def print_plan(console: Console, title: str, plan: Mapping[str, object]) -> None:
@@ -45,12 +53,22 @@ def print_scores(console: Console, report: AlignmentReport) -> None:
 
 
 def print_comparison(console: Console, results: Sequence[ModelResult], confidence: float = 0.95) -> None:
-    """Accuracy and macro-F1 of every model, and its gain over the first one on the same rows."""
+    """Accuracy and macro-F1 of every model, and its gain over the first one on the same rows.
+
+    Of models that say texts: token loss, perplexity, exact match and ROUGE-L.
+    """
+    said = generation_results(results)
+    if said:
+        print_table(console, HEADINGS, [[Text(cell) for cell in row] for row in generation_rows(said)])
+        print_line(console, generation_caption(said[0][1].rows))
+        return
     percent = f"{100 * confidence:g} %"
     headings = ["model", "accuracy", f"{percent} interval", "macro-F1", "gain", f"{percent} interval", "p"]
     rows: list[list[str | Text]] = []
     for result in results:
         metrics, gain = result.metrics, result.gain
+        assert isinstance(metrics, ClassificationMetrics)
+        assert not isinstance(gain, GenerationComparison)
         row: list[str | Text] = [
             result.name,
             f"{100 * metrics.accuracy:.1f} %",
@@ -72,6 +90,17 @@ def print_comparison(console: Console, results: Sequence[ModelResult], confidenc
         print_line(
             console, f"on {results[0].metrics.rows} test rows; gain in points of accuracy over the first"
         )
+
+
+def generation_results(
+    results: Sequence[ModelResult],
+) -> list[tuple[str, GenerationMetrics, GenerationComparison | None]]:
+    """Those models that say texts: all of them or none."""
+    return [
+        (result.name, result.metrics, result.gain if isinstance(result.gain, GenerationComparison) else None)
+        for result in results
+        if isinstance(result.metrics, GenerationMetrics)
+    ]
 
 
 def print_json(payload: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.labels import LabelOrders, label_names, label_words, number_labels
+from sgg_ray.tasks.pairs import clean_pairs, read_pairs, shuffle_completions
 from sgg_ray.tasks.read import Table, counted, read_table
 from sgg_ray.tasks.select import Cleaned, clean, first_of_each_class, flip, shuffled, stratified
 from sgg_ray.tasks.task import Rows, Task
@@ -22,7 +23,12 @@ class Reader:
         self._cleaned: dict[tuple[str, tuple[str, ...]], Cleaned] = {}
 
     def read(self, entry: TaskConfig, key: str, orders: LabelOrders) -> tuple[tuple[str, ...], Cleaned]:
-        """Label names, in the order that every task with these labels uses, and the distinct rows."""
+        """Label names, in the order that every task with these labels uses, and the distinct rows.
+
+        A task of kind generation has no labels.
+        """
+        if entry.kind == "generation":
+            return (), self.pairs(entry, key)
         table = self.table(entry, key)
         names = label_names(entry, key, table.values)
         labels = orders.setdefault(frozenset(names.values()), tuple(dict.fromkeys(names.values())))
@@ -31,6 +37,14 @@ class Reader:
             numbers = number_labels(table, names, labels, key, entry)
             self._cleaned[place] = _cleaned(entry, key, table, numbers)
         return labels, self._cleaned[place]
+
+    def pairs(self, entry: TaskConfig, key: str) -> Cleaned:
+        """The distinct rows of a task of kind generation."""
+        place = _origin(entry), ()
+        if place not in self._cleaned:
+            pairs = read_pairs(entry, key)
+            self._cleaned[place] = _usable(entry, f"{key}.columns", clean_pairs(pairs), pairs.notes)
+        return self._cleaned[place]
 
     def table(self, entry: TaskConfig, key: str) -> Table:
         """The rows as they are in the file."""
@@ -42,7 +56,7 @@ class Reader:
 
 def _origin(entry: TaskConfig) -> str:
     """What decides about a task's rows before they are split."""
-    return entry.model_dump_json(include={"path", "columns", "where", "labels", "split"})
+    return entry.model_dump_json(include={"path", "kind", "columns", "where", "labels", "split"})
 
 
 def load_tasks(
@@ -100,12 +114,12 @@ def _target(
         raise DataError(
             "target.test: no test rows are left; raise target.test.fraction or give target.test.path"
         )
-    have = np.bincount(apart.rows.labels, minlength=len(labels))
-    short = [f"{name} {count}" for name, count in zip(labels, have) if count < entry.shots]
+    short = _too_few(entry.shots, labels, apart.rows)
     if short:
         because = f" ({'; '.join(notes)})" if notes else ""
+        each = " of each class" if labels else ""
         raise DataError(
-            f"target.shots: {entry.shots} rows of each class are needed beside the test rows, found "
+            f"target.shots: {entry.shots} rows{each} are needed beside the test rows, found "
             f"{', '.join(short)}{because}; lower target.shots or target.test.fraction, or add rows"
         )
     chosen = first_of_each_class(shuffled(apart.keys, seed, "shots"), apart.rows.labels, entry.shots)
@@ -134,6 +148,14 @@ def _target(
     return task, test_keys
 
 
+def _too_few(shots: int, labels: tuple[str, ...], rows: Rows) -> list[str]:
+    """Where there are fewer rows than ``shots``: of each class, or without labels of all."""
+    if not labels:
+        return [str(len(rows))] if len(rows) < shots else []
+    have = np.bincount(rows.labels, minlength=len(labels))
+    return [f"{name} {count}" for name, count in zip(labels, have) if count < shots]
+
+
 def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str], reader: Reader) -> Task:
     key = f"sources.{entry.name}"
     labels, found = reader.read(entry, key, orders)
@@ -148,11 +170,15 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
     chosen = chosen.take(stratified(order, chosen.rows.labels, entry.limit or len(order)))
     rows = chosen.rows
     present = np.unique(rows.labels)
-    if len(present) == 1:
+    if labels and len(present) == 1:
         notes.append(f"rows of one class only ({labels[int(present[0])]})")
     if entry.flip_labels > 0:
         rows = flip(rows, chosen.keys, entry.flip_labels, len(labels), seed)
         notes.append(f"{entry.flip_labels:.0%} of the labels are wrong on purpose (flip_labels)")
+    if entry.shuffle_completions > 0:
+        rows = shuffle_completions(rows, chosen.keys, entry.shuffle_completions, seed)
+        share = f"{entry.shuffle_completions:.0%}"
+        notes.append(f"{share} of the completions are other rows' on purpose (shuffle_completions)")
     words = label_words(entry, key, labels)
     return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words)
 
@@ -162,17 +188,23 @@ def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...],
     changes = {name: getattr(test, name) for name in ("path", "split", "columns", "where")}
     changes = {name: value for name, value in changes.items() if value is not None}
     own = entry.model_copy(update=changes)
+    if not labels:
+        return reader.pairs(own, "target.test")
     table = reader.table(own, "target.test")
     names = label_names(own, "target", table.values) if own.labels else {name: name for name in labels}
     return _cleaned(own, "target.test", table, number_labels(table, names, labels, "target.test", own))
 
 
 def _cleaned(entry: TaskConfig, key: str, table, numbers: np.ndarray) -> Cleaned:
-    rows = clean(table.texts, numbers)
+    return _usable(entry, f"{key}.columns.text", clean(table.texts, numbers), table.notes)
+
+
+def _usable(entry: TaskConfig, place: str, rows: Cleaned, notes: tuple[str, ...]) -> Cleaned:
+    """The rows with all notes, or a DataError if there are none."""
     if not len(rows.rows):
-        reason = "; ".join((*table.notes, *rows.notes))
-        raise DataError(f"{key}.columns.text: no row of {entry.path} has a usable text ({reason})")
-    return Cleaned(rows.rows, rows.keys, (*table.notes, *rows.notes))
+        reason = "; ".join((*notes, *rows.notes))
+        raise DataError(f"{place}: no row of {entry.path} has a usable text ({reason})")
+    return Cleaned(rows.rows, rows.keys, (*notes, *rows.notes))
 
 
 def _split_off(pool: Cleaned, fraction: float, seed: int) -> tuple[Cleaned, Cleaned]:

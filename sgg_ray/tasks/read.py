@@ -43,20 +43,7 @@ def read_table(config: TaskConfig, key: str) -> Table:
         DataError: with what is wrong, where in the YAML, and what to do.
     """
     text, label = config.columns.text, config.columns.label
-    columns = _columns(config, [text, label, *config.where], key)
-    wanted = [(f"{key}.columns.text", text), (f"{key}.columns.label", label)]
-    wanted += [(f"{key}.where", column) for column in config.where]
-    missing = [
-        no_column(where, name, config.path, columns.names)
-        for where, name in wanted
-        if name not in columns.names
-    ]
-    if missing:
-        raise DataError(missing)
-    if not len(columns.frame):
-        raise DataError(f"{key}.path: {config.path} has no rows")
-    frame = _filtered(columns.frame, config, key)
-    notes = list(columns.notes)
+    frame, notes = read_columns(config, key, [(f"{key}.columns.text", text), (f"{key}.columns.label", label)])
     labels, values = _coded(frame[label], f"{key}.columns.label", config.path)
     labelled = labels >= 0
     if not labelled.any():
@@ -68,6 +55,33 @@ def read_table(config: TaskConfig, key: str) -> Table:
     if repaired:
         notes.append(f"{counted(repaired, 'text')} with broken characters repaired")
     return Table(texts, labels, values, tuple(notes))
+
+
+def read_columns(
+    config: TaskConfig, key: str, named: Sequence[tuple[str, str]]
+) -> tuple["pd.DataFrame", list[str]]:
+    """The rows that ``where`` leaves, at least one, with these columns; and what was noticed while reading.
+
+    Args:
+        config: path and filter.
+        key: the section's place in the YAML, for messages.
+        named: place in the YAML and name of each column.
+
+    Raises:
+        DataError: the file cannot be read, has no rows or lacks a column, or the filter leaves nothing.
+    """
+    columns = _columns(config, [*(name for _, name in named), *config.where], key)
+    wanted = [*named, *((f"{key}.where", column) for column in config.where)]
+    missing = [
+        no_column(where, name, config.path, columns.names)
+        for where, name in wanted
+        if name not in columns.names
+    ]
+    if missing:
+        raise DataError(missing)
+    if not len(columns.frame):
+        raise DataError(f"{key}.path: {config.path} has no rows")
+    return _filtered(columns.frame, config, key), list(columns.notes)
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,13 +6,23 @@ from typing import Literal
 
 import numpy as np
 
+COMPLETIONS = ""  # in place of a label set: what tasks share whose rows have completions
+History = tuple[tuple[str, str], ...]  # (role, content) of each message
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts and their label numbers [n], side by side."""
+    """Texts and what belongs to them, side by side: label numbers [n], or completions.
+
+    Attributes:
+        completions: what is to be said after each text; the labels are then all 0. None for rows with labels.
+        histories: messages of a conversation before each text; none of them if no row has any.
+    """
 
     texts: tuple[str, ...]
     labels: np.ndarray
+    completions: tuple[str, ...] = ()
+    histories: tuple[History, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -20,7 +30,16 @@ class Rows:
     def take(self, indices: Sequence[int] | np.ndarray) -> "Rows":
         """The rows at these positions, in this order."""
         positions = np.asarray(indices, dtype=np.int64)
-        return Rows(tuple(self.texts[position] for position in positions), self.labels[positions])
+        return Rows(
+            tuple(self.texts[position] for position in positions),
+            self.labels[positions],
+            tuple(self.completions[position] for position in positions) if self.completions else (),
+            tuple(self.histories[position] for position in positions) if self.histories else (),
+        )
+
+    def history(self, row: int) -> History:
+        """The messages before a row's text."""
+        return self.histories[row] if self.histories else ()
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,7 @@ class Task:
     """A task, ready for training: rows are clean, split and numbered."""
 
     name: str
-    labels: tuple[str, ...]  # names; a row's label is a position in here
+    labels: tuple[str, ...]  # names; a row's label is a position in here; none if rows have completions
     train: Rows  # the target's few shots; all rows of a source
     test: Rows  # empty for sources
     role: Literal["target", "source"]
@@ -44,9 +63,14 @@ class Task:
         return "target" if self.role == "target" else f"sources.{self.name}"
 
     @property
+    def generates(self) -> bool:
+        """Whether rows have completions (``kind: generation``) in place of labels."""
+        return not self.labels
+
+    @property
     def head(self) -> str:
-        """Key of the label set: tasks with the same label names share one head."""
-        return joined(self.labels)
+        """Key of the label set: tasks with the same label names share one head, and so do all with completions."""
+        return joined(self.labels) if self.labels else COMPLETIONS
 
 
 def sharing_labels(target: Task, sources: Sequence[Task]) -> list[Task]:

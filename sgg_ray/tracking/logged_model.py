@@ -28,14 +28,14 @@ def log_model(
     """Copy the model in ``folder`` into the run with a signature and an input example; return its id in MLflow.
 
     Args:
-        labels: names of the labels, in the order of their probabilities.
+        labels: names of the labels, in the order of their probabilities; none for a model that answers prompts.
         register: name in the model registry, where it becomes a new version; None registers nothing.
     """
     with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch, NAME)
         _pack(folder, labels, packed)
         model = client.create_logged_model(
-            experiment_id, name=NAME, source_run_id=run_id, model_type="classifier"
+            experiment_id, name=NAME, source_run_id=run_id, model_type="classifier" if labels else "text"
         )
         client.log_model_artifacts(model.model_id, str(packed))
         client.finalize_logged_model(model.model_id, "READY")
@@ -51,10 +51,12 @@ def _pack(folder: Path, labels: Sequence[str], packed: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    numbers = [ColSpec(DataType.double, name) for name in (*(f"p_{label}" for label in labels), "confidence")]
+    outputs = [ColSpec(DataType.string, "predicted" if labels else "generated")]
+    if labels:
+        names = (*(f"p_{label}" for label in labels), "confidence")
+        outputs += [ColSpec(DataType.double, name) for name in names]
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "text")]),
-        outputs=Schema([ColSpec(DataType.string, "predicted"), *numbers]),
+        inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema(list(outputs))
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that predict() has no type hints: the signature says it all

@@ -8,14 +8,17 @@ from sgg_ray.prediction import Predictor
 
 
 class TextClassifier(PythonModel):
-    """Labels the column ``text`` of a table: ``predicted``, ``p_<label>`` and ``confidence`` for each row."""
+    """Labels the column ``text`` of a table: ``predicted``, ``p_<label>`` and ``confidence`` for each row.
+
+    A model of kind generation answers it: ``generated``.
+    """
 
     def load_context(self, context) -> None:
         """Load the model of the run."""
         self.predictor = Predictor(context.artifacts["model"])
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
-        """Label every row; rows without a text get none."""
+        """Label or answer every row; rows without a text get nothing."""
         texts = ["" if pd.isna(text) else str(text) for text in model_input["text"]]
         return self.predictor.predict(texts)
 

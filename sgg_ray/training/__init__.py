@@ -1,9 +1,10 @@
 """The training loop, its checkpoints, and the gradients of tasks. Knows nothing of Ray."""
 
+from sgg_ray.training.answers import Answers, answer, generate_texts
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
-from sgg_ray.training.job import Hooks, Outcome, plain, run_training
+from sgg_ray.training.job import Hooks, Outcome, Predicted, plain, run_training
 from sgg_ray.training.layers import LayerComparison, LayerGradients
 from sgg_ray.training.loop import Event, Trainer, WeightUpdates
 from sgg_ray.training.scoring import score_tasks, scores_of
@@ -18,6 +19,7 @@ from sgg_ray.training.summaries import (
 )
 
 __all__ = [
+    "Answers",
     "Communicator",
     "Distributed",
     "Event",
@@ -25,6 +27,7 @@ __all__ = [
     "LayerComparison",
     "LayerGradients",
     "Outcome",
+    "Predicted",
     "SingleProcess",
     "SourceGradients",
     "Space",
@@ -32,9 +35,11 @@ __all__ = [
     "TaskSummariser",
     "Trainer",
     "WeightUpdates",
+    "answer",
     "check_checkpoint",
     "check_setfit",
     "comparison_space",
+    "generate_texts",
     "load_checkpoint",
     "plain",
     "predict",

@@ -10,6 +10,7 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.models import EncoderClassifier, Foundation, LanguageModel, TaskModel, TokenisedRows, build_model
 from sgg_ray.tasks import Task, sharing_labels
+from sgg_ray.training.answers import Answers, answer
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
 from sgg_ray.training.evaluate import predict
@@ -17,6 +18,8 @@ from sgg_ray.training.loop import Event, Trainer, WeightUpdates
 from sgg_ray.training.setfit import train_setfit
 
 IN_CONTEXT = 6  # stream of random numbers
+
+Predicted = np.ndarray | Answers  # probabilities [test rows, C], or of kind generation answers
 
 
 @dataclass
@@ -38,11 +41,23 @@ class Outcome:
     """What a training leaves behind in memory."""
 
     model: TaskModel
-    probabilities: np.ndarray  # [test rows, C]
+    predicted: Predicted
     skipped_steps: int
     late_updates: int
     trainable: int  # P
     weights: dict[str, float] = field(default_factory=dict)  # of the sources, as they were at the end
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of the labels of each test row [test rows, C]; only a target with labels has them."""
+        assert isinstance(self.predicted, np.ndarray)
+        return self.predicted
+
+    @property
+    def answers(self) -> Answers:
+        """To the test rows; only a target of kind generation has them."""
+        assert isinstance(self.predicted, Answers)
+        return self.predicted
 
 
 def run_training(
@@ -89,10 +104,10 @@ def run_training(
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
     trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)
-    probabilities = _predict_test_rows(model, config, target, communicator, hooks)
+    predicted = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(
         model,
-        probabilities,
+        predicted,
         int(trainer.skipped),
         trainer.late_updates,
         trainer.flat.size,
@@ -113,8 +128,8 @@ def _run_setfit(
     assert isinstance(model, EncoderClassifier)
     seconds = train_setfit(model, target, config)
     hooks.on_events([{"step": config.train.steps - 1, "seconds": seconds}])
-    probabilities = _predict_test_rows(model, config, target, communicator, hooks)
-    return Outcome(model, probabilities, 0, 0, sum(value.numel() for value in model.parameters()))
+    predicted = _predict_test_rows(model, config, target, communicator, hooks)
+    return Outcome(model, predicted, 0, 0, sum(value.numel() for value in model.parameters()))
 
 
 def _run_untrained(
@@ -137,14 +152,18 @@ def _run_untrained(
     if in_context:
         model.show(target, target.train.take(_in_turn(target.train.labels, config.seed)), longest)
     _calibrate(model, config, [target])
-    probabilities = _predict_test_rows(model, config, target, communicator, hooks)
-    return Outcome(model, probabilities, 0, 0, 0)
+    predicted = _predict_test_rows(model, config, target, communicator, hooks)
+    return Outcome(model, predicted, 0, 0, 0)
 
 
 def _predict_test_rows(
     model: TaskModel, config: Config, target: Task, communicator: Communicator, hooks: Hooks
-) -> np.ndarray:
-    """Probabilities [test rows, C]."""
+) -> Predicted:
+    """What the model makes of the test rows."""
+    if target.generates:
+        assert isinstance(model, LanguageModel)
+        size = config.train.evaluation_batch_size
+        return answer(model, target, target.test, size, communicator, hooks.on_evaluation)
     rows = model.tokenise(target, target.test)
     return predict(model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation)
 
@@ -162,7 +181,7 @@ def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:
 def _calibrate(model: TaskModel, config: Config, tasks: Sequence[Task]) -> None:
     """Contextual calibration of every label set, at the parameters that the model has now."""
     if config.model.contextual_calibration and isinstance(model, LanguageModel):
-        for task in {task.head: task for task in tasks}.values():
+        for task in {task.head: task for task in tasks if not task.generates}.values():
             model.calibrate(task)
 
 

@@ -18,10 +18,10 @@ from sgg_ray.models.contrast import (
     backbone_contrasts,
     balanced_parts,
     class_mean_head,
-    label_word_contrasts,
 )
 from sgg_ray.models.layers import split_by_layer
 from sgg_ray.tasks import Task
+from sgg_ray.training.word_contrasts import answer_contrasts, classes_of
 
 ROWS = 64  # of a source: the picture is no score, and a source's turn must stay short
 SKETCH = 4096  # values for a layer
@@ -71,7 +71,7 @@ class LayerComparison:
         """
         random = np.random.default_rng([self.seed, 5])
         chosen, classes = _select(task, target.labels, random)
-        if len(np.unique(classes)) < 2:
+        if len(np.unique(classes)) < 2 and not task.generates:
             raise TrainingError("rows of one class only: no contrast to compare")
         head = None if target.head is None else torch.from_numpy(target.head)
         mine = self._layers(task, chosen, classes, head)
@@ -79,13 +79,13 @@ class LayerComparison:
 
     def _layers(self, task: Task, chosen, classes, head) -> dict[str, np.ndarray]:
         self.model.eval()
-        tokens = self.model.tokenise(task, task.train)
         parts: list[Part] = balanced_parts(chosen, classes, 1)
         if isinstance(self.model, LanguageModel):
-            (gradient,) = label_word_contrasts(self.model, tokens, tokens.labels, parts, BATCH_ROWS)
+            (gradient,) = answer_contrasts(self.model, task, parts, self.seed, BATCH_ROWS)
             parameters = self.model.named_parameters()
         else:
             assert isinstance(self.model, EncoderClassifier)
+            tokens = self.model.tokenise(task, task.train)
             present = classes if head is not None else np.unique(classes, return_inverse=True)[1]
             labels = len(head) if head is not None else int(present.max()) + 1
             (gradient,) = backbone_contrasts(
@@ -103,14 +103,13 @@ def _select(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers and classes in ``labels`` (or the task's own): all rows, or a balanced ROWS of them if drawn."""
     names = labels or task.labels
-    number = {task.labels.index(name): position for position, name in enumerate(names)}
-    classes = np.array([number.get(int(label), -1) for label in task.train.labels])
+    classes = classes_of(task, names)
     if random is None:
         chosen = np.flatnonzero(classes >= 0)
     else:
-        share = max(1, ROWS // len(names))
+        count = max(1, len(names))  # rows with completions are of one class
         order = random.permutation(len(classes))
-        members = [order[classes[order] == value][:share] for value in range(len(names))]
+        members = [order[classes[order] == value][: max(1, ROWS // count)] for value in range(count)]
         chosen = np.concatenate(members)
     return chosen, classes[chosen]
 

@@ -6,7 +6,8 @@ Two tasks of an encoder are compared at zero-initialised heads:
   the names they have in common): at this head;
 * otherwise each at a head of its own, under the matching of labels that makes them most alike.
 
-A causal language model has no heads: all its tasks are compared at all its trainable parameters.
+A causal language model has no heads: all its tasks, with labels or with completions, are compared at all its trainable
+parameters.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +21,9 @@ from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
-from sgg_ray.models.contrast import (
-    balanced_parts,
-    head_contrasts,
-    label_word_contrasts,
-    single_example_parts,
-)
+from sgg_ray.models.contrast import Part, balanced_parts, head_contrasts, single_example_parts
 from sgg_ray.tasks import Task, joined
+from sgg_ray.training.word_contrasts import answer_contrasts, classes_of
 
 ALL_PARAMETERS = "all parameters"
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
@@ -148,7 +145,7 @@ class TaskSummariser:
         key = (task.name, space)
         if key not in self._kept:
             chosen, classes = self._select(task, space)
-            if len(np.unique(classes)) < 2:
+            if len(np.unique(classes)) < 2 and not task.generates:
                 raise TrainingError("rows of one class only: no contrast to compare")
             parts = balanced_parts(chosen, classes, SOURCE_PARTS)
             vectors, dimension = self._gradients(task, space, chosen, classes, parts)
@@ -159,13 +156,14 @@ class TaskSummariser:
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
         """Rows to use and their classes in the space's labels: at most ``rows``, as balanced as the task allows."""
         labels = self._labels(task, space)
-        of_label = {task.labels.index(name): number for number, name in enumerate(labels)}
-        classes = np.array([of_label.get(int(label), -1) for label in task.train.labels])
+        classes = classes_of(task, labels)
         if task.role == "target":
             chosen = np.flatnonzero(classes >= 0)
             return chosen, classes[chosen]
         random = np.random.default_rng([self.seed, 3])
-        members = [random.permutation(np.flatnonzero(classes == number)) for number in range(len(labels))]
+        members = [
+            random.permutation(np.flatnonzero(classes == number)) for number in range(max(1, len(labels)))
+        ]
         present = [rows for rows in members if len(rows)]
         share = max(1, self.config.rows // max(1, len(present)))
         chosen = (
@@ -173,12 +171,14 @@ class TaskSummariser:
         )
         return chosen, classes[chosen]
 
-    def _gradients(self, task: Task, space: Space, chosen, classes, parts) -> tuple[np.ndarray, int]:
+    def _gradients(
+        self, task: Task, space: Space, chosen: np.ndarray, classes: np.ndarray, parts: Sequence[Part]
+    ) -> tuple[np.ndarray, int]:
         """(Compressed) gradient of each part [n, D], and the dimension P of the uncompressed one."""
         self.model.eval()
-        tokens = self.model.tokenise(task, task.train)
         if space.labels:
             assert isinstance(self.model, EncoderClassifier)
+            tokens = self.model.tokenise(task, task.train)
             labels = len(self._labels(task, space))
             full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
             compressed = self._summariser(full.shape[1], space).compress(full)
@@ -187,7 +187,7 @@ class TaskSummariser:
             pieces: list[torch.Tensor] = []
             dimension = 0
             assert isinstance(self.model, LanguageModel)
-            for gradient in label_word_contrasts(self.model, tokens, tokens.labels, parts, BATCH_ROWS):
+            for gradient in answer_contrasts(self.model, task, parts, self.seed, BATCH_ROWS):
                 dimension = gradient.shape[0]
                 pieces.append(self._summariser(dimension, space).compress(gradient.unsqueeze(0))[0])
             compressed = torch.stack(pieces)

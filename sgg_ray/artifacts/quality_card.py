@@ -1,0 +1,81 @@
+"""The part of the model card that says how good a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MODELS = (("guided", "this model"), ("target-only", "the same trained on the target alone"))
+
+
+def quality_of_labels(metrics: Mapping[str, Any]) -> str:
+    """Of a classifier."""
+    lines = [
+        "## Quality\n",
+        "| model | accuracy | 95 % interval | macro-F1 | test rows |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, label in MODELS:
+        found = metrics.get(name)
+        if found:
+            interval = f"{found['accuracy_low']:.3f} … {found['accuracy_high']:.3f}"
+            numbers = f"{found['accuracy']:.3f} | {interval} | {found['macro_f1']:.3f} | {found['rows']}"
+            lines.append(f"| {label} | {numbers} |")
+    gain = metrics.get("difference")
+    if gain:
+        lines.append(
+            f"\nOn the same test rows the difference is {100 * gain['difference']:+.1f} points of accuracy "
+            f"({_bounds(gain, 100, 1)}, exact McNemar "
+            f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives another number."
+        )
+    calibration = metrics.get("calibration")
+    if calibration:
+        lines.append(
+            f"\nConfidence is scaled with the temperature {calibration['temperature']:.2f}, fitted on "
+            f"{calibration['rows']} shots that were left out of training in {calibration['folds']} parts. Expected "
+            f"calibration error on the test rows: {100 * calibration['ece']:.1f} points, without the temperature "
+            f"{100 * calibration['ece_uncalibrated']:.1f}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def quality_of_answers(metrics: Mapping[str, Any]) -> str:
+    """Of a model that says texts."""
+    lines = [
+        "## Quality\n",
+        "| model | token loss | perplexity | exact match | 95 % interval | ROUGE-L | test rows |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, label in MODELS:
+        found = metrics.get(name)
+        if found:
+            interval = f"{found['exact_match_low']:.3f} … {found['exact_match_high']:.3f}"
+            cells = (
+                label,
+                f"{found['loss']:.3f}",
+                f"{found['perplexity']:.2f}",
+                f"{found['exact_match']:.3f}",
+                interval,
+                f"{found['rouge_l']:.3f}",
+                f"{found['rows']}",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    lines.append(
+        "\nGenerated greedily. Exact match leaves case, spacing, Unicode spelling and a full stop at the end aside; "
+        "ROUGE-L is the F-measure of the longest common subsequence of words."
+    )
+    gain = metrics.get("difference")
+    if gain:
+        exact, loss, words = gain["exact_match"], gain["loss"], gain["rouge_l"]
+        lines.append(
+            f"\nOn the same test rows the difference is {100 * exact['difference']:+.1f} points of exact match "
+            f"({_bounds(exact, 100, 1)}, exact McNemar p = {exact['p_value']:.2g}), {loss['difference']:+.3f} of token "
+            f"loss ({_bounds(loss, 1, 3)}) and {100 * words['difference']:+.1f} points of ROUGE-L "
+            f"({_bounds(words, 100, 1)}). This is one seed; another choice of examples gives another number."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(gain: Mapping[str, float], scale: float, digits: int) -> str:
+    low, high = scale * gain["low"], scale * gain["high"]
+    return f"95 % interval {low:+.{digits}f} … {high:+.{digits}f}"

@@ -1,0 +1,70 @@
+"""Which keys belong to which kind of task."""
+
+from collections.abc import Iterator
+
+from sgg_ray.config.roles import targets_of
+from sgg_ray.config.schema import Columns, Config, SourceConfig, TaskConfig
+
+GENERATION = "generation"
+PAIRS = ("prompt", "completion", "messages")  # columns of kind generation
+
+
+def check_kinds(config: Config) -> list[str]:
+    """What a task's kind has no use for, a line each."""
+    tasks = [("target", config.target), *((f"sources.{source.name}", source) for source in config.sources)]
+    problems = [line for place, entry in tasks for line in _unsuitable(place, entry)]
+    test = config.target.test.columns
+    if test is not None:
+        problems += _columns("target.test.columns", test, config.target.kind)
+    if config.target.kind == GENERATION and config.train.share_labels:
+        problems.append("train.share_labels: a target of kind generation has no labels; leave it out")
+    if config.compare is not None:
+        problems += _mixed_targets(config)
+    return problems
+
+
+def _unsuitable(place: str, entry: TaskConfig) -> Iterator[str]:
+    generation = entry.kind == GENERATION
+    if generation:
+        for key in ("labels", "verbalizers"):
+            if getattr(entry, key) is not None:
+                yield f"{place}.{key}: a task of kind generation has no labels; leave it out, or leave out kind"
+        if entry.prompt is not None and "{labels}" in entry.prompt:
+            yield f"{place}.prompt: a task of kind generation has no {{labels}}; leave them out"
+    yield from _columns(f"{place}.columns", entry.columns, entry.kind)
+    if isinstance(entry, SourceConfig):
+        if generation and entry.flip_labels > 0:
+            yield (
+                f"{place}.flip_labels: a task of kind generation has no labels, found {entry.flip_labels:g}; use "
+                "shuffle_completions, which gives rows the completions of others"
+            )
+        if not generation and entry.shuffle_completions > 0:
+            yield (
+                f"{place}.shuffle_completions: needs kind: generation, found {entry.shuffle_completions:g}; use "
+                "flip_labels, which gives rows wrong labels"
+            )
+
+
+def _columns(place: str, columns: Columns, kind: str) -> Iterator[str]:
+    defaults = Columns()  # pyright: ignore[reportCallIssue]
+    foreign = ("text", "label") if kind == GENERATION else PAIRS
+    own = "prompt and completion, or messages" if kind == GENERATION else "text and label"
+    other = "leave out kind" if kind == GENERATION else "add kind: generation"
+    for key in foreign:
+        found = getattr(columns, key)
+        if found != getattr(defaults, key):
+            yield f"{place}.{key}: a task of kind {kind} reads {own}, found '{found}'; use these, or {other}"
+    if kind == GENERATION and columns.messages is not None:
+        for key in ("prompt", "completion"):
+            if getattr(columns, key) != getattr(defaults, key):
+                yield f"{place}.{key}: messages hold prompt and completion; leave out {key} or messages"
+
+
+def _mixed_targets(config: Config) -> Iterator[str]:
+    kinds = {config.target.name: config.target.kind} | {s.name: s.kind for s in config.sources}
+    found = {kinds[name] for name in targets_of(config) if name in kinds}
+    if len(found) > 1:
+        yield (
+            "compare.targets: accuracy and exact match cannot be averaged, found targets of kinds classification and "
+            "generation; give targets of one kind"
+        )
