@@ -105,6 +105,46 @@ def make_config(settings: dict[str, Any], tmp_path: Path) -> MakeConfig:
     return make
 
 
+@pytest.fixture(scope="session")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random Llama with its tokenizer."""
+    return toy.save_language_model(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def generation(
+    settings: dict[str, Any], lm: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The toy settings with a target and sources whose rows have completions: one clean, one with shuffled ones."""
+    folder = tmp_path_factory.mktemp("pairs")
+    target = str(toy.write_rows(folder / "target.jsonl", toy.answers(100, seed=1)))
+    clean = str(toy.write_rows(folder / "clean.jsonl", toy.answers(160, seed=2)))
+    return {
+        **settings,
+        "model": {"path": str(lm)},
+        "target": {"kind": "generation", "path": target, "shots": 12, "test": {"fraction": 0.3}},
+        "sources": [
+            {"name": "clean", "kind": "generation", "path": clean},
+            {"name": "shuffled", "kind": "generation", "path": clean, "shuffle_completions": 1.0},
+        ],
+        "train": {**settings["train"], "learning_rate": 1e-2, "max_length": 40, "max_new_tokens": 6},
+    }
+
+
+@pytest.fixture
+def make_generation(generation: dict[str, Any], tmp_path: Path) -> MakeConfig:
+    """Make a Config: keywords go over the settings with completions; outputs go to the test's own folder."""
+
+    def make(**changes: Any) -> Config:
+        outputs = {
+            "ray": {"storage": str(tmp_path / "runs")},
+            "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        }
+        return Config.model_validate(toy.merged(toy.merged(generation, outputs), changes))
+
+    return make
+
+
 @pytest.fixture
 def write_config(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
     """Like ``make_config``, but write the YAML file and return its path. A section of None is left out."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def greedy(
@@ -28,10 +29,28 @@ def greedy(
         most: new tokens.
         autocast: that the model computes in.
     """
+    ends = end_tokens(backbone, tokenizer)
+    result = np.full((len(prompts), most), tokenizer.pad_token_id, dtype=np.int64)
+    with torch.no_grad(), autocast:
+        if not _has_virtual_tokens(backbone):
+            answers = _padded(backbone, tokenizer.pad_token_id, ends, prompts, most, device)
+            result[:, : answers.shape[1]] = answers.cpu().numpy()
+            return result
+        for rows in _of_one_length(prompts):
+            ids = torch.from_numpy(np.stack([prompts[row] for row in rows]).astype(np.int64)).to(device)
+            answers = _unpadded(backbone, tokenizer.pad_token_id, ends, ids, most)
+            result[rows, : answers.shape[1]] = answers.cpu().numpy()
+    return result
+
+
+def _padded(
+    backbone: Any, pad: int, ends: list[int], prompts: Sequence[np.ndarray], most: int, device: torch.device
+) -> Tensor:
+    """New tokens [n, ≤ most], with a cache."""
     from transformers import GenerationConfig
 
     width = max(map(len, prompts))
-    ids = np.full((len(prompts), width), tokenizer.pad_token_id, dtype=np.int64)
+    ids = np.full((len(prompts), width), pad, dtype=np.int64)
     mask = np.zeros((len(prompts), width), dtype=np.int64)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = prompt
@@ -42,20 +61,48 @@ def greedy(
         num_beams=1,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=end_tokens(backbone, tokenizer),
+        pad_token_id=pad,
+        eos_token_id=ends,
         use_cache=True,
     )
-    with torch.no_grad(), autocast:
-        found = backbone.generate(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=torch.from_numpy(mask).to(device),
-            generation_config=settings,
-        )
-    answers = found[:, width:].cpu().numpy()
-    result = np.full((len(prompts), most), tokenizer.pad_token_id, dtype=np.int64)
-    result[:, : answers.shape[1]] = answers
-    return result
+    found = backbone.generate(
+        input_ids=torch.from_numpy(ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        generation_config=settings,
+    )
+    return found[:, width:]
+
+
+def _unpadded(backbone: Any, pad: int, ends: list[int], ids: Tensor, most: int) -> Tensor:
+    """New tokens [n, ≤ most] behind prompts of one length [n, T], without cache or padding.
+
+    For virtual tokens before the prompts: PEFT 0.21 takes no positions then, and its generation with a cache says
+    something else than its model.
+    """
+    start, stops = ids.shape[1], torch.tensor(ends, device=ids.device)
+    ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    for _ in range(most):
+        mask = torch.ones_like(ids)
+        logits = backbone(input_ids=ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits
+        token = logits[:, -1].argmax(-1).masked_fill(ended, pad)
+        ids = torch.cat([ids, token[:, None]], dim=1)
+        ended |= torch.isin(token, stops)
+        if ended.all():
+            break
+    return ids[:, start:]
+
+
+def _of_one_length(prompts: Sequence[np.ndarray]) -> list[list[int]]:
+    """Rows whose prompts are equally long, for each length."""
+    by_length: dict[int, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(row)
+    return list(by_length.values())
+
+
+def _has_virtual_tokens(backbone: Any) -> bool:
+    adapters = getattr(backbone, "peft_config", {})
+    return any(adapter.is_prompt_learning for adapter in adapters.values())
 
 
 def end_tokens(backbone: Any, tokenizer: Any) -> list[int]:
