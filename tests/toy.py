@@ -147,8 +147,8 @@ def finish_run(config: Any) -> Path:
     import torch
 
     from sgg_ray.artifacts import RunFolder
-    from sgg_ray.evaluation import evaluate_classification
     from sgg_ray.models import save_model
+    from sgg_ray.orchestration.predicted import Judged
     from sgg_ray.tasks import load_tasks
     from sgg_ray.training import run_training
 
@@ -160,7 +160,7 @@ def finish_run(config: Any) -> Path:
     folder.update(command="train")
     (folder.path / "model").mkdir()
     save_model(outcome.model, folder.path / "model", base=config.model.path, target_head=target.head)
-    metrics = evaluate_classification(outcome.probabilities, target.test.labels)
+    metrics = Judged.of(target, outcome.predicted).metrics()
     folder.write_json("metrics.json", {"guided": metrics.to_dict()})
     folder.finish()
     return folder.path

@@ -1,4 +1,4 @@
-"""A trained causal language model as a folder for Transformers or PEFT, and the lines that make labels of it."""
+"""A trained causal language model as a folder for Transformers or PEFT, and the lines that make labels or answers."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ModelError
 from sgg_ray.models import LanguageModel
+from sgg_ray.models.greedy import end_tokens, has_virtual_tokens
 
 Form = Literal["transformers", "adapter"]
 
@@ -38,6 +39,36 @@ scores = torch.stack([score(answer) for answer in answers.values()]) + torch.ten
 probabilities = dict(zip(answers, scores.softmax(-1).tolist()))
 print(probabilities)
 ```
+"""
+
+
+_ANSWERING = """\
+Prompts are answered greedily.{base}
+
+```python
+import torch
+{imports}
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+model = {load}.eval()
+text = "a prompt to answer"
+prompt = tokenizer({prompt}, add_special_tokens={special}, return_tensors="pt")["input_ids"]
+with torch.no_grad():
+    ids = model.generate(
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens={most},
+        do_sample=False,
+        eos_token_id={ends},
+        pad_token_id={pad},
+        use_cache={cache},
+    )
+answer = tokenizer.decode(ids[0, prompt.shape[1] :], skip_special_tokens=True).strip()
+print(answer)
+```
+
+For several prompts at once set `tokenizer.padding_side = "left"` and hand on the tokenizer's `attention_mask`.
 """
 
 
@@ -82,15 +113,28 @@ def _loading(model: LanguageModel, head: str, name: str, load: str, imports: str
     task = model.task_of(head, ["{text}"])
     prompter = model.prompter
     before, after = prompter.write(task, "{text}").split("{text}")
+    given = {
+        "folder": name,
+        "base": base,
+        "imports": imports,
+        "load": load,
+        "prompt": f"{before!r} + text + {after!r}",
+        "special": not prompter.chat,
+    }
+    if task.generates:
+        text = _ANSWERING.format(
+            **given,
+            most=model.max_new_tokens,
+            ends=end_tokens(model.backbone, model.tokenizer),
+            pad=model.tokenizer.pad_token_id,
+            # PEFT 0.21 says something else with a cache where virtual tokens stand before a prompt.
+            cache=not has_virtual_tokens(model.backbone),
+        )
+        return text.replace("import torch\n\n", "import torch\n")
     answers = {label: list(ids) for label, ids in zip(task.labels, prompter.answers(task))}
     offsets = model.offsets[head].tolist() if head in model.offsets else [0.0] * len(answers)
     text = _LOADING.format(
-        folder=name,
-        base=base,
-        imports=imports,
-        load=load,
-        prompt=f"{before!r} + text + {after!r}",
-        special=not prompter.chat,
+        **given,
         answers=answers,
         offsets=offsets,
         reduction="mean" if model.length_normalised else "sum",

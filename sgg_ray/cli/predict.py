@@ -17,10 +17,13 @@ def predict(
     data: Annotated[Path, typer.Option("--data", help="File with texts: .csv, .jsonl or .parquet.")],
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .jsonl or .parquet.")],
     text: Annotated[
-        str | None, typer.Option("--text", help="Column with the texts; default: the target's.")
+        str | None, typer.Option("--text", help="Column with the texts or prompts; default: the target's.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--label", help="Column with true labels; default: the target's, if there.")
+        str | None,
+        typer.Option(
+            "--label", help="Column with true labels or references; default: the target's, if there."
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Ray workers to spread the rows over; 0 = none.")
@@ -28,7 +31,7 @@ def predict(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Label the rows of a file with a trained model."""
+    """Label the rows of a file, or answer its prompts, with a trained model."""
 
     def work(console: "Console") -> None:
         from sgg_ray import report

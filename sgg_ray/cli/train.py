@@ -39,7 +39,8 @@ def train(
         report.print_line(console, f"model, metrics, predictions and curves are in {run_folder(loaded)}")
         report.print_line(
             console,
-            f"next: sgg predict {run_folder(loaded)} --data new.csv --out labelled.csv labels more texts",
+            f"next: sgg predict {run_folder(loaded)} --data new.csv --out labelled.csv "
+            + ("answers more prompts" if loaded.target.kind == "generation" else "labels more texts"),
         )
 
     run(work, as_json, debug)

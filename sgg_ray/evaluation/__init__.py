@@ -15,6 +15,7 @@ from sgg_ray.evaluation.generation import (
     normalised,
     rouge_l,
     score_answers,
+    share_interval,
 )
 from sgg_ray.evaluation.grid import Cell, Contrast, Ranking, Standing, mean_ranks, standings
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
@@ -49,6 +50,7 @@ __all__ = [
     "rouge_l",
     "scaled",
     "score_answers",
+    "share_interval",
     "standings",
     "within_noise",
 ]

@@ -119,26 +119,32 @@ def score_answers(
 
 def evaluate_generation(scores: AnswerScores, confidence: float = 0.95) -> GenerationMetrics:
     """Metrics over all rows. Intervals are bootstrap over rows; that of exact match is Wilson's for a proportion."""
-    from scipy.stats import binomtest
-
     rows, right = len(scores.exact), int(scores.exact.sum())
     ones = np.ones(rows)
     loss = _interval(scores.losses * scores.tokens, scores.tokens, confidence)
     words = _interval(scores.rouge_l, ones, confidence)
-    interval = binomtest(right, rows).proportion_ci(confidence, method="wilson")
+    exact_low, exact_high = share_interval(right, rows, confidence)
     return GenerationMetrics(
         loss=loss.difference,
         loss_low=loss.low,
         loss_high=loss.high,
         perplexity=float(np.exp(loss.difference)),
         exact_match=right / rows,
-        exact_match_low=float(interval.low),
-        exact_match_high=float(interval.high),
+        exact_match_low=exact_low,
+        exact_match_high=exact_high,
         rouge_l=words.difference,
         rouge_l_low=words.low,
         rouge_l_high=words.high,
         rows=rows,
     )
+
+
+def share_interval(right: int, rows: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of ``rows``, at least one."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, rows).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def compare_generation(

@@ -27,13 +27,15 @@ class Cell:
     target: str
     shots: int  # per class
     seed: int
-    accuracy: float
+    accuracy: float  # of kind generation exact match
     macro_f1: float
     right: np.ndarray  # [rows] whether each test row was predicted right
     stability: float = math.nan  # mean cosine of consecutive target gradients
     norm_variation: float = math.nan  # coefficient of variation of ‖g‖
     alignment: float = math.nan  # mean cosine of target and source gradients
     cross_task: float = math.nan  # accuracy on tasks that were neither target nor source
+    loss: float = math.nan  # kind generation: mean over all tokens of the references
+    rouge_l: float = math.nan  # kind generation
     step_seconds: float = math.nan
     trainable: float = math.nan  # parameters
     memory: float = math.nan  # peak, bytes of the device
@@ -50,6 +52,8 @@ MEASURES = (
     "norm_variation",
     "alignment",
     "cross_task",
+    "loss",
+    "rouge_l",
     "step_seconds",
     "trainable",
     "memory",

@@ -150,8 +150,10 @@ def fit_tasks(
     Raises:
         ModelError: with one line for each task that cannot be put to the model.
     """
+    if not any(task.generates for task in tasks):
+        return list(tasks), []
     origin = find_model(config.model.path)
-    if not origin.causal or not any(task.generates for task in tasks):
+    if not origin.causal:  # `check_tasks` says so
         return list(tasks), []
     prompter = _prompter(config, origin, max_length or config.train.max_length)
     if prompter.tokenizer.eos_token_id is None:

@@ -32,7 +32,7 @@ def greedy(
     ends = end_tokens(backbone, tokenizer)
     result = np.full((len(prompts), most), tokenizer.pad_token_id, dtype=np.int64)
     with torch.no_grad(), autocast:
-        if not _has_virtual_tokens(backbone):
+        if not has_virtual_tokens(backbone):
             answers = _padded(backbone, tokenizer.pad_token_id, ends, prompts, most, device)
             result[:, : answers.shape[1]] = answers.cpu().numpy()
             return result
@@ -100,7 +100,8 @@ def _of_one_length(prompts: Sequence[np.ndarray]) -> list[list[int]]:
     return list(by_length.values())
 
 
-def _has_virtual_tokens(backbone: Any) -> bool:
+def has_virtual_tokens(backbone: Any) -> bool:
+    """Whether an adapter puts virtual tokens before a prompt."""
     adapters = getattr(backbone, "peft_config", {})
     return any(adapter.is_prompt_learning for adapter in adapters.values())
 

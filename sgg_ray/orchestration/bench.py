@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,14 +13,22 @@ import torch
 
 from sgg_ray.alignment import Score, mixture_weights
 from sgg_ray.config import Config, strategy_configs, with_target
-from sgg_ray.evaluation import directional_alignment, evaluate_classification, gradient_stability
-from sgg_ray.models import Foundation, TaskModel, build_model
+from sgg_ray.evaluation import (
+    ClassificationMetrics,
+    GenerationMetrics,
+    directional_alignment,
+    gradient_stability,
+    normalised,
+)
+from sgg_ray.models import Foundation, LanguageModel, TaskModel, build_model, fit_tasks
+from sgg_ray.orchestration.predicted import Judged, Metrics
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.training import (
     Event,
     Hooks,
     SingleProcess,
     TaskSummariser,
+    generate_texts,
     predict,
     run_training,
     score_tasks,
@@ -132,16 +141,14 @@ class Bench:
             foundation=self._foundation(config),
         )
         seconds = time.perf_counter() - started
-        metrics = evaluate_classification(outcome.probabilities, target.test.labels)
+        judged = Judged.of(target, outcome.predicted)
         stability = gradient_stability(_column(events, "gradient_norm"), _column(events, "step_cosine"))
         cross = self._cross_task(outcome.model, target, unseen, config)
-        right = outcome.probabilities.argmax(1) == target.test.labels
         memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else math.nan
         return {
             **key.to_dict(),
-            "accuracy": metrics.accuracy,
-            "macro_f1": metrics.macro_f1,
-            "right": "".join("1" if one else "0" for one in right),
+            **_quality(judged.metrics()),
+            "right": "".join("1" if one else "0" for one in judged.correct),
             "stability": stability.mean_cosine,
             "norm_variation": stability.norm_variation,
             "alignment": directional_alignment(_column(events, "source_cosine")),
@@ -160,6 +167,7 @@ class Bench:
         if split not in self.splits:
             config = with_target(self.config, split.target, split.shots, split.seed)
             target, others = load_tasks(config, self.reader, self.compare.judge)
+            (target, *others), _ = fit_tasks(config, [target, *others], shortest(self.strategies))
             unseen = [task for task in others if task.name in self.compare.unseen]
             sources = [task for task in others if task.name not in self.compare.unseen]
             self.splits[split] = target, sources, unseen
@@ -178,14 +186,39 @@ class Bench:
     def _cross_task(
         self, model: TaskModel, target: Task, unseen: list[Task], config: Config
     ) -> dict[str, float]:
-        """Accuracy on the unseen tasks with the target's labels."""
-        found = {}
+        """Accuracy, or exact match, on the unseen tasks with the target's labels, or with completions as it has."""
+        found, size = {}, config.train.evaluation_batch_size
         for task in unseen:
-            if task.head == target.head:
+            if task.head != target.head:
+                continue
+            if task.generates:
+                assert isinstance(model, LanguageModel)
+                said = generate_texts(model, task, task.train, size)
+                pairs = zip(said, task.train.completions)
+                right = [normalised(text) == normalised(reference) for text, reference in pairs]
+            else:
                 rows = model.tokenise(task, task.train)
-                probabilities = predict(model, rows, config.train.evaluation_batch_size, SingleProcess())
-                found[task.name] = float((probabilities.argmax(1) == task.train.labels).mean())
+                right = predict(model, rows, size, SingleProcess()).argmax(1) == task.train.labels
+            found[task.name] = float(np.mean(right))
         return found
+
+
+def shortest(strategies: Mapping[str, Config]) -> int:
+    """The least ``train.max_length``: all strategies are compared on rows that fit into it."""
+    return min(own.train.max_length for own in strategies.values())
+
+
+def _quality(metrics: Metrics) -> dict[str, float]:
+    """What a cell is judged by. Of kind generation exact match takes the place of accuracy."""
+    if isinstance(metrics, GenerationMetrics):
+        return {
+            "accuracy": metrics.exact_match,
+            "macro_f1": math.nan,
+            "loss": metrics.loss,
+            "rouge_l": metrics.rouge_l,
+        }
+    assert isinstance(metrics, ClassificationMetrics)
+    return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
 def _weights(scores: Scores, weighting: str, temperature: float) -> dict[str, float]:

@@ -154,7 +154,7 @@ class ChildRuns:
 
 
 def _cell(stored: Mapping[str, Any]) -> Cell:
-    measures = {name: np.nan if stored[name] is None else stored[name] for name in MEASURES}
+    measures = {name: np.nan if stored.get(name) is None else stored[name] for name in MEASURES}
     return Cell(
         strategy=stored["strategy"],
         target=stored["target"],

@@ -12,8 +12,8 @@ from sgg_ray.config import CompareConfig, Config, shots_of, strategy_configs, ta
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.evaluation import Cell, Ranking, Standing, mean_ranks, standings
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_method, check_model
-from sgg_ray.orchestration.bench import CellKey, Split
+from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.orchestration.bench import CellKey, Split, shortest
 from sgg_ray.orchestration.cell_record import CellRecord, ChildRuns
 from sgg_ray.orchestration.cluster import connected, grow
 from sgg_ray.orchestration.grid import Grid, slots_for
@@ -102,7 +102,7 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
     resumes = folder.check(config)
     strategies = strategy_configs(config)
     _check_strategies(strategies)
-    content = fingerprint(_read(config, listener))
+    content = fingerprint(_read(config, shortest(strategies), listener))
     if resumes and folder.record.get("content") != content:
         raise ConfigError(
             f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
@@ -130,10 +130,11 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
         place = own.model.model_dump_json(), own.train.max_length
         if place not in seen:
             seen.add(place)
-            check_model(own.model, own.train.max_length)
+            generates = own.target.kind == "generation"
+            check_model(own.model, own.train.max_length, own.train.max_new_tokens if generates else 0)
 
 
-def _read(config: Config, listener: Listener) -> list[Task]:
+def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:
     """Read every target's rows at the most shots, so that bad data is found now; told of each task once."""
     assert config.compare is not None
     listener.stage("reading tasks")
@@ -141,12 +142,15 @@ def _read(config: Config, listener: Listener) -> list[Task]:
     for name in targets_of(config):
         own = with_target(config, name, max(shots_of(config)), config.seed)
         target, sources = load_tasks(own, reader, config.compare.judge)
-        for task in (target, *sources):
-            tasks.append(task)
-            for note in task.notes:
-                if (line := f"{task.name}: {note}") not in told:
-                    told.add(line)
-                    listener.note(line)
+        (target, *sources), lines = fit_tasks(own, [target, *sources], max_length)
+        if target.generates:
+            check_tasks(own, [target])
+        lines += [f"{task.name}: {note}" for task in (target, *sources) for note in task.notes]
+        tasks += [target, *sources]
+        for line in lines:
+            if line not in told:
+                told.add(line)
+                listener.note(line)
     return tasks
 
 
@@ -285,7 +289,14 @@ def summarise(plan: _Plan, cells: list[Cell], failures: Mapping[CellKey, str]) -
         missing=len(plan.keys) - len(cells),
         failures={_cell_name(key): reason for key, reason in failures.items()},
         descriptions=descriptions,
+        measure="exact match" if _kind(plan) == "generation" else "accuracy",
     )
+
+
+def _kind(plan: _Plan) -> str:
+    """Of the targets, which all have the same."""
+    split = plan.splits[0]
+    return with_target(plan.config, split.target, split.shots, split.seed).target.kind
 
 
 def _write(comparison: Comparison, cells: list[Cell], folder: RunFolder) -> list[Path]:

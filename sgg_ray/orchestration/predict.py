@@ -1,4 +1,4 @@
-"""`sgg predict`: label a file of any size with a trained model, in this process or with Ray Data."""
+"""`sgg predict`: label, or answer, a file of any size with a trained model, in this process or with Ray Data."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer
 from sgg_ray.config import TargetConfig, as_list, label_name
 from sgg_ray.errors import DataError
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.prediction import Labelling, Predictor, Tally
+from sgg_ray.prediction import Answering, AnswerTally, Labelling, Predictor, Tally
 from sgg_ray.tasks import RowStream, no_column, open_stream
 
 ROWS = 1024  # rows in memory at once, per worker
@@ -23,7 +23,7 @@ class PredictResult:
     """Where the predictions are, and what they come to."""
 
     path: Path
-    tally: Tally
+    tally: Tally | AnswerTally
     seconds: float  # of predicting, without loading
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,12 +43,15 @@ def predict(
 ) -> PredictResult:
     """Label every row of ``data`` and write it, with all its columns and the predictions, to ``out``.
 
+    A model of kind generation answers every prompt (column ``generated``). References, where there are any, are in the
+    target's own column for completions, or the last message of a conversation.
+
     Args:
         run: folder of a finished training, or its name in ``runs``.
         data: .csv, .jsonl or .parquet; a column with labels is optional.
         out: .csv, .jsonl or .parquet, written when all rows are done.
-        text: column with the texts; None takes the target's.
-        label: column with true labels to compare with; None takes the target's, where the file has it.
+        text: column with the texts or prompts; None takes the target's.
+        label: column with true labels or references to compare with; None takes the target's, where the file has it.
         workers: spread the work over so many Ray workers; 0 does it in this process.
 
     Raises:
@@ -63,8 +66,8 @@ def predict(
         listener.note(note)
     if Path(data).resolve() == Path(trained.config.target.path).resolve():
         listener.note(f"{data} is the target's own file: rows that the model was trained on are among these")
-    columns = trained.config.target.columns
-    text = text or columns.text
+    own_text, own_label = _own_columns(trained.config.target)
+    text = text or own_text
     _check_columns(stream, text, label)
     listener.stage("loading the model")
     predictor = Predictor(trained.model)
@@ -73,11 +76,10 @@ def predict(
         raise DataError(
             f"--data: {data} has columns of the names that predictions get ({', '.join(taken)}); rename or drop them"
         )
-    if predictor.temperature is None:
+    if predictor.temperature is None and not predictor.generates:
         listener.note("the model was not calibrated: confidence is its plain probability")
-    label = label or (columns.label if columns.label in stream.schema.names else None)
-    labelling = Labelling(text, label, _label_names(trained.config.target, predictor.labels))
-    tally = Tally(predictor.labels, labelling)
+    label = label or (own_label if own_label in stream.schema.names else None)
+    labelling, tally = _reader(trained.config.target, predictor, text, label)
     listener.stage("predicting")
     started = time.perf_counter()
     tables = _predictions(trained, predictor, labelling, stream, workers)
@@ -90,13 +92,38 @@ def predict(
 
 
 def _predictions(
-    trained: FinishedRun, predictor: Predictor, labelling: Labelling, stream: RowStream, workers: int
+    trained: FinishedRun,
+    predictor: Predictor,
+    labelling: Labelling | Answering,
+    stream: RowStream,
+    workers: int,
 ) -> Iterator[pa.Table]:
     if workers and stream.rows:
         from sgg_ray.orchestration.spread import spread_predictions  # Ray Data takes a second to load
 
         return spread_predictions(trained, labelling, stream, workers, ROWS)
     return (labelling.predict(predictor, table) for table in stream.batches(ROWS))
+
+
+def _own_columns(target: TargetConfig) -> tuple[str, str | None]:
+    """Where the target's own file has texts, and labels or references."""
+    columns = target.columns
+    if target.kind != "generation":
+        return columns.text, columns.label
+    if columns.messages is not None:
+        return columns.messages, None
+    return columns.prompt, columns.completion
+
+
+def _reader(
+    target: TargetConfig, predictor: Predictor, text: str, label: str | None
+) -> tuple[Labelling | Answering, Tally | AnswerTally]:
+    """What reads the file's columns and writes predictions beside them, and what counts these."""
+    if predictor.generates:
+        answering = Answering(text, label, text == target.columns.messages)
+        return answering, AnswerTally(answering)
+    labelling = Labelling(text, label, _label_names(target, predictor.labels))
+    return labelling, Tally(predictor.labels, labelling)
 
 
 def _check_columns(stream: RowStream, text: str, label: str | None) -> None:

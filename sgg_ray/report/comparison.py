@@ -29,6 +29,7 @@ class Comparison:
     seeds: list[int]
     targets: list[str]
     missing: int = 0  # cells that are not there
+    measure: str = "accuracy"  # what strategies are judged by, in words
     failures: Mapping[str, str] = field(default_factory=dict)  # reason by cell
     descriptions: Mapping[str, str] = field(default_factory=dict)  # by strategy
 
@@ -85,6 +86,8 @@ class Comparison:
         """The other metrics, over all shots; columns that nobody has are left out."""
         columns = [
             ("macro-F1", "macro_f1", lambda v: f"{100 * v:.1f}"),
+            ("token loss", "loss", lambda v: f"{v:.3f}"),
+            ("ROUGE-L", "rouge_l", lambda v: f"{100 * v:.1f}"),
             ("sd over seeds", "", lambda v: f"{100 * v:.1f}"),
             ("gradient stability", "stability", lambda v: f"{v:+.3f}"),
             ("cv of ‖g‖", "norm_variation", lambda v: f"{v:.2f}"),
@@ -144,8 +147,8 @@ class Comparison:
         """What the numbers are."""
         rows = "all test rows" if self.judge == "test" else "validation rows (neither shots nor test rows)"
         return (
-            f"Accuracy in % on {rows}, mean ± standard deviation over {_counted(len(self.seeds), 'seed')} "
-            f"({self.seeds[0]} to {self.seeds[-1]}) and {_counted(len(self.targets), 'target')} "
+            f"{self.measure.capitalize()} in % on {rows}, mean ± standard deviation over "
+            f"{_counted(len(self.seeds), 'seed')} ({self.seeds[0]} to {self.seeds[-1]}) and {_counted(len(self.targets), 'target')} "
             f"({', '.join(self.targets)}). Differences are paired by target, shots and seed; intervals by bootstrap "
             "over pairs, p by Wilcoxon's signed-rank test, Holm-corrected over strategies. "
             f"▲ better, ▼ worse than {self.baseline}, = no difference shown."
@@ -183,6 +186,7 @@ class Comparison:
         return {
             "baseline": self.baseline,
             "judge": self.judge,
+            "measure": self.measure,
             "seeds": self.seeds,
             "targets": self.targets,
             "missing": self.missing,

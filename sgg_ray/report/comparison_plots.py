@@ -47,9 +47,10 @@ def plot_shots(comparison: Comparison, path: str | Path) -> Path:
         axis.set_xscale("log", base=2)
     axis.set_xticks(numbers, [str(number) for number in numbers])
     axis.minorticks_off()
-    axis.set_xlabel("shots per class")
-    axis.set_ylabel("accuracy, %")
-    axis.set_title("Accuracy; bands: ± standard deviation over seeds", fontsize=11)
+    axis.set_xlabel("shots per class" if comparison.measure == "accuracy" else "shots")
+    axis.set_ylabel(f"{comparison.measure}, %")
+    title = f"{comparison.measure.capitalize()}; bands: ± standard deviation over seeds"
+    axis.set_title(title, fontsize=11)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     plain_frame(axis)
@@ -139,8 +140,11 @@ def plot_stability(comparison: Comparison, path: str | Path) -> Path | None:
             label=row.strategy,
         )
     axis.set_xlabel("gradient stability: mean cosine of consecutive target gradients")
-    axis.set_ylabel("accuracy, %")
-    axis.set_title("Accuracy against gradient stability; bars: ± standard deviation over seeds", fontsize=11)
+    axis.set_ylabel(f"{comparison.measure}, %")
+    title = (
+        f"{comparison.measure.capitalize()} against gradient stability; bars: ± standard deviation over seeds"
+    )
+    axis.set_title(title, fontsize=11)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     plain_frame(axis)

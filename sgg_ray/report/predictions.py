@@ -1,4 +1,4 @@
-"""What is printed of predictions: how many of each label, and how good they are where that is known."""
+"""What is printed of predictions: how many of each label, or how many answers, and how good they are if known."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,18 @@ from sgg_ray.report.layout import print_line, print_table
 def print_predictions(console: Console, found: Mapping[str, Any], seconds: float) -> None:
     """Label counts; accuracy, calibration error and the confusion matrix of rows with labels.
 
+    Of answers: exact match and ROUGE-L of rows with references.
+
     Args:
-        found: as ``Tally.to_dict`` gives it.
+        found: as ``Tally.to_dict`` or ``AnswerTally.to_dict`` gives it.
         seconds: what it took.
     """
     rows, metrics = found["rows"], found["metrics"]
     rate = f", {rows / seconds:,.0f} a second" if seconds > 0 and rows else ""
     print_line(console, f"{rows:,} rows in {seconds:.1f} s{rate}", style="bold")
+    if "predicted" not in found:
+        _print_answers(console, found)
+        return
     counts = list(found["predicted"].items())
     share = max(rows - found["without_text"], 1)
     print_table(
@@ -42,4 +47,20 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         console,
         ["true \\ predicted", *names, ""],
         [[name, *(f"{count:,}" for count in line), ""] for name, line in zip(names, metrics["confusion"])],
+    )
+
+
+def _print_answers(console: Console, found: Mapping[str, Any]) -> None:
+    if found["without_text"]:
+        print_line(
+            console, f"{found['without_text']:,} rows without a prompt were not answered", style="yellow"
+        )
+    metrics = found["metrics"]
+    if metrics is None:
+        return
+    interval = f"{100 * metrics['exact_match_low']:.1f} … {100 * metrics['exact_match_high']:.1f}"
+    print_line(
+        console,
+        f"on {metrics['rows']:,} rows with references: exact match {100 * metrics['exact_match']:.1f} % "
+        f"(95 % interval {interval}), ROUGE-L {100 * metrics['rouge_l']:.1f}",
     )
