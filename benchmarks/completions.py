@@ -4,8 +4,9 @@
     python benchmarks/completions.py
 
 Target: airports of Canada and the city that each serves, few shots. Sources: the same for other countries, each once
-as it is and once with all completions shuffled. For every seed, number of shots and kind of gradient: the mean score
-of clean and of shuffled sources, and how often a clean one scores above a shuffled one (AUROC).
+as it is and once with all completions shuffled. For every seed, number of shots and kind of gradient (plain loss;
+contrast within pairs, or fours, of shots): the scores of clean and of shuffled sources, how many get the verdict "use",
+and how often a clean one scores above a shuffled one (AUROC).
 """
 
 import argparse
@@ -14,7 +15,7 @@ import time
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Evidence, pooled_scores, score_alignment
+from sgg_ray.alignment import Evidence, Score, pooled_scores, score_alignment, verdict
 from sgg_ray.config import Config
 from sgg_ray.gradients import Summariser
 from sgg_ray.models import Foundation, LanguageModel, build_model, completion_contrast
@@ -57,20 +58,20 @@ def settings(model: str, shots: int, seed: int, rows: int) -> Config:
     )
 
 
-def gradients(model: LanguageModel, task: Task, kind: str, seed: int) -> np.ndarray:
-    """Sketched gradients [n, D]: one a shot of the target, one for each of eight parts of a source."""
+def gradients(model: LanguageModel, task: Task, kind: str) -> np.ndarray:
+    """Sketched gradients [n, D]: one a shot, or group of shots, of the target; one for each of 8 parts of a source."""
     rows = model.tokenise(task, task.train)
     chosen = np.arange(len(rows))
-    if task.role == "target":
-        parts = single_example_parts(chosen)
-    else:
-        parts = balanced_parts(chosen, np.zeros(len(rows), dtype=np.int64), SOURCE_PARTS)
+    is_target = task.role == "target"
     if kind == "loss":
+        classes = np.zeros(len(rows), dtype=np.int64)
+        parts = single_example_parts(chosen) if is_target else balanced_parts(chosen, classes, SOURCE_PARTS)
         found = plain_losses(model, rows, parts)
     else:
-        completion_contrast.NEGATIVES = int(kind.split()[-1])
-        found = completion_contrast.completion_contrasts(model, rows, parts, seed, SEQUENCES)
-    vectors = [Summariser(len(g), SKETCH, seed).compress(g.unsqueeze(0))[0].cpu().numpy() for g in found]
+        most = len(rows) // int(kind.split()[-1]) if is_target else SOURCE_PARTS
+        parts = completion_contrast.completion_parts(rows, chosen, most)
+        found = completion_contrast.completion_contrasts(model, rows, parts, SEQUENCES)
+    vectors = [Summariser(len(g), SKETCH, 0).compress(g.unsqueeze(0))[0].cpu().numpy() for g in found]
     return np.stack(vectors).astype(np.float32)
 
 
@@ -85,7 +86,7 @@ def plain_losses(model: LanguageModel, rows, parts: list[Part]):
     return part_gradients(scores_of, rows, parts, trainable, SEQUENCES)
 
 
-def score(target: np.ndarray, sources: dict[str, np.ndarray]) -> dict[str, float]:
+def score(target: np.ndarray, sources: dict[str, np.ndarray]) -> dict[str, Score]:
     """Values as `sgg score` computes them."""
     classes = np.zeros(len(target), dtype=np.int64)
     own = [
@@ -102,11 +103,11 @@ def score(target: np.ndarray, sources: dict[str, np.ndarray]) -> dict[str, float
     ]
     means = [vectors.mean(axis=0)[None] for vectors in sources.values()]
     found = pooled_scores(target[:, None, :], classes, own, means, [False] * len(own))
-    return {name: one.value for name, one in zip(sources, found)}
+    return dict(zip(sources, found))
 
 
-def auroc(clean: list[float], shuffled: list[float]) -> float:
-    wins = [(one > other) + 0.5 * (one == other) for one in clean for other in shuffled]
+def auroc(clean: list[Score], shuffled: list[Score]) -> float:
+    wins = [(a.value > b.value) + 0.5 * (a.value == b.value) for a in clean for b in shuffled]
     return float(np.mean(wins))
 
 
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[8, 16])
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     parser.add_argument("--rows", type=int, default=32)
-    parser.add_argument("--kinds", nargs="+", default=["loss", "contrast 1", "contrast 3"])
+    parser.add_argument("--kinds", nargs="+", default=["loss", "contrast 2", "contrast 4"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     reader, foundation = Reader(), None
@@ -129,18 +130,24 @@ def main() -> None:
         assert isinstance(model, LanguageModel)
         for kind in options.kinds:
             started = time.perf_counter()
-            of_sources = {source.name: gradients(model, source, kind, seed) for source in sources}
+            of_sources = {source.name: gradients(model, source, kind) for source in sources}
             for shots in options.shots:
                 few, _ = load_tasks(settings(options.model, shots, seed, options.rows), reader)
-                found = score(gradients(model, few, kind, seed), of_sources)
-                clean = [value for name, value in found.items() if name.endswith("clean")]
-                shuffled = [value for name, value in found.items() if name.endswith("shuffled")]
+                found = score(gradients(model, few, kind), of_sources)
+                clean = [one for name, one in found.items() if name.endswith("clean")]
+                shuffled = [one for name, one in found.items() if name.endswith("shuffled")]
                 print(
-                    f"seed {seed}  shots {shots:2}  {kind:10}  clean {np.mean(clean):+.3f} (least {min(clean):+.3f})  "
-                    f"shuffled {np.mean(shuffled):+.3f} (most {max(shuffled):+.3f})  "
+                    f"seed {seed}  shots {shots:2}  {kind:11}  clean {line(clean)}  shuffled {line(shuffled)}  "
                     f"AUROC {auroc(clean, shuffled):.3f}  {time.perf_counter() - started:.0f} s",
                     flush=True,
                 )
+
+
+def line(scores: list[Score]) -> str:
+    """Mean, range, and how many are told to be used."""
+    values = [score.value for score in scores]
+    used = sum(verdict(score) == "use" for score in scores)
+    return f"{np.mean(values):+.3f} ({min(values):+.3f} … {max(values):+.3f}), use {used}/{len(scores)}"
 
 
 if __name__ == "__main__":

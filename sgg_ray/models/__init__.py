@@ -6,7 +6,7 @@ from sgg_ray.models.check import check_method, check_model, check_tasks, fit_tas
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.foundation import Foundation
 from sgg_ray.models.graphs import graphed
-from sgg_ray.models.language_model import LanguageModel
+from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.storage import (
     MODEL_MANIFEST,
@@ -25,6 +25,7 @@ __all__ = [
     "EncoderClassifier",
     "Foundation",
     "LanguageModel",
+    "PromptedRows",
     "TaskModel",
     "TokenisedRows",
     "batches_by_length",

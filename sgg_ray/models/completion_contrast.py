@@ -16,31 +16,52 @@ from sgg_ray.models.contrast import Part, part_gradients
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.prompts import Ids
 
-NEGATIVES = 3  # completions of other rows that a row's own is compared with
-STREAM = 7  # of random numbers
+NEGATIVES = 3  # completions of other rows that a row's own is compared with, at most
+
+
+def completion_parts(rows: PromptedRows, chosen: np.ndarray, most: int) -> list[Part]:
+    """Split rows into at most ``most`` parts, each with two different completions at least.
+
+    Rows are compared with others of their part only. Parts are then independent of one another, as scores need it,
+    and over a part a completion's own likelihood cancels. Pairs of rows are joined, in the order of ``chosen``.
+
+    Args:
+        chosen: row numbers [n], in random order.
+        most: upper bound for the number of parts.
+
+    Raises:
+        ValueError: there is one completion only.
+    """
+    pairs: list[list[int]] = []
+    waiting: list[int] = []  # all with one completion
+    for row in map(int, chosen):
+        if waiting and rows.candidates[waiting[0]][0] != rows.candidates[row][0]:
+            pairs.append([waiting.pop(0), row])
+        else:
+            waiting.append(row)
+    if not pairs:
+        raise ValueError("one completion only: no contrast to compare")
+    count = min(most, len(pairs))
+    groups = [[row for pair in pairs[number::count] for row in pair] for number in range(count)]
+    for number, row in enumerate(waiting):
+        groups[number % count].append(row)
+    return [Part(np.array(group), np.full(len(group), 1 / len(group))) for group in groups]
 
 
 def completion_contrasts(
-    model: LanguageModel, rows: PromptedRows, parts: Sequence[Part], seed: int, batch_size: int
+    model: LanguageModel, rows: PromptedRows, parts: Sequence[Part], batch_size: int
 ) -> Iterator[Tensor]:
     """Gradient of minus the contrast of completions at all trainable parameters, part by part: [P] each.
 
-    The other completions come from the rows of the same part, in a ring: where all differ, each completion of a part
-    is the other one as often as each, so that over the part a completion's own likelihood cancels exactly. Parts of
-    one row (the target's) make one ring together.
-
     Args:
-        seed: of the order of the ring.
-
-    Raises:
-        ValueError: a part has one completion only.
+        parts: as :func:`completion_parts` makes them.
+        batch_size: sequences at once.
     """
-    together = np.concatenate([part.rows for part in parts])
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    size = max(1, batch_size // (1 + NEGATIVES))
+
     for part in parts:
-        ring = part.rows if len(part.rows) > 1 else together
-        compared = with_negatives(rows, ring, seed, model.max_length)
+        compared = with_negatives(rows, part.rows, model.max_length)
+        size = max(1, batch_size // len(compared.candidates[part.rows[0]]))
 
         def scores_of(batch: np.ndarray, compared: PromptedRows = compared) -> tuple[Tensor, Tensor]:
             (scores,) = model.scores(model.collate([(compared, int(row)) for row in batch]))
@@ -51,32 +72,32 @@ def completion_contrasts(
         yield from part_gradients(scores_of, compared, [part], trainable, size)
 
 
-def with_negatives(rows: PromptedRows, ring: np.ndarray, seed: int, max_length: int) -> PromptedRows:
-    """The rows with NEGATIVES other completions beside their own: the next different ones in a random ring.
+def with_negatives(rows: PromptedRows, ring: np.ndarray, max_length: int) -> PromptedRows:
+    """The rows of a ring with completions of others beside their own: the next different ones, NEGATIVES at most.
 
-    Where fewer differ, they come again. One that does not fit into ``max_length`` beside the prompt is cut: it is
-    only there to be compared with.
+    All rows get equally many. Where all completions differ, each is the other one as often as each. One that does not
+    fit into ``max_length`` beside the prompt is cut: it is only there to be compared with.
 
     Args:
-        ring: numbers of the rows that lend their completions; other rows than these keep their own alone.
-
-    Raises:
-        ValueError: there is one completion only.
+        ring: numbers of rows, with two different completions at least; other rows keep their own alone.
     """
-    order = np.random.default_rng([seed, STREAM]).permutation(np.sort(ring))
-    own = [rows.candidates[row][0] for row in order]
+    own = [rows.candidates[row][0] for row in ring]
+    others = [_next_different(own, place) for place in range(len(own))]
+    count = min(map(len, others))
     candidates = list(rows.candidates)
-    for place, row in enumerate(order):
-        others: list[Ids] = []
-        for step in range(1, len(order)):
-            other = own[(place + step) % len(order)]
-            if other != own[place]:
-                others.append(other)
-            if len(others) == NEGATIVES:
-                break
-        if not others:
-            raise ValueError("one completion only: no contrast to compare")
+    for row, mine, found in zip(ring, own, others):
         room = max(1, max_length - len(rows.ids[row]))
-        drawn = [others[number % len(others)][:room] for number in range(NEGATIVES)]
-        candidates[row] = (own[place], *drawn)
+        candidates[row] = (mine, *(other[:room] for other in found[:count]))
     return replace(rows, candidates=tuple(candidates))
+
+
+def _next_different(own: Sequence[Ids], place: int) -> list[Ids]:
+    """Up to NEGATIVES completions behind ``place`` in the ring that are not the one there."""
+    found: list[Ids] = []
+    for step in range(1, len(own)):
+        other = own[(place + step) % len(own)]
+        if other != own[place]:
+            found.append(other)
+        if len(found) == NEGATIVES:
+            break
+    return found

@@ -148,7 +148,8 @@ class Comparison:
         rows = "all test rows" if self.judge == "test" else "validation rows (neither shots nor test rows)"
         return (
             f"{self.measure.capitalize()} in % on {rows}, mean ± standard deviation over "
-            f"{_counted(len(self.seeds), 'seed')} ({self.seeds[0]} to {self.seeds[-1]}) and {_counted(len(self.targets), 'target')} "
+            f"{_counted(len(self.seeds), 'seed')} ({self.seeds[0]} to {self.seeds[-1]}) and "
+            f"{_counted(len(self.targets), 'target')} "
             f"({', '.join(self.targets)}). Differences are paired by target, shots and seed; intervals by bootstrap "
             "over pairs, p by Wilcoxon's signed-rank test, Holm-corrected over strategies. "
             f"▲ better, ▼ worse than {self.baseline}, = no difference shown."

@@ -21,7 +21,7 @@ from sgg_ray.models.contrast import (
 )
 from sgg_ray.models.layers import split_by_layer
 from sgg_ray.tasks import Task
-from sgg_ray.training.word_contrasts import answer_contrasts, classes_of
+from sgg_ray.training.answer_contrasts import answer_contrasts, answer_parts, classes_of
 
 ROWS = 64  # of a source: the picture is no score, and a source's turn must stay short
 SKETCH = 4096  # values for a layer
@@ -79,12 +79,13 @@ class LayerComparison:
 
     def _layers(self, task: Task, chosen, classes, head) -> dict[str, np.ndarray]:
         self.model.eval()
-        parts: list[Part] = balanced_parts(chosen, classes, 1)
         if isinstance(self.model, LanguageModel):
-            (gradient,) = answer_contrasts(self.model, task, parts, self.seed, BATCH_ROWS)
+            answers, parts = answer_parts(self.model, task, chosen, classes, 1)
+            (gradient,) = answer_contrasts(self.model, task, answers, parts, BATCH_ROWS)
             parameters = self.model.named_parameters()
         else:
             assert isinstance(self.model, EncoderClassifier)
+            parts: list[Part] = balanced_parts(chosen, classes, 1)
             tokens = self.model.tokenise(task, task.train)
             present = classes if head is not None else np.unique(classes, return_inverse=True)[1]
             labels = len(head) if head is not None else int(present.max()) + 1

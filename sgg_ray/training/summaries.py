@@ -23,7 +23,7 @@ from sgg_ray.gradients import GradientSummary, Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
 from sgg_ray.models.contrast import Part, balanced_parts, head_contrasts, single_example_parts
 from sgg_ray.tasks import Task, joined
-from sgg_ray.training.word_contrasts import answer_contrasts, classes_of
+from sgg_ray.training.answer_contrasts import answer_contrasts, answer_parts, classes_of
 
 ALL_PARAMETERS = "all parameters"
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
@@ -101,11 +101,12 @@ class TaskSummariser:
         self._kept: dict[tuple[str, Space], tuple[GradientSummary, np.ndarray, np.ndarray]] = {}
 
     def target(self, task: Task, space: Space, step: int) -> TargetGradients:
-        """One gradient for each of the target's few examples."""
+        """One gradient for each of the target's few examples; of rows with completions, for each pair of them."""
         chosen, classes = self._select(task, space)
-        vectors, dimension = self._gradients(task, space, chosen, classes, single_example_parts(chosen))
+        vectors, dimension, parts = self._gradients(task, space, chosen, classes, None)
         summary = self._summary(task, space, step, vectors, dimension, len(chosen))
-        return TargetGradients(summary, vectors, classes, _rows(summary, space.labels))
+        strata = np.zeros(len(parts), dtype=np.int64) if task.generates else classes
+        return TargetGradients(summary, vectors, strata, _rows(summary, space.labels))
 
     def source(
         self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
@@ -147,8 +148,7 @@ class TaskSummariser:
             chosen, classes = self._select(task, space)
             if len(np.unique(classes)) < 2 and not task.generates:
                 raise TrainingError("rows of one class only: no contrast to compare")
-            parts = balanced_parts(chosen, classes, SOURCE_PARTS)
-            vectors, dimension = self._gradients(task, space, chosen, classes, parts)
+            vectors, dimension, parts = self._gradients(task, space, chosen, classes, SOURCE_PARTS)
             summary = self._summary(task, space, step, vectors, dimension, len(chosen))
             self._kept[key] = summary, vectors, np.array([len(part.rows) for part in parts])
         return self._kept[key]
@@ -172,12 +172,17 @@ class TaskSummariser:
         return chosen, classes[chosen]
 
     def _gradients(
-        self, task: Task, space: Space, chosen: np.ndarray, classes: np.ndarray, parts: Sequence[Part]
-    ) -> tuple[np.ndarray, int]:
-        """(Compressed) gradient of each part [n, D], and the dimension P of the uncompressed one."""
+        self, task: Task, space: Space, chosen: np.ndarray, classes: np.ndarray, most: int | None
+    ) -> tuple[np.ndarray, int, list[Part]]:
+        """(Compressed) gradient of each part [n, D], the dimension P of the uncompressed one, and the parts.
+
+        Args:
+            most: upper bound for the number of parts; None makes them as small as can be.
+        """
         self.model.eval()
         if space.labels:
             assert isinstance(self.model, EncoderClassifier)
+            parts = single_example_parts(chosen) if most is None else balanced_parts(chosen, classes, most)
             tokens = self.model.tokenise(task, task.train)
             labels = len(self._labels(task, space))
             full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
@@ -187,14 +192,15 @@ class TaskSummariser:
             pieces: list[torch.Tensor] = []
             dimension = 0
             assert isinstance(self.model, LanguageModel)
-            for gradient in answer_contrasts(self.model, task, parts, self.seed, BATCH_ROWS):
+            answers, parts = answer_parts(self.model, task, chosen, classes, most)
+            for gradient in answer_contrasts(self.model, task, answers, parts, BATCH_ROWS):
                 dimension = gradient.shape[0]
                 pieces.append(self._summariser(dimension, space).compress(gradient.unsqueeze(0))[0])
             compressed = torch.stack(pieces)
         vectors = compressed.cpu().numpy().astype(np.float32)
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
-        return vectors, dimension
+        return vectors, dimension, parts
 
     @property
     def causal(self) -> bool:

@@ -1,0 +1,150 @@
+"""Tasks of kind generation go through every command: scoring, training, prediction, a sweep and a comparison."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import yaml
+
+from sgg_ray.artifacts import open_run
+from sgg_ray.config import Config, load_config
+from sgg_ray.orchestration import compare, predict, score, train, tune
+from sgg_ray.prediction import Predictor
+
+pytestmark = pytest.mark.ray
+
+LORA = {"model": {"adapter": {"method": "lora", "rank": 4}}}
+BASELINES = [
+    {"name": "lora"},
+    {"name": "zero-shot", "train": {"method": "zero_shot"}},
+    {"name": "in-context", "train": {"method": "in_context", "context_length": 80}},
+]
+
+
+@pytest.fixture
+def labels(data):
+    return {"name": "labels", "path": str(data / "clean.jsonl"), "prompt": "Review: {text}\nLabel:"}
+
+
+def test_a_mixed_pool_is_scored_trained_and_used(make_generation, generation, labels, tmp_path):
+    config = make_generation(
+        **LORA,
+        sources=[*generation["sources"], labels],
+        target={"limit": 20},
+        alignment={"refresh_every": 4},
+        train={"steps": 12, "checkpoint_every": 5},
+        ray={"task_workers": 1},
+    )
+    result = train(config)
+    report = {row.source: row for row in result.report.sources}
+    assert {row.space for row in report.values()} == {"all parameters"}
+    assert all(row.score is not None for row in report.values())
+    stored = pandas.read_parquet(result.folder / "predictions.parquet")
+    assert len(stored) == 20
+    assert list(stored.columns) == [
+        "prompt",
+        "reference",
+        "generated",
+        "loss",
+        "tokens",
+        "exact_match",
+        "rouge_l",
+    ]
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["guided"]["loss"] == pytest.approx(np.average(stored["loss"], weights=stored["tokens"]))
+    assert metrics["guided"]["perplexity"] == pytest.approx(np.exp(metrics["guided"]["loss"]))
+    assert metrics["difference"]["loss"]["difference"] == pytest.approx(
+        metrics["guided"]["loss"] - metrics["target-only"]["loss"], abs=1e-9
+    )
+    assert "Answers prompts of **target**" in (result.folder / "model" / "README.md").read_text()
+    texts = list(stored["prompt"])
+    assert result.predict(texts)["generated"].tolist() == stored["generated"].tolist()
+    assert Predictor(result.folder / "model", "cpu").answers(texts) == stored["generated"].tolist()
+    assert open_run(result.folder).config.target.kind == "generation"
+    assert load_config(result.folder / "config.yaml") == config  # it replays
+    out = predict(result.folder, config.target.path, tmp_path / "out.jsonl", workers=2)
+    assert out.tally.to_dict()["metrics"]["rows"] == 100
+    served = mlflow_model(config, result.folder)
+    assert served.predict(pandas.DataFrame({"text": texts[:3]}))["generated"].tolist() == list(
+        stored["generated"][:3]
+    )
+
+
+def mlflow_model(config: Config, folder: Path):
+    import mlflow
+
+    mlflow.set_tracking_uri(config.tracking.uri)
+    run = json.loads((folder / "run.json").read_text())["mlflow_run_id"]
+    metrics = mlflow.get_run(run).data.metrics
+    assert {"test/loss", "test/perplexity", "test/exact_match", "test/rouge_l"} <= metrics.keys()
+    return mlflow.pyfunc.load_model(f"models:/{mlflow.get_run(run).outputs.model_outputs[0].model_id}")
+
+
+def test_two_workers_train_under_ray(make_generation):
+    config = make_generation(target={"limit": 10}, sources=[], ray={"workers": 2}, train={"baseline": False})
+    result = train(config)
+    assert result.baseline is None
+    assert len(pandas.read_parquet(result.folder / "predictions.parquet")) == 10
+
+
+def test_scores_are_kept(make_generation):
+    config = make_generation()
+    first, again = score(config), score(config)
+    assert again.cached
+    assert first.report.to_dict() == again.report.to_dict()
+    assert (first.folder / "layers.png").exists()
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_a_sweep_is_judged_on_held_out_answers(make_generation, monitor):
+    space = {"guidance.magnitude": {"choice": [0.0, 0.5]}}
+    settings = {"search": "grid", "folds": 2, "monitor": monitor, "space": space}
+    config = make_generation(tune=settings, sources=[], train={"steps": 4})
+    result = tune(config)
+    assert len(result.trials) == 2
+    assert all(0 <= trial.accuracy <= 1 and trial.loss > 0 for trial in result.trials)
+    best = load_config(result.folder / "best.yaml")
+    assert best.target == config.target
+
+
+def test_strategies_are_compared_by_exact_match(make_generation, generation):
+    off = {"guidance": dict.fromkeys(("direction", "magnitude", "alignment", "source"), 0.0)}
+    unseen = {**generation["sources"][0], "name": "unseen", "limit": 10}
+    config = make_generation(
+        **LORA,
+        sources=[generation["sources"][0], unseen],
+        target={"limit": 12},
+        train={"steps": 4},
+        compare={
+            "strategies": [{**entry, **off} for entry in BASELINES],
+            "shots": [4, 8],
+            "seeds": 2,
+            "unseen": ["unseen"],
+        },
+    )
+    result = compare(config)
+    assert result.total == len(result.cells) == 12
+    report = (result.folder / "compare.md").read_text()
+    assert "Exact match in % on all test rows" in report
+    assert "token loss" in report
+    assert "ROUGE-L" in report
+    assert "macro-F1" not in report
+    assert all(np.isfinite(cell.loss) and len(cell.right) == 12 for cell in result.cells)
+    assert np.isfinite([cell.cross_task for cell in result.cells]).all()
+
+
+def test_a_run_that_was_stopped_goes_on(make_generation, tmp_path):
+    """As a killed driver leaves it: scores and baseline are there, the training is not."""
+    config = make_generation(target={"limit": 10}, train={"steps": 6, "checkpoint_every": 3})
+    whole = train(config)
+    folder = tmp_path / "runs" / "again"
+    other = config.model_copy(update={"name": "again"})
+    train(other)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    (folder / "answers.json").unlink()
+    resumed = train(other)
+    assert resumed.metrics == whole.metrics
+    assert yaml.safe_load((folder / "config.yaml").read_text())["target"]["kind"] == "generation"
