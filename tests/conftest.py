@@ -132,6 +132,12 @@ def generation(
 
 
 @pytest.fixture
+def write_generation(generation: dict[str, Any], tmp_path: Path) -> WriteConfig:
+    """Like ``write_config``, over the settings with completions."""
+    return _writer(generation, tmp_path)
+
+
+@pytest.fixture
 def make_generation(generation: dict[str, Any], tmp_path: Path) -> MakeConfig:
     """Make a Config: keywords go over the settings with completions; outputs go to the test's own folder."""
 
@@ -148,7 +154,10 @@ def make_generation(generation: dict[str, Any], tmp_path: Path) -> MakeConfig:
 @pytest.fixture
 def write_config(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
     """Like ``make_config``, but write the YAML file and return its path. A section of None is left out."""
+    return _writer(settings, tmp_path)
 
+
+def _writer(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
     def write(**changes: Any) -> Path:
         outputs = {
             "ray": {"storage": str(tmp_path / "runs")},

@@ -175,7 +175,7 @@ def fit_tasks(
         if task.role == "target" and task.generates:
             notes += _long_answers(kept, prompter, config.train.max_new_tokens)
     if problems:
-        raise ModelError(problems)
+        raise ModelError(list(dict.fromkeys(problems)))  # what is the template's fault is that of every task
     return fitted, notes
 
 

@@ -259,14 +259,14 @@ def test_what_makes_a_completion_likely_anywhere_cancels(make_generation):
 
 def test_clean_sources_score_above_shuffled_ones(make_generation, tmp_path):
     """At a model that knows a little of the task, as a pre-trained one does: the random one has nothing to compare."""
-    before = str(toy.write_rows(tmp_path / "before.jsonl", toy.answers(200, seed=9)))
+    before = str(toy.write_rows(tmp_path / "before.jsonl", toy.answers(400, seed=9)))
     learnt = make_generation(
-        target={"path": before, "shots": 100}, sources=[], train={"steps": 10, "batch_size": 32}
+        target={"path": before, "shots": 200}, sources=[], train={"steps": 20, "batch_size": 32}
     )
     task, _ = load_tasks(learnt)
     model = run_training(plain(learnt), task, [], {}, torch.device("cpu")).model
     for seed in range(2):
-        config = make_generation(seed=seed, target={"shots": 40})
+        config = make_generation(seed=seed, target={"shots": 16})
         target, sources = load_tasks(config)
         found = score_tasks(TaskSummariser(model, config.alignment, seed), target, sources)
         clean, shuffled = found["clean"], found["shuffled"]
