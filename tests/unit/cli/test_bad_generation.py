@@ -43,10 +43,6 @@ WRONG = {
         "target.columns.completion: column 'answr' is not in",
     ),
     "too few rows": ({"target": {"shots": 1000}}, "target.shots: 1000 rows are needed beside the test rows"),
-    "completions longer than all": (
-        {"train": {"max_length": 10}, "sources": []},
-        "of target need up to",
-    ),
     "pairs of an encoder": ({"train": ENCODER_KEYS}, "train.contrastive: 0.5 needs an encoder"),
 }
 
@@ -82,6 +78,11 @@ def test_an_encoder_generates_nothing(refused, write_generation, encoder):
     said = refused("train", write_generation(model={"path": str(encoder)}, sources=[]))
     assert said.startswith("target.kind: generation needs a causal language model, ")
     assert said.endswith("is an encoder; give another model, or a task with labels")
+
+
+def test_answers_that_leave_no_room_for_a_prompt(refused, write_generation):
+    said = refused("train", write_generation(train={"max_length": 10}, sources=[]))
+    assert said.startswith("train.max_length: 12 of the 12 shots of target need up to ")
 
 
 def test_a_shot_that_does_not_fit(refused, write_generation, here):
