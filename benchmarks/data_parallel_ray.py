@@ -39,7 +39,7 @@ from sgg_ray.orchestration.cluster import connected
 from sgg_ray.orchestration.data_parallel import final_checkpoint, make_trainer
 from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange, RefreshedWeights
-from sgg_ray.orchestration.train_worker import PROBABILITIES
+from sgg_ray.orchestration.predicted import PROBABILITIES
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, Trainer, run_training
 

@@ -37,7 +37,7 @@ from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_fact
 from sgg_ray.training.module_view import ModuleView
 from sgg_ray.training.pairs import pair_losses
 from sgg_ray.training.reduction import STRETCH, GradientSum
-from sgg_ray.training.sampling import shard, source_batch, target_batch
+from sgg_ray.training.sampling import by_length, shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
 PROBED_WINDOWS = (
@@ -345,6 +345,8 @@ class Trainer:
         """
         mine = shard(pairs, self.communicator.rank, self.communicator.world_size)
         size = self.settings.micro_batch_size or max(1, len(mine))
+        if size < len(mine):
+            mine = by_length(mine)
         for number, start in enumerate(range(0, len(mine), size)):
             torch.manual_seed(self._seed(stage, number, self.communicator.rank))
             loss = self._row_losses(self.model.collate(mine[start : start + size])).sum() / total

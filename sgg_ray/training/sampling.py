@@ -4,7 +4,12 @@ Nothing is remembered between steps, so a resumed run, a restarted worker and an
 batches, and two strategies with one seed see the same target rows.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from sgg_ray.models import TokenisedRows
+from sgg_ray.tasks import COMPLETIONS
 
 # Independent random streams of one seed.
 TARGET, SOURCE = 1, 2
@@ -71,3 +76,13 @@ def source_batch(rows: dict[str, int], weights: dict[str, float], size: int, ste
 def shard(items, rank: int, world_size: int):
     """The part of a global batch that one worker computes: every ``world_size``-th item."""
     return items[rank::world_size]
+
+
+def by_length(pairs: Sequence[tuple[TokenisedRows, int]]) -> list[tuple[TokenisedRows, int]]:
+    """A worker's rows in the order in which they are cut into micro-batches: the shortest first, to pad little.
+
+    Rows with labels alone stay as they are: their lengths differ less, and trainings of old repeat bit for bit.
+    """
+    if all(rows.head != COMPLETIONS for rows, _ in pairs):
+        return list(pairs)
+    return sorted(pairs, key=lambda pair: pair[0].length(pair[1]))

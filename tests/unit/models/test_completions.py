@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from sgg_ray.errors import ModelError
 from sgg_ray.models import LanguageModel, build_model, fit_tasks, load_model, save_model
@@ -195,6 +196,41 @@ def test_generating_side_by_side_says_what_each_prompt_says_alone(make_model, ad
             said = by_hand(model, prompt, model.max_new_tokens)
             assert answer[: len(said)].tolist() == said
             assert model.generate([prompt])[0].tolist() == answer.tolist()
+
+
+def test_positions_count_from_each_prompts_first_token(make_model, make_generation, lm, tmp_path):
+    """With learned positions, which notice where a prompt begins: rotary ones of the other tests are relative."""
+    tokenizer = AutoTokenizer.from_pretrained(lm)
+    tokenizer.save_pretrained(tmp_path)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=len(tokenizer),
+                n_positions=64,
+                n_embd=32,
+                n_layer=2,
+                n_head=2,
+                initializer_range=0.5,
+            )
+        ).save_pretrained(tmp_path)
+    model, task = make_model(model={"path": str(tmp_path)})
+    prompts = model.questions(
+        task, rows_of(*((f"word{n} " * (1 + 3 * n) + f"good{n}", "") for n in range(6)))
+    )
+    together = model.generate(prompts)
+    with torch.no_grad():
+        for prompt, answer in zip(prompts, together):
+            said = by_hand(model, prompt, model.max_new_tokens)
+            assert answer[: len(said)].tolist() == said
+    shifted = model.backbone(
+        input_ids=torch.from_numpy(prompts[0][None].astype(np.int64)),
+        position_ids=torch.arange(len(prompts[0]))[None] + 15,
+    ).logits[0, -1]
+    assert int(shifted.argmax()) != int(together[0, 0])  # a wrong position would have been seen
+    rows = model.tokenise(task, task.train)
+    alone = torch.cat([losses(model, (rows, row)) for row in range(6)])
+    torch.testing.assert_close(losses(model, *[(rows, row) for row in range(6)]), alone, atol=1e-4, rtol=1e-4)
 
 
 def test_left_padding_gives_the_scores_of_right_padding(make_model):

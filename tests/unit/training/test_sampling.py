@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgg_ray.training.sampling import shard, source_batch, target_batch
+from sgg_ray.models import TokenisedRows
+from sgg_ray.training.sampling import by_length, shard, source_batch, target_batch
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -86,3 +87,15 @@ def test_shards_are_the_whole_batch(items, workers):
     assert sorted(item for part in shards for item in part) == sorted(items)
     sizes = [len(part) for part in shards]
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_micro_batches_of_completions_have_rows_of_similar_length():
+    def rows(head, lengths):
+        ids = tuple(np.zeros(length, dtype=np.int32) for length in lengths)
+        return TokenisedRows(head, ids, np.zeros(len(ids), dtype=np.int64))
+
+    said, labelled = rows("", (9, 2, 5)), rows("a|b", (7, 1))
+    mixed = [(said, 0), (labelled, 0), (said, 1), (labelled, 1), (said, 2)]
+    assert [pair[0].length(pair[1]) for pair in by_length(mixed)] == [1, 2, 5, 7, 9]
+    alone = [(labelled, 0), (labelled, 1)]
+    assert by_length(alone) == alone
