@@ -178,7 +178,12 @@ class Bench:
 
     def _foundation(self, config: Config) -> Foundation:
         model = config.model
-        place = model.path, model.pooling, model.precision, model.adapter is None  # what a foundation depends on
+        place = (
+            model.path,
+            model.pooling,
+            model.precision,
+            model.adapter is None,
+        )  # what a foundation depends on
         if place not in self.foundations:
             self.foundations[place] = Foundation(config.model, self.device)
         return self.foundations[place]
