@@ -29,7 +29,7 @@ from sgg_ray.report import (
     plot_stability,
 )
 from sgg_ray.tasks import Reader, Task, load_tasks
-from sgg_ray.tracking import Tracker
+from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
 
@@ -100,6 +100,7 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
         )
     folder = RunFolder(config.ray.storage, config.name)
     resumes = folder.check(config)
+    check_database(config.tracking.uri)
     strategies = strategy_configs(config)
     _check_strategies(strategies)
     content = fingerprint(_read(config, listener))

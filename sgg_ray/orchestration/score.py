@@ -16,7 +16,7 @@ from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
 from sgg_ray.tasks import Task, load_tasks
-from sgg_ray.tracking import Tracker
+from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
 SCORES = "scores.json"
@@ -45,6 +45,7 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     Raises:
         DataError, ModelError: with every problem found.
     """
+    check_database(config.tracking.uri)
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files
