@@ -18,7 +18,7 @@ from sgg_ray.orchestration.cell_record import CellRecord, ChildRuns
 from sgg_ray.orchestration.cluster import connected, grow
 from sgg_ray.orchestration.grid import Grid, slots_for
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import fingerprint, start_tracking
+from sgg_ray.orchestration.score import begin_run, fingerprint
 from sgg_ray.report import (
     Comparison,
     html_comparison,
@@ -167,9 +167,7 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
     with connected(config.ray):
         grow(config.ray, listener, plan.settings.max_concurrent or 1)
         slots = slots_for(config, plan.settings.max_concurrent, len(plan.keys))
-        tracker = start_tracking(config, folder, "compare", listener)
-        folder.begin(config)
-        folder.update(mlflow_run_id=tracker.run_id, command="compare", content=plan.content)
+        tracker = begin_run(config, folder, "compare", plan.content, listener)
         record = CellRecord(folder, config, plan.strategies)
         record.recall(plan.keys)
         if record.found:

@@ -99,9 +99,7 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
     with connected(config.ray):
         grow(config.ray, listener)
         check_capacity(config)
-        tracker = start_tracking(config, folder, "score", listener)
-        folder.begin(config)
-        folder.update(mlflow_run_id=tracker.run_id, command="score", content=content)
+        tracker = begin_run(config, folder, "score", content, listener)
         try:
             report = score_sources(config, target, sources, listener)
             write_report(folder, report)
@@ -128,6 +126,22 @@ def score_sources(
         return replace(report, layers=exchange.layers(listener))
     finally:
         exchange.close()
+
+
+def begin_run(config: Config, folder: RunFolder, command: str, content: str, listener: Listener) -> Tracker:
+    """Open the MLflow run, then the run folder: an address that is wrong leaves no folder, and a folder that another
+    process has leaves no run that looks as if it went on.
+    """
+    tracker = start_tracking(config, folder, command, listener)
+    before = folder.record.get("mlflow_run_id")
+    try:
+        folder.begin(config)
+    except BaseException:
+        if tracker.run_id != before:
+            tracker.finish("killed")
+        raise
+    folder.update(mlflow_run_id=tracker.run_id, command=command, content=content)
+    return tracker
 
 
 def start_tracking(config: Config, folder: RunFolder, command: str, listener: Listener) -> Tracker:

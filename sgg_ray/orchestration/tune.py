@@ -22,7 +22,7 @@ from sgg_ray.orchestration.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import fingerprint, prepare, start_tracking
+from sgg_ray.orchestration.score import begin_run, fingerprint, prepare
 from sgg_ray.orchestration.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.trial import Sweep, run_trial, score_key
 from sgg_ray.report import html_page, html_picture, html_sweep
@@ -137,14 +137,12 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
         check_capacity(config)
         at_once = concurrency(config, plan.settings, listener)
         scoring = _Scoring(plan)
+        content = fingerprint([plan.target, *plan.sources])
         try:
-            tracker = start_tracking(config, folder, "tune", listener)
-            folder.begin(config)
+            tracker = begin_run(config, folder, "tune", content, listener)
         except BaseException:
             scoring.close()
             raise
-        content = fingerprint([plan.target, *plan.sources])
-        folder.update(mlflow_run_id=tracker.run_id, command="tune", content=content)
         record = SweepRecord(config, _trials(plan.settings), len(plan.folds), folder, tracker, listener)
         try:
             reports = scoring.reports(listener)
