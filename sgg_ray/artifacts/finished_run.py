@@ -11,6 +11,7 @@ from sgg_ray.artifacts.run_folder import RunFolder
 from sgg_ray.artifacts.storage import is_uri
 from sgg_ray.config import Config, load_config
 from sgg_ray.errors import ConfigError
+from sgg_ray.models import MODEL_MANIFEST
 from sgg_ray.prediction import Predictor
 
 if TYPE_CHECKING:
@@ -59,6 +60,21 @@ def open_run(run: str | Path) -> FinishedRun:
 
 
 def _opened(folder: RunFolder, run: str) -> FinishedRun:
+    try:
+        return _read(folder, run)
+    except ConfigError as error:
+        if error.problems[0].startswith("RUN: "):
+            raise
+        raise ConfigError(
+            _damaged(run, "; ".join(problem.partition("; ")[0] for problem in error.problems))
+        ) from error
+
+
+def _damaged(run: str, what: str) -> str:
+    return f"RUN: {run} is damaged ({what.removeprefix('name: ')}); train it anew under another --name"
+
+
+def _read(folder: RunFolder, run: str) -> FinishedRun:
     if folder.status == "new":
         raise ConfigError(f"RUN: there is no run folder {run}; give that of a finished `sgg train`")
     if folder.status != "finished":
@@ -71,6 +87,14 @@ def _opened(folder: RunFolder, run: str) -> FinishedRun:
             f"RUN: {run} holds no model (it was made by `sgg {folder.record.get('command', 'score')}`); give a run "
             "of `sgg train`"
         )
+    try:
+        json.loads((folder.path / "model" / MODEL_MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass  # whoever loads the model tells
+    except (OSError, ValueError):
+        raise ConfigError(_damaged(run, f"model/{MODEL_MANIFEST} cannot be read")) from None
+    if not (folder.path / "config.yaml").is_file():
+        raise ConfigError(_damaged(run, "config.yaml is missing"))
     return FinishedRun(folder.path, load_config(folder.path / "config.yaml"))
 
 

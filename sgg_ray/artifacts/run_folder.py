@@ -55,8 +55,8 @@ class RunFolder:
         """run.json as it stands; {} when no run of this name was begun."""
         try:
             if self._remote is not None and not self._mirrored:
-                return json.loads(self._remote.read("run.json") or b"{}")
-            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+                return _checked_record(self._remote.read("run.json") or b"{}")
+            return _checked_record((self.path / "run.json").read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
@@ -216,6 +216,14 @@ class RunFolder:
         path = replace_file(self.path / name, content)
         self._push()
         return path
+
+
+def _checked_record(content: bytes) -> dict[str, Any]:
+    """What run.json holds. Raises ValueError when it is none that was written here."""
+    record = json.loads(content)
+    if not isinstance(record, dict) or (record and not isinstance(record.get("settings", {}), dict)):
+        raise ValueError("not what a run writes")
+    return record
 
 
 def _new_record(name: str, config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,8 +70,11 @@ def check_output(path: Path, option: str) -> None:
         )
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; give a file")
-    if path.parent.exists() and not path.parent.is_dir():
-        raise ConfigError(f"{option}: {path.parent} is no folder; choose another file")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{option}: {there} is no folder; choose another file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option}: cannot write to {there}; choose another folder")
 
 
 @contextmanager

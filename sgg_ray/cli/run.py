@@ -1,5 +1,6 @@
 """What every command does around its work: a console, the plan, errors as lines and exit codes."""
 
+import errno
 import os
 import traceback
 import warnings
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sgg_ray.report import ProgressDisplay
+
+# What a person can mend, of all that the system may say.
+MACHINE = {
+    errno.ENOSPC: "free some of the disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "choose a place that can be written to",
+    errno.EACCES: "mend the permissions",
+    errno.EPERM: "mend the permissions",
+    errno.EIO: "look after the disk",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
 
 
 def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
@@ -42,10 +54,16 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
     except Exception as error:
         if debug:
             raise
-        typer.echo(
-            f"error: {type(error).__name__}: {error} (--debug shows where; please report it)", err=True
-        )
+        typer.echo(f"error: {_in_words(error)}", err=True)
         raise SystemExit(EXIT_FAILED) from None
+
+
+def _in_words(error: Exception) -> str:
+    """One line for an error that nobody raised on purpose: the machine's, or else one of this package."""
+    if isinstance(error, OSError) and error.errno in MACHINE:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{os.strerror(error.errno)}{place}; {MACHINE[error.errno]}, and give the same command again"
+    return f"{type(error).__name__}: {error} (--debug shows where; please report it)"
 
 
 def load_orchestration(display: "ProgressDisplay") -> ModuleType:

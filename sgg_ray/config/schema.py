@@ -418,7 +418,7 @@ class RayConfig(Section):
     cpus_per_worker: Positive = Field(1, description="CPUs of a training worker")
     gpus_per_worker: NotNegative = Field(0, description="GPUs of a training worker; fractions share one")
     task_workers: Count | None = Field(
-        None, description="actors that hold tasks; null = one a task, as far as they fit"
+        None, description="actors that hold tasks; null = one a task, as far as they fit, on CPUs one a core"
     )
     cpus_per_task_worker: Positive = Field(0.25, description="CPUs of a task worker")
     gpus_per_task_worker: NotNegative = Field(0, description="GPUs of a task worker; fractions share one")

@@ -73,13 +73,20 @@ def _local_cpus(config: RayConfig) -> int:
 
 
 def task_worker_count(config: Config) -> int:
-    """How many task workers to start: one a task, unless the configuration or the cluster allows fewer."""
+    """How many task workers to start: one a task, unless the configuration or the cluster allows fewer.
+
+    Without GPUs and without a number in the configuration there is no more than one a core: beside each other they
+    would only take turns, and each takes seconds to start and holds a model.
+    """
     tasks = 1 + len(config.sources)
-    asked = config.ray.task_workers or tasks
     resources = ray.cluster_resources()
-    slots = int(resources.get("CPU", 0) / max(config.ray.cpus_per_task_worker, 1e-9))
+    cpus = resources.get("CPU", 0)
+    slots = int(cpus / max(config.ray.cpus_per_task_worker, 1e-9))
+    asked = config.ray.task_workers or tasks
     if config.ray.gpus_per_task_worker > 0:
         slots = min(slots, int(resources.get("GPU", 0) / config.ray.gpus_per_task_worker))
+    elif config.ray.task_workers is None:
+        slots = min(slots, int(cpus))
     return max(1, min(asked, tasks, slots))
 
 

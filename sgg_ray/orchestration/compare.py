@@ -18,7 +18,7 @@ from sgg_ray.orchestration.cell_record import CellRecord, ChildRuns
 from sgg_ray.orchestration.cluster import connected, grow
 from sgg_ray.orchestration.grid import Grid, slots_for
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import fingerprint, start_tracking
+from sgg_ray.orchestration.score import begin_run, fingerprint
 from sgg_ray.report import (
     Comparison,
     html_comparison,
@@ -29,7 +29,7 @@ from sgg_ray.report import (
     plot_stability,
 )
 from sgg_ray.tasks import Reader, Task, load_tasks
-from sgg_ray.tracking import Tracker
+from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
 
@@ -100,6 +100,7 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
         )
     folder = RunFolder(config.ray.storage, config.name)
     resumes = folder.check(config)
+    check_database(config.tracking.uri)
     strategies = strategy_configs(config)
     _check_strategies(strategies)
     content = fingerprint(_read(config, shortest(strategies), listener))
@@ -170,9 +171,7 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
     with connected(config.ray):
         grow(config.ray, listener, plan.settings.max_concurrent or 1)
         slots = slots_for(config, plan.settings.max_concurrent, len(plan.keys))
-        tracker = start_tracking(config, folder, "compare", listener)
-        folder.begin(config)
-        folder.update(mlflow_run_id=tracker.run_id, command="compare", content=plan.content)
+        tracker = begin_run(config, folder, "compare", plan.content, listener)
         record = CellRecord(folder, config, plan.strategies)
         record.recall(plan.keys)
         if record.found:

@@ -66,6 +66,7 @@ class Exchange:
         workers: which actor holds which task.
         rows: keeps all rows in the object store, for workers that have to restart.
         causal: the model is a causal language model.
+        loading: what tells that an actor has loaded the model; waited for by ``ready``.
     """
 
     config: Config
@@ -74,6 +75,7 @@ class Exchange:
     workers: dict[str, Any] = field(repr=False)
     rows: ray.ObjectRef = field(repr=False)
     causal: bool = False
+    loading: tuple[ray.ObjectRef, ...] = field(default=(), repr=False)
 
     @classmethod
     def start(
@@ -85,7 +87,18 @@ class Exchange:
             ClusterError: they do not come up.
             SggError: what kept a worker from loading the model.
         """
-        listener = listener or Silent()
+        exchange = cls.launch(config, target, sources)
+        try:
+            exchange.ready(listener)
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    @classmethod
+    def launch(cls, config: Config, target: Task, sources: Sequence[Task]) -> "Exchange":
+        """Start the task workers and return at once: they load libraries and model beside what the driver does."""
+        causal = find_model(config.model.path).causal
         tasks = [target, *sources]
         count = task_worker_count(config)
         rows = ray.put(tasks)
@@ -94,15 +107,17 @@ class Exchange:
         actors = [TaskWorker.options(**options).remote(config) for _ in names]
         workers = {name: actor for part, actor in zip(names, actors) for name in part}
         bare = [_without_rows(task) for task in tasks]
-        exchange = cls(config, bare[0], bare[1:], workers, rows, find_model(config.model.path).causal)
-        try:
-            exchange._wait(
-                [actor.load.remote([rows]) for actor in actors], START_SECONDS, "task workers", listener
-            )
-        except BaseException:
-            exchange.close()
-            raise
-        return exchange
+        loading = tuple(actor.load.remote([rows]) for actor in actors)
+        return cls(config, bare[0], bare[1:], workers, rows, causal, loading)
+
+    def ready(self, listener: Listener | None = None) -> None:
+        """Wait until all workers have loaded the model.
+
+        Raises:
+            ClusterError: they do not come up.
+            SggError: what kept a worker from loading the model.
+        """
+        self._wait(self.loading, START_SECONDS, "task workers", listener or Silent())
 
     def request(
         self, step: int, state: np.ndarray | None = None, kept: np.ndarray | None = None

@@ -60,6 +60,8 @@ def predict(
     listener = listener or Silent()
     trained = open_run(run)
     check_output(Path(out), "--out")
+    if Path(out).resolve() == Path(data).resolve():
+        raise DataError(f"--out: {out} is the file that is read; give another name")
     listener.stage(f"reading {data}")
     stream = open_stream(Path(data), "--data")
     for note in stream.notes:

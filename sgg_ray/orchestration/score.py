@@ -16,7 +16,7 @@ from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
 from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
 from sgg_ray.tasks import Task, load_tasks
-from sgg_ray.tracking import Tracker
+from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
 SCORES = "scores.json"
@@ -45,6 +45,7 @@ def prepare(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     Raises:
         DataError, ModelError: with every problem found.
     """
+    check_database(config.tracking.uri)
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files
@@ -99,9 +100,7 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
     with connected(config.ray):
         grow(config.ray, listener)
         check_capacity(config)
-        tracker = start_tracking(config, folder, "score", listener)
-        folder.begin(config)
-        folder.update(mlflow_run_id=tracker.run_id, command="score", content=content)
+        tracker = begin_run(config, folder, "score", content, listener)
         try:
             report = score_sources(config, target, sources, listener)
             write_report(folder, report)
@@ -128,6 +127,22 @@ def score_sources(
         return replace(report, layers=exchange.layers(listener))
     finally:
         exchange.close()
+
+
+def begin_run(config: Config, folder: RunFolder, command: str, content: str, listener: Listener) -> Tracker:
+    """Open the MLflow run, then the run folder: an address that is wrong leaves no folder, and a folder that another
+    process has leaves no run that looks as if it went on.
+    """
+    tracker = start_tracking(config, folder, command, listener)
+    before = folder.record.get("mlflow_run_id")
+    try:
+        folder.begin(config)
+    except BaseException:
+        if tracker.run_id != before:
+            tracker.finish("killed")
+        raise
+    folder.update(mlflow_run_id=tracker.run_id, command=command, content=content)
+    return tracker
 
 
 def start_tracking(config: Config, folder: RunFolder, command: str, listener: Listener) -> Tracker:

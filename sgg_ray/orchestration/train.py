@@ -43,10 +43,10 @@ from sgg_ray.orchestration.predicted import (
 )
 from sgg_ray.orchestration.score import (
     SCORES,
+    begin_run,
     fingerprint,
     prepare,
     record_report,
-    start_tracking,
     write_report,
 )
 from sgg_ray.orchestration.train_worker import (
@@ -178,9 +178,7 @@ def train(config: Config, listener: Listener | None = None) -> TrainResult:
     with connected(config.ray):
         grow(config.ray, listener)
         check_capacity(config)
-        tracker = start_tracking(config, folder, "train", listener)
-        folder.begin(config)
-        folder.update(mlflow_run_id=tracker.run_id, command="train", content=fingerprint([target, *sources]))
+        tracker = begin_run(config, folder, "train", fingerprint([target, *sources]), listener)
         session = _Session(config, target, sources, folder, tracker, listener)
         try:
             result = _train(session)

@@ -22,7 +22,7 @@ from sgg_ray.orchestration.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import fingerprint, prepare, start_tracking
+from sgg_ray.orchestration.score import begin_run, fingerprint, prepare
 from sgg_ray.orchestration.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.trial import Sweep, run_trial, score_key
 from sgg_ray.report import html_page, html_picture, html_sweep
@@ -136,13 +136,16 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
         grow(config.ray, listener, plan.settings.max_concurrent or 1)
         check_capacity(config)
         at_once = concurrency(config, plan.settings, listener)
-        tracker = start_tracking(config, folder, "tune", listener)
-        folder.begin(config)
+        scoring = _Scoring(plan)
         content = fingerprint([plan.target, *plan.sources])
-        folder.update(mlflow_run_id=tracker.run_id, command="tune", content=content)
+        try:
+            tracker = begin_run(config, folder, "tune", content, listener)
+        except BaseException:
+            scoring.close()
+            raise
         record = SweepRecord(config, _trials(plan.settings), len(plan.folds), folder, tracker, listener)
         try:
-            reports = _score(plan, listener)
+            reports = scoring.reports(listener)
             listener.stage(_stage(plan, at_once))
             _search(plan, reports, at_once, record)
             result = TuneResult(folder.path, ranked(record.trials(), plan.settings.monitor), plan.settings)
@@ -190,27 +193,53 @@ def concurrency(config: Config, settings: TuneConfig, listener: Listener) -> int
     return at_once
 
 
-def _score(plan: _Plan, listener: Listener) -> dict[str, list[Any]]:
-    """Score the sources for every part that is held out: its rows must not have a say in the weights."""
-    if not plan.sources:
-        return {}
-    space = plan.settings.space
-    keys = [key for key in space if depends_on_scores(key)]
-    reports = {}
-    for combination in product(*(space[key].extremes for key in keys)):
-        values = dict(zip(keys, combination))
-        listener.stage("loading the model in the task workers" + (f" with {values}" if values else ""))
-        exchange = Exchange.start(with_values(plan.config, values), plan.target, plan.sources, listener)
+class _Scoring:
+    """Scores the sources for every part that is held out: its rows must not have a say in the weights.
+
+    The first task workers start at once, so that they load the model while the driver opens MLflow.
+    """
+
+    def __init__(self, plan: _Plan):
+        self.plan = plan
+        space = plan.settings.space
+        keys = [key for key in space if depends_on_scores(key)]
+        combinations = product(*(space[key].extremes for key in keys))
+        # What is searched can change the scores: then there are several scorings, one after the other.
+        self.waiting = [dict(zip(keys, values)) for values in combinations] if plan.sources else []
+        self.exchange = self._launch(self.waiting[0]) if self.waiting else None
+
+    def _launch(self, values: dict[str, Any]) -> Exchange:
+        return Exchange.launch(with_values(self.plan.config, values), self.plan.target, self.plan.sources)
+
+    def reports(self, listener: Listener) -> dict[str, list[Any]]:
+        """A report for each part, by ``score_key``."""
+        found = {}
         try:
-            listener.stage("exchanging gradient summaries")
-            found = []
-            for number, fold in enumerate(plan.folds, start=1):
-                found.append(exchange.score(kept=fold.kept))
-                listener.advance(number, len(plan.folds), "parts of the shots scored")
-            reports[score_key(values)] = found
+            for values in self.waiting:
+                listener.stage(
+                    "loading the model in the task workers" + (f" with {values}" if values else "")
+                )
+                self.exchange = self.exchange or self._launch(values)
+                found[score_key(values)] = self._score(self.exchange, listener)
+                self.close()
         finally:
-            exchange.close()
-    return reports
+            self.close()
+        return found
+
+    def _score(self, exchange: Exchange, listener: Listener) -> list[Any]:
+        exchange.ready(listener)
+        listener.stage("exchanging gradient summaries")
+        found = []
+        for number, fold in enumerate(self.plan.folds, start=1):
+            found.append(exchange.score(kept=fold.kept))
+            listener.advance(number, len(self.plan.folds), "parts of the shots scored")
+        return found
+
+    def close(self) -> None:
+        """End the task workers that are there."""
+        if self.exchange is not None:
+            self.exchange.close()
+            self.exchange = None
 
 
 def _stage(plan: _Plan, at_once: int) -> str:

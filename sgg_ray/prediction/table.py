@@ -14,6 +14,8 @@ from sgg_ray.tasks import as_texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_UNKNOWN = 5  # values that are named
+
 
 @dataclass(frozen=True)
 class Labelling:
@@ -50,6 +52,10 @@ class Tally:
     def __init__(self, labels: tuple[str, ...], labelling: Labelling):
         self.labels, self.labelling = labels, labelling
         self.rows = self.without_text = self.unlabelled = 0
+        self.unknown: dict[
+            str, int
+        ] = {}  # values in place of a label that the model does not know, and of how many rows
+        self.unknown_more = 0  # rows with still other values
         self.predicted = dict.fromkeys(labels, 0)
         self.confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
         self.reliability = Reliability()
@@ -65,6 +71,7 @@ class Tally:
         self.rows += len(predicted)
         self.without_text += predicted.count(None)
         self.unlabelled += truth.count(None)
+        self._count_unknown(table)
         known = [row for row, pair in enumerate(zip(truth, predicted)) if None not in pair]
         if known:
             true = np.array([number[truth[row]] for row in known])  # pyright: ignore[reportArgumentType]
@@ -73,12 +80,22 @@ class Tally:
             confidence = table.column("confidence").take(known).to_numpy()
             self.reliability.add(confidence, true == guess)
 
+    def _count_unknown(self, table: "pa.Table") -> None:
+        values = table.column(self.labelling.label).to_pylist() if self.labelling.label else []
+        for value in map(label_name, filter(lambda value: value is not None, values)):
+            if value and value not in self.labelling.names:
+                if value in self.unknown or len(self.unknown) < MOST_UNKNOWN:
+                    self.unknown[value] = self.unknown.get(value, 0) + 1
+                else:
+                    self.unknown_more += 1
+
     def to_dict(self) -> dict[str, Any]:
         """Counts, and metrics where rows carry labels, for JSON."""
         found: dict[str, Any] = {
             "rows": self.rows,
             "without_text": self.without_text,
             "predicted": self.predicted,
+            "unknown_labels": self.unknown | ({"…": self.unknown_more} if self.unknown_more else {}),
             "metrics": None,
         }
         if self.confusion.any():

@@ -34,6 +34,10 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         print_line(
             console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
         )
+    if unknown := found["unknown_labels"]:
+        shown = ", ".join(f"'{value[:40]}'" if value != "…" else value for value in unknown)
+        count = f"{sum(unknown.values()):,} rows"
+        print_line(console, f"{count} have a label that the model does not know: {shown}", style="yellow")
     if metrics is None:
         return
     interval = f"{100 * metrics['accuracy_low']:.1f} … {100 * metrics['accuracy_high']:.1f}"

@@ -1,6 +1,7 @@
 """Read one file into columns: CSV, JSON lines, Parquet, in whatever encoding it comes."""
 
 import codecs
+import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -128,8 +129,31 @@ def _csv(path: Path, wanted: Sequence[str], where: str, encoding: str) -> Column
         # No `usecols`: with it pandas no longer notices rows with too many fields.
         frame = pd.read_csv(path, encoding=encoding, **CSV_OPTIONS)
         check_index(frame)
+    check_names(csv_header(path, encoding), wanted, path, where)
     names = tuple(str(name) for name in frame.columns)
     return Columns(frame[[name for name in dict.fromkeys(wanted) if name in names]], names)
+
+
+def csv_header(path: Path, encoding: str) -> list[str]:
+    """The names in a CSV file's first line as they stand there; pandas numbers those that come twice."""
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        try:
+            return next((row for row in csv.reader(file) if row), [])
+        except csv.Error:  # a field of more than 128 KiB, which is no name
+            return []
+
+
+def check_names(names: Sequence[str], wanted: Sequence[str], path: Path, where: str) -> None:
+    """See that each wanted column is there once at most.
+
+    Raises:
+        DataError: nobody can say which one is meant.
+    """
+    for name in dict.fromkeys(wanted):
+        if names.count(name) > 1:
+            raise DataError(
+                f"{where}: {path} has {names.count(name)} columns of the name '{name}'; rename them"
+            )
 
 
 @contextmanager
@@ -206,6 +230,7 @@ def _parquet(path: Path, wanted: Sequence[str], where: str) -> Columns:
 
     with valid_parquet(path, where):
         names = tuple(pyarrow.parquet.read_schema(path).names)
+        check_names(names, wanted, path, where)
         present = [name for name in dict.fromkeys(wanted) if name in names]
         frame = pyarrow.parquet.read_table(path, columns=present).to_pandas(ignore_metadata=True)
         return Columns(frame, names)

@@ -36,6 +36,17 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
             f"{key}.labels: column '{column}' of {entry.path} holds {held}, at least two labels are "
             "needed; list the names, or name another column"
         )
+    alike: dict[str, list[str]] = {}
+    for value in found:
+        alike.setdefault(value.casefold(), []).append(value)
+    twins = {name: values for name, values in alike.items() if len(values) > 1}
+    if twins:
+        pairs = ", ".join(f"{name}: [{', '.join(alike[name])}]" for name in alike)
+        held = " and ".join(f"'{value}'" for value in next(iter(twins.values())))
+        raise DataError(
+            f"{key}.labels: column '{column}' of {entry.path} holds {held}, which differ in case alone; say what is "
+            f"one label: {{{pairs}}}"
+        )
     return {value: value for value in found}
 
 

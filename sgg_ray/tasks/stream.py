@@ -11,6 +11,8 @@ from sgg_ray.errors import DataError
 from sgg_ray.tasks.files import (
     CSV_OPTIONS,
     check_index,
+    check_names,
+    csv_header,
     find_encoding,
     json_rows,
     readable,
@@ -69,6 +71,7 @@ def open_stream(path: Path, where: str) -> RowStream:
             import pyarrow.parquet
 
             with valid_parquet(path, where), pyarrow.parquet.ParquetFile(path) as file:
+                check_names(file.schema_arrow.names, file.schema_arrow.names, path, where)
                 return RowStream(path, where, file.schema_arrow, file.metadata.num_rows)
         encoding, notes = find_encoding(path)
         if suffix == ".csv":
@@ -100,6 +103,8 @@ def _csv_batches(path: Path, where: str, encoding: str, size: int) -> Iterator["
 
 
 def _scan_csv(path: Path, where: str, encoding: str, notes: tuple[str, ...]) -> RowStream:
+    header = [name for name in csv_header(path, encoding) if name]  # pandas names what has none
+    check_names(header, header, path, where)
     rows, schema = 0, None
     for batch in _csv_batches(path, where, encoding, SCAN):
         rows, schema = rows + batch.num_rows, schema or batch.schema

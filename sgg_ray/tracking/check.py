@@ -1,10 +1,13 @@
 """Find out whether an MLflow store answers and is of this MLflow's version, without making or changing one."""
 
 import os
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 
-from sgg_ray.errors import ClusterError
-from sgg_ray.tracking.store import connect, reason, without_password
+from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.tracking.store import connect, reason, sqlite_file, without_password
+
+LOCK_SECONDS = 15.0
 
 
 def check_store(uri: str) -> str:
@@ -13,15 +16,43 @@ def check_store(uri: str) -> str:
     Raises:
         ClusterError: it cannot be used.
     """
-    if uri.startswith("sqlite:///"):
-        file = Path(uri.removeprefix("sqlite:///"))
+    file = sqlite_file(uri)
+    if file is not None:
+        try:
+            check_database(uri)
+        except ConfigError as error:
+            raise ClusterError(error.problems[0].removeprefix("tracking.uri: ")) from error
         if not file.exists():
-            there = next(folder for folder in file.absolute().parents if folder.exists())
-            if not os.access(there, os.W_OK):
-                raise ClusterError(f"cannot write to {there}")
             return f"{file} will be made"
     try:
         connect(uri).search_experiments(max_results=1)
     except Exception as error:
         raise ClusterError(reason(error)) from error
     return f"{without_password(uri)} answers"
+
+
+def check_database(uri: str) -> None:
+    """See that a sqlite database can be written, or made. MLflow 3.17 tries for 100 seconds before it says so.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    if not file.exists():
+        there = next(folder for folder in file.absolute().parents if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(f"tracking.uri: cannot write to {there}; choose another place for the database")
+        return
+    try:
+        with closing(sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")  # as for writing; other runs hold it for moments
+            database.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        advice = (
+            "another process holds it: end that, or wait for it"
+            if "locked" in str(error)
+            else "choose another place, or mend its permissions"
+        )
+        raise ConfigError(f"tracking.uri: {file} cannot be used as a database: {error}; {advice}") from error

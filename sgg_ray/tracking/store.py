@@ -66,11 +66,17 @@ def database_to_itself(uri: str) -> Iterator[None]:
         os.close(handle)
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a sqlite address; None for other addresses."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def _sqlite_folder(uri: str) -> Path | None:
     """Where the database of a sqlite address lies, made if missing; None for other addresses."""
-    if not uri.startswith("sqlite:///"):
+    file = sqlite_file(uri)
+    if file is None:
         return None
-    folder = Path(uri.removeprefix("sqlite:///")).absolute().parent
+    folder = file.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

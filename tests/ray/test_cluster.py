@@ -43,6 +43,21 @@ def test_rooms_are_counted_node_by_node(autoscaler):
     assert cluster.rooms(1, 0.5) == [0, 4]
 
 
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({}, 2),  # three tasks, two cores
+        ({"task_workers": 3}, 3),  # somebody wants them
+        ({"task_workers": 3, "cpus_per_task_worker": 1}, 2),
+        ({"gpus_per_task_worker": 0.25}, 3),  # they share the card
+        ({"gpus_per_task_worker": 1}, 1),
+    ],
+)
+def test_task_workers_are_as_many_as_can_work_at_a_time(make_config, monkeypatch, keys, count):
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": 1.0})
+    assert cluster.task_worker_count(make_config(ray=keys)) == count
+
+
 def test_nodes_are_asked_for_once_and_waited_for(autoscaler):
     listener = Listening()
     cluster.grow(config(workers=2, gpus_per_worker=1, scale_up_seconds=60), listener)

@@ -1,8 +1,10 @@
 """A sweep searches on held-out shots alone, survives bad trials and a killed driver, and is all in MLflow."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -213,6 +215,19 @@ def test_what_cannot_work_is_said_before_anything_starts(settings, tmp_path):
         config = configure(settings, tmp_path, space, **changes)
         with pytest.raises((ConfigError, CapacityError), match=rf"^{place}: "):
             tune(config)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_mlflow_the_task_workers_that_were_started_end(settings, tmp_path):
+    """They load the model while MLflow is opened. That none is left is seen after each test of this folder."""
+    space = {"guidance.direction": {"choice": [0.1]}}
+    config = configure(settings, tmp_path, space)
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.executescript(
+            "create table alembic_version (version_num text); insert into alembic_version values (7)"
+        )
+    with pytest.raises(ClusterError, match=r"^tracking\.uri: cannot use MLflow"):
+        tune(config)
     assert not (tmp_path / "runs").exists()
 
 

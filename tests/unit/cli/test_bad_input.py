@@ -237,3 +237,16 @@ def test_a_wrong_call_is_exit_2(sgg, arguments):
 def test_the_file_in_the_examples_is_sound(write_config):
     """All of the above start from a configuration without a fault: this one."""
     assert yaml.safe_load(write_config().read_text())["name"] == load_config(write_config()).name
+
+
+@pytest.mark.parametrize("content", ['{"status"', "[1, 2]", "null", '{"settings": 3}'])
+def test_a_run_folder_that_is_damaged(refused, verb, write_config, here, content):
+    for name in ("toy", "toy-score"):
+        (here / "runs" / name).mkdir(parents=True)
+        (here / "runs" / name / "run.json").write_text(content)
+    assert "run.json cannot be read" in refused(verb, write_config())
+
+
+def test_a_database_that_is_none(refused, verb, write_config, here):
+    (here / "mlflow.db").write_text("no database at all, and longer than a header of one hundred bytes" * 9)
+    assert "mlflow.db cannot be used as a database: file is not a database" in refused(verb, write_config())

@@ -1,4 +1,6 @@
+import errno
 import json
+import shutil
 
 import pytest
 import toy
@@ -33,3 +35,56 @@ def test_a_wrong_run_or_file_is_one_line(refused, finished_run, rows, here):
     assert "--out: out.xls must end in" in refused(
         "predict", finished_run, "--data", rows, "--out", "out.xls"
     )
+
+
+def test_what_cannot_be_right_is_refused_before_anything_is_read(refused, finished_run, rows, here):
+    assert refused("predict", finished_run, "--data", rows, "--out", rows) == (
+        f"--out: {rows} is the file that is read; give another name"
+    )
+    (here / "twice.csv").write_text("text,text,label\na,b,positive\n")
+    assert "--data: twice.csv has 2 columns of the name 'text'; rename them" in refused(
+        "predict", finished_run, "--data", "twice.csv", "--out", "out.csv"
+    )
+    assert f"--out: {rows} is no folder" in refused(
+        "predict", finished_run, "--data", rows, "--out", rows / "new/out.csv"
+    )
+
+
+def test_labels_that_the_model_does_not_know_are_told(sgg, no_ray, finished_run, here):
+    values = ["positive", " negative ", "Positive", "NEGATIVE", "NEGATIVE", ""]
+    (here / "in.csv").write_text("text,label\n" + "".join(f"good1,{value}\n" for value in values))
+    result = sgg("predict", finished_run, "--data", "in.csv", "--out", "out.csv")
+    assert "3 rows have a label that the model does not know: 'Positive', 'NEGATIVE'" in result.stdout
+    assert "on 2 labelled rows" in result.stdout
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(sgg, no_ray, finished_run, rows, here, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sgg_ray.artifacts.files.os.fsync", full)
+    result = sgg("predict", finished_run, "--data", rows, "--out", "out.csv")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: No space left on device; free some of the disk, and give the same command again"
+    ]
+    assert [path.name for path in here.iterdir()] == [rows.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", '{"status"'),
+        ("run.json", "[1]"),
+        ("config.yaml", "{}"),
+        ("config.yaml", "[1"),
+        ("config.yaml", None),
+        ("model/sgg_model.json", '{"lab'),
+    ],
+)
+@pytest.mark.parametrize("verb", ["predict", "export"])
+def test_a_run_that_is_damaged_is_one_line(refused, finished_run, rows, here, name, content, verb):
+    run = shutil.copytree(finished_run, here / "runs" / "torn")
+    (run / name).unlink() if content is None else (run / name).write_text(content)
+    options = ["--data", rows, "--out", "out.csv"] if verb == "predict" else ["--to", "exported"]
+    assert refused(verb, "torn", *options).startswith("RUN: torn is damaged (")

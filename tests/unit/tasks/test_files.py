@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from sgg_ray.errors import DataError
@@ -143,3 +145,15 @@ def test_upper_case_suffixes_are_read(write):
 def test_null_characters_do_not_cut_a_text(write):
     assert read(write("a.csv", "text,label\na\0b,c\n"))[0]["label"].tolist() == ["c"]
     assert read(write("a.jsonl", json.dumps({"text": "a\0b", "label": 1})))[0]["text"].tolist() == ["a\0b"]
+
+
+def test_a_wanted_column_that_is_there_twice_is_refused(write, tmp_path):
+    assert refused(write("a.csv", "text,text,label\na,b,c\n")).endswith(
+        "a.csv has 2 columns of the name 'text'; rename them"
+    )
+    arrays = [pyarrow.array(["a"])] * 3
+    table = pyarrow.Table.from_arrays(arrays, names=["text", "label", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert refused(tmp_path / "a.parquet").endswith("has 2 columns of the name 'label'; rename them")
+    frame, _ = read(write("b.csv", "text,label,id,id\na,b,c,d\n"))
+    assert frame["text"].tolist() == ["a"]

@@ -79,3 +79,12 @@ def test_a_label_may_stand_for_several_values(configure, write):
     assert everything
     for text, label in everything:
         assert (value[text] == "neutral") == (label == 0)
+
+
+def test_labels_that_differ_in_case_alone_are_not_guessed_to_be_others(configure, problems, write):
+    path = write("t.csv", reviews(40, labels=("Good", "bad", "good ", "BAD", "fair")))
+    (line,) = problems(configure(path=path))
+    assert line.endswith("say what is one label: {bad: [BAD, bad], good: [Good, good], fair: [fair]}")
+    labels = {"bad": ["BAD", "bad"], "fair": ["fair"], "good": ["Good", "good"]}
+    target, _ = load_tasks(configure(path=path, labels=labels))
+    assert target.labels == ("bad", "fair", "good")

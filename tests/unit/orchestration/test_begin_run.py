@@ -1,0 +1,38 @@
+"""How a run begins: MLflow first, then the folder, and nothing of either if the other fails."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.orchestration.listener import Silent
+from sgg_ray.orchestration.score import begin_run
+
+
+def begin(config, folder):
+    return begin_run(config, folder, "train", "hash of the rows", Silent())
+
+
+def test_of_two_at_once_one_is_refused_and_leaves_no_run_that_seems_to_go_on(make_config):
+    config = make_config()
+    first = RunFolder(config.ray.storage, config.name)
+    tracker = begin(config, first)
+    with pytest.raises(ConfigError, match="is being written by another process"):
+        begin(config, RunFolder(config.ray.storage, config.name))
+
+    client = MlflowClient(config.tracking.uri)
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    assert experiment is not None
+    running = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+    assert [run.info.run_id for run in running] == [tracker.run_id]
+    record = json.loads((first.path / "run.json").read_text())
+    assert (record["mlflow_run_id"], record["content"]) == (tracker.run_id, "hash of the rows")
+
+
+def test_without_mlflow_there_is_no_folder(make_config, tmp_path):
+    config = make_config(tracking={"uri": "nothing://here"})
+    with pytest.raises(ClusterError, match=r"^tracking\.uri: cannot use MLflow"):
+        begin(config, RunFolder(config.ray.storage, config.name))
+    assert not (tmp_path / "runs").exists()
