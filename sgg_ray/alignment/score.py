@@ -7,6 +7,7 @@ target's sketches next to its own, so only three small matrices travel (docs/met
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,9 +71,10 @@ class Score:
     norm_ratio: float  # ‖ḡ_s‖ / ‖ḡ_t‖, of the gradients as observed
     reliability: float  # share of ‖ḡ_t‖² that is signal and not noise, in [0, 1]
     observed: float
+    opposes: str = ""  # a kept source of the same head that this one pulls against (``contradictions``)
 
-    def to_dict(self) -> dict[str, float]:
-        """The fields by name."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name: numbers, and the name in ``opposes``."""
         return asdict(self)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Evidence, matching
+from sgg_ray.alignment import Evidence, Noise, matching, within_classes
 from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
@@ -24,11 +24,13 @@ from sgg_ray.models.contrast import (
     balanced_parts,
     head_contrasts,
     label_word_contrasts,
+    row_features,
     single_example_parts,
 )
 from sgg_ray.tasks import Task, joined
 
 ALL_PARAMETERS = "all parameters"
+NOISE_DIRECTIONS = 32  # of a source's noise that are sent, if they fit: more of them tell no more (log.md)
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
 BATCH_ROWS = 32
 
@@ -86,6 +88,17 @@ class SourceGradients:
     evidence: Evidence
     space: Space
     rows: int = 1  # of the matrix that a gradient is: the labels of a head
+    noise: Noise | None = None  # of a row of the mean gradient at a head; unknown where there is none
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a source's worker has computed for any target."""
+
+    summary: GradientSummary
+    vectors: np.ndarray  # [parts, D]
+    examples: np.ndarray  # [parts]: how many each part holds
+    noise: Noise | None
 
 
 class TaskSummariser:
@@ -101,12 +114,12 @@ class TaskSummariser:
         self.model = model
         self.config = config
         self.seed = seed
-        self._kept: dict[tuple[str, Space], tuple[GradientSummary, np.ndarray, np.ndarray]] = {}
+        self._kept: dict[tuple[str, Space], _Kept] = {}
 
     def target(self, task: Task, space: Space, step: int) -> TargetGradients:
         """One gradient for each of the target's few examples."""
         chosen, classes = self._select(task, space)
-        vectors, dimension = self._gradients(task, space, chosen, classes, single_example_parts(chosen))
+        vectors, dimension, _ = self._gradients(task, space, chosen, classes, single_example_parts(chosen))
         summary = self._summary(task, space, step, vectors, dimension, len(chosen))
         return TargetGradients(summary, vectors, classes, _rows(summary, space.labels))
 
@@ -121,7 +134,8 @@ class TaskSummariser:
         Raises:
             TrainingError: the source's gradients are not finite.
         """
-        summary, vectors, examples = self._source_parts(task, space, step)
+        kept = self._source_parts(task, space, step)
+        summary, vectors = kept.summary, kept.vectors
         other = target()
         rows = _rows(summary, task.labels if space.matched else space.labels)
         if space.matched:
@@ -133,27 +147,26 @@ class TaskSummariser:
             source_gram=vectors @ vectors.T,
             target_gram=other.vectors @ other.vectors.T,
             target_classes=other.classes,
-            source_examples=examples,
+            source_examples=kept.examples,
         )
-        return SourceGradients(summary, evidence, space, rows)
+        return SourceGradients(summary, evidence, space, rows, kept.noise)
 
     def forget(self) -> None:
         """The model's parameters have changed: gradients that are kept are no longer true."""
         self._kept.clear()
 
-    def _source_parts(
-        self, task: Task, space: Space, step: int
-    ) -> tuple[GradientSummary, np.ndarray, np.ndarray]:
-        """Summary, gradients [n, D] and examples [n] of a source's parts; kept for the next target."""
+    def _source_parts(self, task: Task, space: Space, step: int) -> _Kept:
+        """Summary, noise and gradients of a source's parts; kept for the next target."""
         key = (task.name, space)
         if key not in self._kept:
             chosen, classes = self._select(task, space)
             if len(np.unique(classes)) < 2:
                 raise TrainingError("rows of one class only: no contrast to compare")
             parts = balanced_parts(chosen, classes, SOURCE_PARTS)
-            vectors, dimension = self._gradients(task, space, chosen, classes, parts)
+            vectors, dimension, features = self._gradients(task, space, chosen, classes, parts)
             summary = self._summary(task, space, step, vectors, dimension, len(chosen))
-            self._kept[key] = summary, vectors, np.array([len(part.rows) for part in parts])
+            noise = None if features is None else self._noise(summary, features, classes)
+            self._kept[key] = _Kept(summary, vectors, np.array([len(part.rows) for part in parts]), noise)
         return self._kept[key]
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -173,17 +186,28 @@ class TaskSummariser:
         )
         return chosen, classes[chosen]
 
-    def _gradients(self, task: Task, space: Space, chosen, classes, parts) -> tuple[np.ndarray, int]:
-        """(Compressed) gradient of each part [n, D], and the dimension P of the uncompressed one."""
+    def _noise(self, summary: GradientSummary, features: np.ndarray, classes: np.ndarray) -> Noise | None:
+        """As many directions as the message has room for, beside the mean; none of a gradient that is sketched."""
+        if summary.seed is not None:
+            return None
+        room = (self.config.summary.size - len(summary.vector)) // features.shape[1]
+        return within_classes(features, classes, max(0, min(NOISE_DIRECTIONS, room)))
+
+    def _gradients(
+        self, task: Task, space: Space, chosen, classes, parts
+    ) -> tuple[np.ndarray, int, np.ndarray | None]:
+        """(Compressed) gradient of each part [n, D]; P, its length before; at a head the rows' features [n, H]."""
         self.model.eval()
         tokens = self.model.tokenise(task, task.train)
         if space.labels:
             assert isinstance(self.model, EncoderClassifier)
             labels = len(self._labels(task, space))
-            full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
+            features = row_features(self.model, tokens, chosen, BATCH_ROWS).cpu()
+            full = head_contrasts(features, chosen, classes, labels, parts)
             compressed = self._summariser(full.shape[1], space).compress(full)
             dimension = full.shape[1]
         else:
+            features = None
             pieces: list[torch.Tensor] = []
             dimension = 0
             assert isinstance(self.model, LanguageModel)
@@ -194,7 +218,7 @@ class TaskSummariser:
         vectors = compressed.cpu().numpy().astype(np.float32)
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
-        return vectors, dimension
+        return vectors, dimension, None if features is None else features.numpy()
 
     @property
     def causal(self) -> bool:
