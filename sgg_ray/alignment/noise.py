@@ -45,7 +45,7 @@ def within_classes(features: np.ndarray, classes: np.ndarray, most: int) -> Nois
     left = np.concatenate([features[classes == c] - features[classes == c].mean(axis=0) for c in numbers])
     width = features.shape[1]
     scale = (1.0 - 1.0 / len(numbers)) / (len(numbers) * len(features) * max(len(features) - len(numbers), 1))
-    _, lengths, directions = np.linalg.svd(left * np.sqrt(scale), full_matrices=False)
+    _, lengths, directions = np.linalg.svd(left * float(np.sqrt(scale)), full_matrices=False)
     rest = float((lengths[most:].astype(np.float64) ** 2).sum()) / width
     return Noise(lengths[:most, None] * directions[:most], rest)
 

@@ -191,12 +191,8 @@ def _source_to_dict(source: SourceAlignment) -> dict[str, Any]:
 def _source_from_dict(payload: Mapping[str, Any]) -> SourceAlignment:
     fields = dict(payload)
     if fields["score"] is not None:
-        fields["score"] = Score(**_with_nan(fields["score"]))
+        fields["score"] = Score.from_dict(fields["score"])
     return SourceAlignment(**fields)
-
-
-def _with_nan(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in fields.items()}
 
 
 def _conflicts(names: Sequence[str]) -> str:

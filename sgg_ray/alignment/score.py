@@ -6,6 +6,8 @@ target's sketches next to its own, so only three small matrices travel (docs/met
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,6 +78,14 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """The fields by name: numbers, and the name in ``opposes``."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Score:
+        """The score that ``to_dict`` was called on; None stands for NaN, as in JSON."""
+        values: dict[str, Any] = {}
+        for name, value in fields.items():
+            values[name] = math.nan if value is None else value
+        return cls(**values)
 
 
 def score_alignment(evidence: Evidence, confidence: float = 0.95) -> Score:
