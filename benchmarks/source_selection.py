@@ -36,7 +36,7 @@ from transferability import h_score, leep, log_me, probe_transfer
 from sgg_ray.alignment import OWN_HEAD, Score, mixture_weights
 from sgg_ray.config import Config
 from sgg_ray.models import Foundation, batches_by_length, build_model, locate_model
-from sgg_ray.models.contrast import _all_features
+from sgg_ray.models.contrast import row_features
 from sgg_ray.tasks import Task
 from sgg_ray.training import TaskSummariser, score_tasks
 
@@ -288,7 +288,7 @@ class Bench:
     def features_of(self, model, task: Task) -> np.ndarray:
         model.eval()
         rows = model.tokenise(task, task.train)
-        return _all_features(model, rows, np.arange(len(task.train)), 64).cpu().numpy()
+        return row_features(model, rows, np.arange(len(task.train)), 64).cpu().numpy()
 
     def transferability(self, sources: list[Job], tasks: list[Task], ensemble: Ensemble) -> list[Job]:
         """LogME, H-score and LEEP of models trained on the sources alone, for every target and number of shots."""

@@ -1,5 +1,7 @@
 """Which sources pull the model the way the target does: scores, intervals, verdicts and mixture weights."""
 
+from sgg_ray.alignment.contradiction import OwnHead, contradictions
+from sgg_ray.alignment.noise import Noise, within_classes
 from sgg_ray.alignment.pooled import OWN_HEAD, Vouched, matched_cosine, matching, pooled_scores, vouched_mean
 from sgg_ray.alignment.report import AlignmentReport, SourceAlignment
 from sgg_ray.alignment.score import Evidence, Score, score_alignment
@@ -11,10 +13,13 @@ __all__ = [
     "WEIGHTINGS",
     "AlignmentReport",
     "Evidence",
+    "Noise",
+    "OwnHead",
     "Score",
     "SourceAlignment",
     "Verdict",
     "Vouched",
+    "contradictions",
     "matched_cosine",
     "matching",
     "mixture_weights",
@@ -22,4 +27,5 @@ __all__ = [
     "score_alignment",
     "verdict",
     "vouched_mean",
+    "within_classes",
 ]

@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sgg_ray.alignment.moments import side_moments
+from sgg_ray.alignment.noise import Noise, pooled_metric
 from sgg_ray.alignment.score import Score
 
 # What a source counts that trains a head of its own: it can shape the features, but not the target's head.
 OWN_HEAD = 0.5
 SIGNAL_SHARE = 0.05  # of the squared length of the mean that is taken to be signal at least
+# How much of the noise's covariance is what sources have seen; the rest is the same in all directions. Sources know it
+# from a limited number of rows, of other domains: log.md has 0 … 0.8.
+SEEN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -34,37 +38,58 @@ class Vouched:
         return float(np.linalg.norm(self.mean @ contrast.T) - np.linalg.norm(self.noise @ contrast.T))
 
 
-def vouched_mean(vectors: np.ndarray, classes: np.ndarray, contrasts: Sequence[np.ndarray]) -> Vouched:
-    """The target's mean gradient as far as sources vouch for it.
+def vouched_mean(
+    vectors: np.ndarray,
+    classes: np.ndarray,
+    contrasts: Sequence[np.ndarray],
+    noises: Sequence[Noise] = (),
+) -> Vouched:
+    """The target's mean gradient as far as sources vouch for it: its expectation, given its examples and the sources.
 
-    With a handful of examples most of a mean gradient is noise, spread over all directions; what tasks have labels for
-    lies in few. The prior is that the target's gradient lies along directions of the sources' gradients (either way:
-    a source with flipped labels vouches as well as a clean one), and the mean is replaced by its expectation given the
-    noise seen among the examples of a class. With B the sources' gradients, each of length 1, B Bᵀ = V diag(e) Vᵀ and
-    u_k = Bᵀv_k/√e_k, the component along u_k is kept by the share τ²e_k / (τ²e_k + σ²).
+    With a handful of examples most of a mean gradient is noise; what tasks have labels for lies in few directions, and
+    hundreds of rows of the sources say where noise is loud. With B the sources' gradients, each of length 1, one row a
+    label, and B Bᵀ = V diag(e) Vᵀ:
+
+    * prior: components along u_k = Bᵀv_k/√e_k with variance τ²e_k², none elsewhere. A direction that many sources share
+      is believed in most, either way: a source with flipped labels vouches as well as a clean one;
+    * likelihood: the mean plus noise whose covariance Σ is SEEN_SHARE that of the sources' examples and else the same
+      everywhere. Components are read off as z = ḡ Σ⁻¹U N, N = (Uᵀ Σ⁻¹ U)⁻¹ being the covariance of their noise;
+    * the level of the noise is that of the target's examples within their classes, and
+      τ² = Σ_k e_k² (‖z_k‖² − N_kk) / Σ_k e_k⁴.
 
     Args:
         vectors: one gradient an example [n, rows, width].
         classes: of the examples [n].
         contrasts: mean gradients of the sources [r_s, width] each; of length 0 are passed over.
+        noises: of the sources' gradients, as far as it is known; without, noise is the same in all directions.
     """
+    rows, width = vectors.shape[1:]
     mean = vectors.mean(axis=0)
     norms = [float(np.linalg.norm(contrast)) for contrast in contrasts]
     kept = [contrast / norm for contrast, norm in zip(contrasts, norms) if norm > 0.0]
     if not kept:
-        return Vouched(mean, np.zeros((0, mean.shape[1])))
+        return Vouched(mean, np.zeros((0, width)))
     basis = np.concatenate(kept).astype(np.float64)
     strengths, turns = np.linalg.eigh(basis @ basis.T)
     present = strengths > 1e-6 * strengths.max()
-    strengths = strengths[present]
-    directions = basis.T @ turns[:, present] / np.sqrt(strengths)  # [width, k], orthonormal
-    seen = vectors @ directions  # [n, rows, k]
-    total = float((seen.mean(axis=0) ** 2).sum())
-    noise = _noise_of_mean(seen, classes)
-    spread = max(total - noise, SIGNAL_SHARE * total) / strengths.sum()  # τ²
-    share = spread * strengths / np.maximum(spread * strengths + noise / len(strengths), 1e-300)
-    left = share * np.sqrt(noise / len(strengths))
-    return Vouched((mean @ directions * share) @ directions.T, (directions * left).T)
+    directions = basis.T @ turns[:, present] / np.sqrt(strengths[present])  # [width, k], orthonormal
+    belief = (strengths[present] / strengths.max()) ** 2
+
+    weighted = pooled_metric(noises, width, SEEN_SHARE).apply(directions)
+    spread = np.linalg.inv(directions.T @ weighted)
+    seen = vectors @ (weighted @ spread)  # [n, rows, k]
+    found = seen.mean(axis=0)
+    noise = spread * (_noise_of_mean(seen, classes) / (np.trace(spread) * rows))  # of one row, [k, k]
+    squares = (found**2).sum(axis=0)
+    signal = float(belief @ (squares - rows * np.diagonal(noise)))
+    signal = max(signal, SIGNAL_SHARE * float(belief @ squares))
+    if not signal > 0.0:
+        return Vouched(np.zeros_like(mean), np.zeros((0, width)))
+    prior = np.diag(belief) * (signal / float(belief @ belief) / rows)
+    share = np.linalg.solve(prior + noise, prior)
+    variances, axes = np.linalg.eigh(share.T @ noise @ share * rows)
+    left = np.sqrt(np.maximum(variances, 0.0))[:, None] * axes.T
+    return Vouched(found @ share @ directions.T, left @ directions.T)
 
 
 def pooled_scores(
@@ -73,13 +98,14 @@ def pooled_scores(
     scores: Sequence[Score],
     contrasts: Sequence[np.ndarray],
     matched: Sequence[bool],
+    noises: Sequence[Noise] = (),
 ) -> list[Score]:
     """Scores with values that borrow strength from the other sources.
 
-    A source with the target's labels has the value ⟨ĝ_t, g_s⟩ / (‖g_s‖·‖μ_t‖), ĝ_t being :func:`vouched_mean` over the
-    sources with these labels. One with other labels (``matched``) has OWN_HEAD · (‖ĝ_t g_sᵀ‖ − noise) / (‖g_s‖·‖μ_t‖):
-    what the contrasts of both have in common, whatever the labels are called, see :meth:`Vouched.in_common`; ĝ_t is
-    taken over all sources. Intervals stay each source's own, and are widened where the value lies outside.
+    With ĝ_t = :func:`vouched_mean` over all sources, one with the target's labels has the value
+    ⟨ĝ_t, g_s⟩ / (‖g_s‖·‖μ_t‖), and one with other labels (``matched``) OWN_HEAD · (‖ĝ_t g_sᵀ‖ − noise) / (‖g_s‖·‖μ_t‖):
+    what the contrasts of both have in common, whatever the labels are called, see :meth:`Vouched.in_common`.
+    Intervals stay each source's own, and are widened where the value lies outside.
 
     Args:
         vectors: the target's gradients, one an example [n, rows, width].
@@ -87,19 +113,18 @@ def pooled_scores(
         scores: of each source alone, by ``score_alignment``.
         contrasts: mean gradient of each source [r_s, width].
         matched: whether a source has other labels than the target.
+        noises: of the sources' gradients, as far as it is known.
     """
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
     signal = side_moments(flat @ flat.T, np.zeros(len(flat)), classes).signal
-    alike = [contrast for contrast, other in zip(contrasts, matched) if not other]
-    own = vouched_mean(vectors, classes, alike)
-    any_labels = vouched_mean(vectors, classes, contrasts) if any(matched) else own
+    vouched = vouched_mean(vectors, classes, contrasts, noises)
     found = []
     for score, contrast, other in zip(scores, contrasts, matched):
         length = float(np.linalg.norm(contrast)) * float(np.sqrt(signal))
         if not length > 0.0 or not np.isfinite(score.value):
             found.append(score)
             continue
-        common = OWN_HEAD * any_labels.in_common(contrast) if other else float((own.mean * contrast).sum())
+        common = OWN_HEAD * vouched.in_common(contrast) if other else float((vouched.mean * contrast).sum())
         value = float(np.clip(common / length, -1.0, 1.0))
         found.append(replace(score, value=value, low=min(score.low, value), high=max(score.high, value)))
     return found

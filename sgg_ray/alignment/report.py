@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +80,24 @@ class AlignmentReport:
 
     @property
     def advice(self) -> str:
-        """What to do, in one line: ``use imdb, reviews; drop forum-2: conflicts``."""
+        """What to do, in one line: ``use imdb, reviews; drop forum-2: conflicts``.
+
+        Of a source that pulls against another one at a head of their own it says against which.
+        """
         groups: dict[str, list[str]] = {verdict: [] for verdict in _ORDER}
         for source in self.ranked():
             groups[source.verdict].append(source.source)
         used = ", ".join(groups["use"])
         parts = [f"use {used}" if used else "use no source: none is shown to help"]
-        if groups["conflict"]:
-            word = "conflicts" if len(groups["conflict"]) == 1 else "conflict"
-            parts.append(f"drop {', '.join(groups['conflict'])}: {word}")
+        against = {source.source: source.score.opposes for source in self.sources if source.score}
+        alone = [name for name in groups["conflict"] if not against.get(name)]
+        if alone:
+            parts.append(f"drop {', '.join(alone)}: {_conflicts(alone)}")
+        for other in dict.fromkeys(against[name] for name in groups["conflict"] if against.get(name)):
+            names = [name for name in groups["conflict"] if against.get(name) == other]
+            parts.append(
+                f"drop {', '.join(names)}: {_conflicts(names)} with {other} at the labels they share"
+            )
         if groups["neutral"]:
             parts.append(f"undecided about {', '.join(groups['neutral'])}: more shots would tell")
         if groups["failed"]:
@@ -142,7 +151,7 @@ class AlignmentReport:
         for source in self.sources:
             score: dict[str, float] = dict.fromkeys(columns, math.nan)
             if source.score is not None:
-                score = source.score.to_dict()
+                score = {name: getattr(source.score, name) for name in columns}
             rows.append(
                 {
                     "target": self.target,
@@ -163,7 +172,10 @@ class AlignmentReport:
 def _source_to_dict(source: SourceAlignment) -> dict[str, Any]:
     score = None
     if source.score is not None:
-        score = {name: _number_or_none(value) for name, value in source.score.to_dict().items()}
+        score = {
+            name: value if isinstance(value, str) else _number_or_none(value)
+            for name, value in source.score.to_dict().items()
+        }
     return {
         "source": source.source,
         "rows": source.rows,
@@ -179,9 +191,12 @@ def _source_to_dict(source: SourceAlignment) -> dict[str, Any]:
 def _source_from_dict(payload: Mapping[str, Any]) -> SourceAlignment:
     fields = dict(payload)
     if fields["score"] is not None:
-        score = {name: math.nan if value is None else value for name, value in fields["score"].items()}
-        fields["score"] = Score(**score)
+        fields["score"] = Score.from_dict(fields["score"])
     return SourceAlignment(**fields)
+
+
+def _conflicts(names: Sequence[str]) -> str:
+    return "conflicts" if len(names) == 1 else "conflict"
 
 
 def _number_or_none(value: float) -> float | None:

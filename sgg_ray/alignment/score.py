@@ -6,7 +6,10 @@ target's sketches next to its own, so only three small matrices travel (docs/met
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,10 +73,19 @@ class Score:
     norm_ratio: float  # ‖ḡ_s‖ / ‖ḡ_t‖, of the gradients as observed
     reliability: float  # share of ‖ḡ_t‖² that is signal and not noise, in [0, 1]
     observed: float
+    opposes: str = ""  # a kept source of the same head that this one pulls against (``contradictions``)
 
-    def to_dict(self) -> dict[str, float]:
-        """The fields by name."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name: numbers, and the name in ``opposes``."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Score:
+        """The score that ``to_dict`` was called on; None stands for NaN, as in JSON."""
+        values: dict[str, Any] = {}
+        for name, value in fields.items():
+            values[name] = math.nan if value is None else value
+        return cls(**values)
 
 
 def score_alignment(evidence: Evidence, confidence: float = 0.95) -> Score:

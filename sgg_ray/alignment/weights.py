@@ -52,16 +52,19 @@ def mixture_weights(
                    *use* take part, and poorly measured ones count less;
     ``none``       0 for every source (scores are reported but the mixture is left out).
 
-    A source without a score, or whose score is not finite, has weight 0 under every rule.
+    A source without a score, or whose score is not finite, has weight 0 under every rule. One that pulls against a
+    kept source at their common head (``Score.opposes``) has weight 0 under every rule but ``uniform``, which asks for
+    no score.
     Raises ValueError for an unknown weighting or a temperature that is not above 0.
     """
     if weighting not in _RULES:
         raise ValueError(f"unknown weighting {weighting!r}; choose one of {', '.join(WEIGHTINGS)}")
     if not temperature > 0.0:
         raise ValueError(f"temperature must be > 0, found {temperature}")
-    usable = np.array([_is_finite(score) for score in scores], dtype=bool)
+    taken = [score if _is_usable(score, weighting) else None for score in scores]
+    usable = np.array([score is not None for score in taken], dtype=bool)
     weights = np.zeros(len(scores))
-    kept = [score for score in scores if score is not None and _is_finite(score)]
+    kept = [score for score in taken if score is not None]
     values = np.array([score.value for score in kept])
     lows = np.array([score.low for score in kept])
     weights[usable] = _RULES[weighting](values, lows, temperature)
@@ -69,5 +72,7 @@ def mixture_weights(
     return weights / total if total > 0.0 else np.zeros(len(scores))
 
 
-def _is_finite(score: Score | None) -> bool:
-    return score is not None and all(map(math.isfinite, (score.value, score.low, score.high)))
+def _is_usable(score: Score | None, weighting: str) -> bool:
+    if score is None or not all(map(math.isfinite, (score.value, score.low, score.high))):
+        return False
+    return weighting == "uniform" or not score.opposes

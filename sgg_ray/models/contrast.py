@@ -58,7 +58,7 @@ def _residuals(classes: np.ndarray, labels: int) -> Tensor:
 
 
 @torch.no_grad()
-def _all_features(
+def row_features(
     model: EncoderClassifier, rows: TokenisedRows, chosen: np.ndarray, batch_size: int
 ) -> Tensor:
     """Features [n, H] of the chosen rows, in their order."""
@@ -71,26 +71,21 @@ def _all_features(
 
 
 def head_contrasts(
-    model: EncoderClassifier,
-    rows: TokenisedRows,
-    chosen: np.ndarray,
-    classes: np.ndarray,
-    labels: int,
-    parts: Sequence[Part],
-    batch_size: int,
+    features: Tensor, chosen: np.ndarray, classes: np.ndarray, labels: int, parts: Sequence[Part]
 ) -> Tensor:
     """Gradient of the contrast loss at the weights of a head over ``labels`` classes: [len(parts), labels·H].
 
-    In closed form, −residual ⊗ features, so one forward pass serves any number of parts.
+    In closed form, −residual ⊗ features, so the features of one forward pass serve any number of parts.
 
     Args:
+        features: [n, H] of the chosen rows, by :func:`row_features`.
         chosen: row numbers [n] that the parts draw from.
         classes: class of each chosen row [n], in 0..labels−1.
     """
-    features = _all_features(model, rows, chosen, batch_size).cpu()
+    features = features.cpu()
     residuals = _residuals(classes, labels)
     place = {int(row): position for position, row in enumerate(chosen)}
-    gradients = torch.empty(len(parts), labels * model.width)
+    gradients = torch.empty(len(parts), labels * features.shape[1])
     for number, part in enumerate(parts):
         where = [place[int(row)] for row in part.rows]
         weighted = residuals[where] * torch.from_numpy(part.weights).float().unsqueeze(1)
@@ -107,7 +102,7 @@ def class_mean_head(
     batch_size: int,
 ) -> Tensor:
     """A head made from a task itself, [labels, H]: class means of the features minus their mean, of unit norm."""
-    features = _all_features(model, rows, chosen, batch_size)
+    features = row_features(model, rows, chosen, batch_size)
     means = torch.stack(
         [features[torch.from_numpy(classes == value).to(features.device)].mean(0) for value in range(labels)]
     )

@@ -228,12 +228,7 @@ def _quality(metrics: Metrics) -> dict[str, float]:
 
 def _weights(scores: Scores, weighting: str, temperature: float) -> dict[str, float]:
     """Weights of the mixture; what JSON has made of NaN is NaN again."""
-    found = [
-        None
-        if score is None
-        else Score(**{name: math.nan if value is None else value for name, value in score.items()})
-        for score in scores.values()
-    ]
+    found = [None if score is None else Score.from_dict(score) for score in scores.values()]
     weights = mixture_weights(found, weighting, temperature)
     return {name: float(weight) for name, weight in zip(scores, weights)}
 

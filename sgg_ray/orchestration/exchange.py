@@ -196,7 +196,7 @@ class Exchange:
                 score=score,
                 verdict=verdict(score),
                 weight=float(weight),
-                note=failures.get(source.name, ""),
+                note=failures.get(source.name, _conflict(score)),
             )
             for source, score, weight in zip(self.sources, scores, weights)
         ]
@@ -360,6 +360,10 @@ def _get(reference: ray.ObjectRef) -> Any:
             raise cause from None
         lines = str(error).strip().splitlines()
         raise ClusterError(f"a task worker failed: {lines[-1] if lines else type(error).__name__}") from error
+
+
+def _conflict(score: Score | None) -> str:
+    return f"conflicts with {score.opposes} at the labels they share" if score and score.opposes else ""
 
 
 def _without_rows(task: Task) -> Task:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from sgg_ray.alignment import OWN_HEAD, Score, pooled_scores, score_alignment
+from sgg_ray.alignment import OWN_HEAD, OwnHead, Score, contradictions, pooled_scores, score_alignment
 from sgg_ray.errors import TrainingError
 from sgg_ray.tasks import Task
 from sgg_ray.training.summaries import (
@@ -20,7 +20,7 @@ from sgg_ray.training.summaries import (
 def scores_of(
     targets: Mapping[Space, TargetGradients], sources: Mapping[str, SourceGradients], confidence: float
 ) -> dict[str, Score]:
-    """Scores by source name: each source's own evidence, and what the other sources add to it.
+    """Scores by source name: each source's own evidence, what the other sources add to it, and whom it contradicts.
 
     Args:
         targets: the target's gradients in each space.
@@ -44,9 +44,26 @@ def scores_of(
             [scores[name] for name in names],
             [member.summary.mean.reshape(member.rows, -1) for member in members],
             [member.space.matched for member in members],
+            [member.noise for member in members if member.noise is not None],
         )
         scores |= dict(zip(names, found))
+    for name, other in contradictions(_own_heads(sources, scores)).items():
+        scores[name] = replace(scores[name], opposes=other)
     return scores
+
+
+def _own_heads(sources: Mapping[str, SourceGradients], scores: Mapping[str, Score]) -> dict[str, OwnHead]:
+    """Of the sources that train a head which is not the target's."""
+    return {
+        name: OwnHead(
+            found.summary.space,
+            found.summary.mean.reshape(found.rows, -1),
+            scores[name].value,
+            found.noise,
+        )
+        for name, found in sources.items()
+        if found.space.matched
+    }
 
 
 def score_tasks(

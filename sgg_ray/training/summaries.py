@@ -16,16 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Evidence, matching
+from sgg_ray.alignment import Evidence, Noise, matching, within_classes
 from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
-from sgg_ray.models.contrast import Part, balanced_parts, head_contrasts, single_example_parts
+from sgg_ray.models.contrast import Part, balanced_parts, head_contrasts, row_features, single_example_parts
 from sgg_ray.tasks import Task, joined
 from sgg_ray.training.answer_contrasts import answer_contrasts, answer_parts, classes_of
 
 ALL_PARAMETERS = "all parameters"
+NOISE_DIRECTIONS = 32  # of a source's noise that are sent, if they fit: more of them tell no more (log.md)
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
 BATCH_ROWS = 32
 
@@ -83,6 +84,27 @@ class SourceGradients:
     evidence: Evidence
     space: Space
     rows: int = 1  # of the matrix that a gradient is: the labels of a head
+    noise: Noise | None = None  # of a row of the mean gradient at a head; unknown where there is none
+
+
+@dataclass(frozen=True)
+class _Gradients:
+    """Of the parts of a task's rows."""
+
+    vectors: np.ndarray  # [parts, D], compressed
+    dimension: int  # P, their length before
+    parts: list[Part]
+    features: np.ndarray | None  # [n, H] of the rows, where gradients are taken at a head
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a source's worker has computed for any target."""
+
+    summary: GradientSummary
+    vectors: np.ndarray  # [parts, D]
+    examples: np.ndarray  # [parts]: how many each part holds
+    noise: Noise | None
 
 
 class TaskSummariser:
@@ -98,15 +120,15 @@ class TaskSummariser:
         self.model = model
         self.config = config
         self.seed = seed
-        self._kept: dict[tuple[str, Space], tuple[GradientSummary, np.ndarray, np.ndarray]] = {}
+        self._kept: dict[tuple[str, Space], _Kept] = {}
 
     def target(self, task: Task, space: Space, step: int) -> TargetGradients:
         """One gradient for each of the target's few examples; of rows with completions, for each pair of them."""
         chosen, classes = self._select(task, space)
-        vectors, dimension, parts = self._gradients(task, space, chosen, classes, None)
-        summary = self._summary(task, space, step, vectors, dimension, len(chosen))
-        strata = np.zeros(len(parts), dtype=np.int64) if task.generates else classes
-        return TargetGradients(summary, vectors, strata, _rows(summary, space.labels))
+        found = self._gradients(task, space, chosen, classes, None)
+        summary = self._summary(task, space, step, found, len(chosen))
+        strata = np.zeros(len(found.parts), dtype=np.int64) if task.generates else classes
+        return TargetGradients(summary, found.vectors, strata, _rows(summary, space.labels))
 
     def source(
         self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
@@ -119,7 +141,8 @@ class TaskSummariser:
         Raises:
             TrainingError: the source's gradients are not finite.
         """
-        summary, vectors, examples = self._source_parts(task, space, step)
+        kept = self._source_parts(task, space, step)
+        summary, vectors = kept.summary, kept.vectors
         other = target()
         rows = _rows(summary, task.labels if space.matched else space.labels)
         if space.matched:
@@ -131,26 +154,26 @@ class TaskSummariser:
             source_gram=vectors @ vectors.T,
             target_gram=other.vectors @ other.vectors.T,
             target_classes=other.classes,
-            source_examples=examples,
+            source_examples=kept.examples,
         )
-        return SourceGradients(summary, evidence, space, rows)
+        return SourceGradients(summary, evidence, space, rows, kept.noise)
 
     def forget(self) -> None:
         """The model's parameters have changed: gradients that are kept are no longer true."""
         self._kept.clear()
 
-    def _source_parts(
-        self, task: Task, space: Space, step: int
-    ) -> tuple[GradientSummary, np.ndarray, np.ndarray]:
-        """Summary, gradients [n, D] and examples [n] of a source's parts; kept for the next target."""
+    def _source_parts(self, task: Task, space: Space, step: int) -> _Kept:
+        """Summary, noise and gradients of a source's parts; kept for the next target."""
         key = (task.name, space)
         if key not in self._kept:
             chosen, classes = self._select(task, space)
             if len(np.unique(classes)) < 2 and not task.generates:
                 raise TrainingError("rows of one class only: no contrast to compare")
-            vectors, dimension, parts = self._gradients(task, space, chosen, classes, SOURCE_PARTS)
-            summary = self._summary(task, space, step, vectors, dimension, len(chosen))
-            self._kept[key] = summary, vectors, np.array([len(part.rows) for part in parts])
+            found = self._gradients(task, space, chosen, classes, SOURCE_PARTS)
+            summary = self._summary(task, space, step, found, len(chosen))
+            noise = None if found.features is None else self._noise(summary, found.features, classes)
+            examples = np.array([len(part.rows) for part in found.parts])
+            self._kept[key] = _Kept(summary, found.vectors, examples, noise)
         return self._kept[key]
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -171,10 +194,17 @@ class TaskSummariser:
         )
         return chosen, classes[chosen]
 
+    def _noise(self, summary: GradientSummary, features: np.ndarray, classes: np.ndarray) -> Noise | None:
+        """As many directions as the message has room for, beside the mean; none of a gradient that is sketched."""
+        if summary.seed is not None:
+            return None
+        room = (self.config.summary.size - len(summary.vector)) // features.shape[1]
+        return within_classes(features, classes, max(0, min(NOISE_DIRECTIONS, room)))
+
     def _gradients(
         self, task: Task, space: Space, chosen: np.ndarray, classes: np.ndarray, most: int | None
-    ) -> tuple[np.ndarray, int, list[Part]]:
-        """(Compressed) gradient of each part [n, D], the dimension P of the uncompressed one, and the parts.
+    ) -> _Gradients:
+        """(Compressed) gradient of each part of the chosen rows.
 
         Args:
             most: upper bound for the number of parts; None makes them as small as can be.
@@ -185,10 +215,12 @@ class TaskSummariser:
             parts = single_example_parts(chosen) if most is None else balanced_parts(chosen, classes, most)
             tokens = self.model.tokenise(task, task.train)
             labels = len(self._labels(task, space))
-            full = head_contrasts(self.model, tokens, chosen, classes, labels, parts, BATCH_ROWS)
+            features = row_features(self.model, tokens, chosen, BATCH_ROWS).cpu()
+            full = head_contrasts(features, chosen, classes, labels, parts)
             compressed = self._summariser(full.shape[1], space).compress(full)
             dimension = full.shape[1]
         else:
+            features = None
             pieces: list[torch.Tensor] = []
             dimension = 0
             assert isinstance(self.model, LanguageModel)
@@ -200,7 +232,7 @@ class TaskSummariser:
         vectors = compressed.cpu().numpy().astype(np.float32)
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
-        return vectors, dimension, parts
+        return _Gradients(vectors, dimension, parts, None if features is None else features.numpy())
 
     @property
     def causal(self) -> bool:
@@ -218,12 +250,12 @@ class TaskSummariser:
         return Summariser(dimension, self.config.summary.size, self.seed, kind)
 
     def _summary(
-        self, task: Task, space: Space, step: int, vectors: np.ndarray, dimension: int, examples: int
+        self, task: Task, space: Space, step: int, found: _Gradients, examples: int
     ) -> GradientSummary:
         """Every part is a mean and weighs the same; a summary holds the sum over the examples."""
-        sums = torch.from_numpy(vectors) * (examples / len(vectors))
+        sums = torch.from_numpy(found.vectors) * (examples / len(found.vectors))
         name = f"head {joined(self._labels(task, space))}" if space.labels else space.name
-        return self._summariser(dimension, space).summary(task.name, name, step, sums, examples)
+        return self._summariser(found.dimension, space).summary(task.name, name, step, sums, examples)
 
 
 def _rows(summary: GradientSummary, labels: Sequence[str]) -> int:

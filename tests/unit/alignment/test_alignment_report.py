@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,22 @@ def test_advice_says_what_to_do_in_one_line():
     assert make_report({"a": (-0.5, -0.8, -0.2), "b": (-0.4, -0.8, -0.2)}).advice == (
         "use no source: none is shown to help; drop b, a: conflict"
     )
+
+
+def test_a_source_that_pulls_against_a_kept_one_is_told_so():
+    report = make_report({"imdb": (0.4, 0.1, 0.7), "turned": (0.3, 0.1, 0.7), "forum": (-0.5, -0.8, -0.2)})
+    rows = [
+        replace(row, score=replace(row.score, opposes="imdb" if row.source == "turned" else ""))
+        for row in report.sources
+    ]
+    rows = [replace(row, verdict=verdict(row.score)) for row in rows]
+    report = replace(report, sources=rows)
+    assert report.advice == (
+        "use imdb; drop forum: conflicts; drop turned: conflicts with imdb at the labels they share"
+    )
+    again = AlignmentReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert [row.score for row in again.sources] == [row.score for row in rows]
+    assert list(report.to_pandas()["verdict"]) == ["use", "conflict", "conflict"]
 
 
 def test_report_survives_json():

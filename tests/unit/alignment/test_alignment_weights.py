@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,3 +85,13 @@ def test_unknown_rule_and_temperature_are_refused():
         mixture_weights([], "median")
     with pytest.raises(ValueError, match="temperature"):
         mixture_weights([], "softmax", 0.0)
+
+
+def test_a_source_that_pulls_against_a_kept_one_has_no_weight_but_under_the_rule_that_asks_for_no_score():
+    kept = Score(0.6, 0.2, 0.9, 1.0, 0.5, 0.6)
+    turned = replace(kept, opposes="kept")
+    for rule in WEIGHTINGS:
+        weights = mixture_weights([kept, turned], rule)
+        expected = {"uniform": [0.5, 0.5], "none": [0.0, 0.0]}.get(rule, [1.0, 0.0])
+        np.testing.assert_allclose(weights, expected)
+    assert verdict(turned) == "conflict"

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgg_ray.alignment import Evidence, matched_cosine, matching, pooled_scores, score_alignment, vouched_mean
+from sgg_ray.alignment import (
+    Evidence,
+    Noise,
+    matched_cosine,
+    matching,
+    pooled_scores,
+    score_alignment,
+    vouched_mean,
+)
 
 WIDTH = 60
 
@@ -55,6 +63,32 @@ def test_signs_lengths_and_order_of_sources_do_not_matter(seed):
         rtol=1e-6,
         atol=1e-9,
     )
+
+
+def test_sources_that_know_where_noise_is_loud_tell_the_sign_better():
+    """Noise along one direction that the source's own gradient happens to share hides the target's sign."""
+    random = np.random.default_rng(6)
+    loud = unit(random)
+    shape = np.eye(WIDTH) + 29.0 * np.outer(loud, loud)
+    right = {"known": 0, "unknown": 0}
+    for _ in range(150):
+        truth = unit(random)
+        source = np.stack([truth + 0.3 * loud, -truth - 0.3 * loud])
+        classes = np.repeat([0, 1], 8)
+        vectors = np.stack([truth, -truth]) + 1.0 * random.normal(size=(16, 2, WIDTH)) @ shape
+        noise = [Noise(29.0 * loud[None], 1.0)]
+        right["known"] += (vouched_mean(vectors, classes, [source], noise).mean * source).sum() > 0
+        right["unknown"] += (vouched_mean(vectors, classes, [source]).mean * source).sum() > 0
+    assert right["known"] > right["unknown"] + 15
+
+
+def test_a_direction_that_many_sources_share_is_believed_in_most():
+    random = np.random.default_rng(7)
+    common, single = unit(random), unit(random)
+    sources = [np.stack([direction, -direction]) for direction in (common, common, -common, single)]
+    vectors, classes = examples(random, common + single, noise=1.0)
+    found = [cosine(vouched_mean(vectors, classes, sources).mean, source) for source in sources]
+    assert found[0] > found[3]
 
 
 def test_without_noise_or_without_sources_the_mean_stays():

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgg_ray.models import build_model
-from sgg_ray.models.contrast import backbone_contrasts, balanced_parts, head_contrasts, single_example_parts
+from sgg_ray.models.contrast import (
+    backbone_contrasts,
+    balanced_parts,
+    head_contrasts,
+    row_features,
+    single_example_parts,
+)
 from sgg_ray.tasks import load_tasks
 
 
@@ -25,7 +31,7 @@ def test_the_closed_form_is_autograds_at_a_zero_head(model_and_task):
     chosen = np.array([11, 2, 33, 4, 25, 16])
     classes = task.train.labels[chosen]
     parts = single_example_parts(chosen)
-    found = head_contrasts(model, rows, chosen, classes, 2, parts, batch_size=4)
+    found = head_contrasts(row_features(model, rows, chosen, 4), chosen, classes, 2, parts)
     weight = model.head(task.head).weight
     for gradient, row in zip(found, chosen):
         loss = model.losses(model.collate([(rows, int(row))])).sum()
@@ -38,9 +44,10 @@ def test_a_part_is_the_weighted_mean_of_its_examples(model_and_task):
     rows = model.tokenise(task, task.train)
     chosen = np.arange(20)
     classes = task.train.labels[chosen]
-    single = head_contrasts(model, rows, chosen, classes, 2, single_example_parts(chosen), 8)
+    features = row_features(model, rows, chosen, 8)
+    single = head_contrasts(features, chosen, classes, 2, single_example_parts(chosen))
     parts = balanced_parts(chosen, classes, 3)
-    joint = head_contrasts(model, rows, chosen, classes, 2, parts, 8)
+    joint = head_contrasts(features, chosen, classes, 2, parts)
     for gradient, part in zip(joint, parts):
         expected = torch.from_numpy(part.weights).float() @ single[torch.from_numpy(part.rows)]
         torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
@@ -101,7 +108,7 @@ def test_what_all_rows_share_cancels(model_and_task):
     shift = torch.randn(model.width, generator=torch.Generator().manual_seed(0))
 
     def gradients(parts):
-        return head_contrasts(model, rows, chosen, classes, 2, parts, 8)
+        return head_contrasts(row_features(model, rows, chosen, 8), chosen, classes, 2, parts)
 
     single, balanced = single_example_parts(chosen), balanced_parts(chosen, classes, 4)
     plain = gradients(single), gradients(balanced)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy
 
-from sgg_ray.alignment import score_alignment, verdict
+from sgg_ray.alignment import mixture_weights, score_alignment, verdict
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import build_model
 from sgg_ray.tasks import load_tasks
@@ -112,6 +112,43 @@ def test_names_of_other_labels_do_not_matter(make_config, data):
     assert 0.25 * scores["named"].value < scores["own"].value < 0.55 * scores["named"].value
     assert scores["poison"].value == pytest.approx(-scores["named"].value, abs=1e-4)
     assert verdict(scores["poison"]) == "conflict"
+
+
+def test_sources_of_one_head_of_their_own_do_not_contradict_each_other_in_the_mixture(make_config, data):
+    path = str(data / "clean.jsonl")
+    own, turned = {"bad": "negative", "good": "positive"}, {"bad": "positive", "good": "negative"}
+    sources = [
+        {"name": "turned", "path": path, "labels": turned},
+        {"name": "own", "path": path, "labels": own},
+        {"name": "partly", "path": path, "labels": own, "flip_labels": 0.3},
+        {"name": "named", "path": path},
+    ]
+    target, tasks = load_tasks(make_config(sources=sources))
+    config = make_config()
+    summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+    scores = score_tasks(summariser, target, tasks)
+    assert {name: score.opposes for name, score in scores.items()} == {
+        "turned": "own",
+        "own": "",
+        "partly": "",
+        "named": "",
+    }
+    assert verdict(scores["turned"]) == "conflict"
+    weights = dict(zip(scores, mixture_weights(list(scores.values()))))
+    assert weights["turned"] == 0.0
+    assert min(weights["own"], weights["partly"], weights["named"]) > 0.0
+    # Without it, and without a group, nothing changes.
+    alone = score_tasks(summariser, target, [task for task in tasks if task.name in ("turned", "named")])
+    assert not any(score.opposes for score in alone.values())
+
+
+@pytest.mark.parametrize("size", [64, 128, 4096])
+def test_what_a_source_sends_stays_within_the_size_of_a_sketch(summarise, size):
+    found, _, _ = summarise(alignment={"summary": {"size": size}})
+    for source in found.values():
+        sent = source.summary.nbytes + (source.noise.directions.nbytes if source.noise else 0)
+        assert sent <= 4 * size
+    assert (found["clean"].noise is None) == (size < 2 * toy.WIDTH)
 
 
 def test_each_space_is_asked_for_once(make_config, data):
