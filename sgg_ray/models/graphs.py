@@ -38,9 +38,13 @@ def graphed(trunk: nn.Module | None, wanted: bool = True) -> Iterator[None]:
         return
     replaced = vars(trunk).get("forward")
     trunk.forward = Recorder(trunk)
+    # Passes take turns on two streams on purpose; where a caller holds on to its last loss, PyTorch (from 2.10 on) warns.
+    warn = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", lambda wanted: None)
+    warn(False)
     try:
         yield
     finally:
+        warn(True)
         del trunk.forward  # the class's own shows again
         if replaced is not None:
             trunk.forward = replaced
