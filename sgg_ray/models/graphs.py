@@ -38,7 +38,7 @@ def graphed(trunk: nn.Module | None, wanted: bool = True) -> Iterator[None]:
         return
     replaced = vars(trunk).get("forward")
     trunk.forward = Recorder(trunk)
-    # Passes take turns on two streams on purpose; where a caller holds on to its last loss, PyTorch (from 2.10 on) warns.
+    # Passes take turns on two streams on purpose; PyTorch (from 2.10 on) warns where a caller keeps its last loss.
     warn = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", lambda wanted: None)
     warn(False)
     try:
