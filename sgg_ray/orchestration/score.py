@@ -1,6 +1,7 @@
 """`sgg score`: which sources pull the model the way the target does."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,8 +198,6 @@ def fingerprint(tasks: Sequence[Task]) -> str:
 
 def _finished(folder: RunFolder, config: Config, content: str) -> AlignmentReport | None:
     """The report of a finished scoring with the same settings and rows."""
-    import json
-
     record = folder.record
     same = (
         record.get("status") == "finished"
@@ -208,4 +207,19 @@ def _finished(folder: RunFolder, config: Config, content: str) -> AlignmentRepor
     if not same or record.get("settings") != json.loads(json.dumps(config.flat())):
         return None
     folder.fetch()
-    return AlignmentReport.from_dict(json.loads((folder.path / SCORES).read_text(encoding="utf-8")))
+    return stored_report(folder)
+
+
+def stored_report(folder: RunFolder) -> AlignmentReport:
+    """The scores that a run has written.
+
+    Raises:
+        ConfigError: they are gone or torn.
+    """
+    try:
+        return AlignmentReport.from_dict(json.loads((folder.path / SCORES).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"name: {folder.path / SCORES} cannot be read ({type(error).__name__}: {error}); delete the run folder, "
+            "or choose another --name"
+        ) from error

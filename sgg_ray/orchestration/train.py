@@ -47,6 +47,7 @@ from sgg_ray.orchestration.score import (
     fingerprint,
     prepare,
     record_report,
+    stored_report,
     write_report,
 )
 from sgg_ray.orchestration.train_worker import (
@@ -145,6 +146,8 @@ def _check_resumable(folder: RunFolder, content: str) -> None:
             f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
             "delete the folder"
         )
+    if (folder.path / SCORES).exists():
+        stored_report(folder)
     state = folder.state(TRAIN_STATE)
     try:
         snapshot = state.read("checkpoint_manager_snapshot.json")  # what Ray 2.60 resumes from
@@ -220,7 +223,7 @@ def _scores(session: _Session) -> tuple[Exchange | None, AlignmentReport | None]
     refreshed = config.alignment.refresh_every > 0
     if stored.exists() and not refreshed:
         listener.note(f"scores from {stored}: this run goes on where it was stopped")
-        return None, AlignmentReport.from_dict(json.loads(stored.read_text(encoding="utf-8")))
+        return None, stored_report(folder)
     listener.stage("loading the model in the task workers")
     exchange = Exchange.start(config, session.target, session.sources, listener)
     try:

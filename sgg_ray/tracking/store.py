@@ -45,6 +45,8 @@ def connect(uri: str) -> MlflowClient:
     # After the import, which sets levels of its own.
     for name in ("alembic", "mlflow", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It prints the traceback of what it raises too; the tracker says it in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
 
 

@@ -247,6 +247,21 @@ def test_a_run_folder_that_is_damaged(refused, verb, write_config, here, content
     assert "run.json cannot be read" in refused(verb, write_config())
 
 
+@pytest.mark.parametrize("content", ['{"target": "tar', "[]", "{}", None])
+def test_scores_that_are_damaged(refused, stopped, content):
+    """Of a training that was stopped, and of a finished scoring whose report would be shown again."""
+    path, folder, _ = stopped
+    scores = folder.path / "scores.json"
+    scores.write_text("" if content is None else content)
+    assert "scores.json cannot be read" in refused("train", path)
+    scores.unlink()
+    if content is not None:
+        scores.write_text(content)
+    folder.update(command="score")
+    folder.finish()
+    assert "scores.json cannot be read" in refused("score", path, "--name", folder.name)
+
+
 def test_a_database_that_is_none(refused, verb, write_config, here):
     (here / "mlflow.db").write_text("no database at all, and longer than a header of one hundred bytes" * 9)
     assert "mlflow.db cannot be used as a database: file is not a database" in refused(verb, write_config())
