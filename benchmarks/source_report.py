@@ -76,7 +76,7 @@ def print_scores(results: list[Result]) -> None:
         for result in results
         if result["kind"] == "population"
     }
-    print("shots  AUROC clean/flipped  clean > 20 % > 40 %  coverage  (seeds × targets × sources)")
+    print("shots  AUROC clean/flipped  clean > 20 % > 40 %  coverage (± standard error over seeds × targets)")
     for shots in sorted({place[1] for place in places}):
         good, order, covered = [], [], []
         for (target, own, _), rows in places.items():
@@ -93,11 +93,72 @@ def print_scores(results: list[Result]) -> None:
                 continue
             clean = [value_of(rows[f"{name}:{shard}"], "score") for name in sets for shard in "ab"]
             good.append(auroc(clean, [value_of(rows[f"{name}:flipped"], "score") for name in sets]))
+            right = []
             for name in sets:
                 a, b, c = (value_of(rows[f"{name}:{kind}"], "score") for kind in ("a", "20", "40"))
-                order += [a > b, b > c]
+                right += [a > b, b > c]
+            order.append(float(np.mean(right)))
         coverage = f"{100 * np.mean(covered):6.1f} %" if covered else "       –"
-        print(f"{shots:5d}  {np.mean(good):19.3f}  {100 * np.mean(order):17.1f} %  {coverage}")
+        print(f"{shots:5d}  {with_error(good):>19s}  {with_error(order, 100, 1):>17s} %  {coverage}")
+
+
+def print_bounds(results: list[Result]) -> None:
+    """Share of draws of the shots in which their sign is seen rightly, by what the observer knows."""
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for result in results:
+        if result["kind"] == "bound":
+            found[result["observer"], result["shots"]].append(result["right"])
+    if not found:
+        return
+    shots = sorted({place[1] for place in found})
+    names = {
+        "contrast": "large-sample gradient of one source",
+        "sources": "discriminant of all rows of all sources",
+        "target": "discriminant of all rows of the target",
+    }
+    print("right sign, by what is known               " + "  ".join(f"{count:5d}" for count in shots))
+    for observer, name in names.items():
+        print(f"{name:41s}  " + "  ".join(f"{np.mean(found[observer, count]):5.3f}" for count in shots))
+    print()
+
+
+def print_weights(results: list[Result]) -> None:
+    """Shares of the weight that go where they should not, mean ± standard error over seeds and targets.
+
+    *Flipped*: sources of the target's labels, with these flipped, in the poisoned pool; *contradicting*: the lesser
+    side of each head that is not the target's, in the same pool; *useless*: tasks about something else.
+    """
+    found: dict[tuple[int, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        if result["kind"] != "pool_scores" or result["pool"] == "clean":
+            continue
+        own = "3-way" if result["target"].endswith("3way") else "2-way"
+        row, weights, heads = found[result["shots"], own], result["weights"], result["heads"]
+        bad = {name: weight for name, weight in weights.items() if name not in result["good"]}
+        if result["pool"] == "useless":
+            row["useless"].append(sum(bad.values()))
+            continue
+        row["flipped"].append(sum(weight for name, weight in bad.items() if name not in heads))
+        contradicting = 0.0
+        for head in set(heads.values()):
+            members = [name for name in weights if heads.get(name) == head]
+            turned = sum(weights[name] for name in members if name in bad)
+            contradicting += min(turned, sum(weights[name] for name in members) - turned)
+        row["contradicting"].append(contradicting)
+    if not found:
+        return
+    print("share of the weight, %        flipped  contradicting        useless")
+    for (shots, own), row in sorted(found.items()):
+        cells = [with_error(row[name], 100, 1) for name in ("flipped", "contradicting", "useless")]
+        print(f"{own} targets, {shots:2d} shots  " + "  ".join(f"{cell:>13s}" for cell in cells))
+    print()
+
+
+def with_error(values: list[float], factor: float = 1.0, digits: int = 3) -> str:
+    """Mean ± standard error."""
+    scaled = factor * np.array(values)
+    error = scaled.std(ddof=1) / len(scaled) ** 0.5 if len(scaled) > 1 else float("nan")
+    return f"{scaled.mean():.{digits}f} ± {error:.{digits}f}"
 
 
 def kendall(results: list[Result], names: dict[str, str]) -> dict[str, dict[tuple[str, int], list[float]]]:
@@ -190,6 +251,8 @@ def print_report(path: Path) -> None:
     results = load(path)
     print_scores(results)
     print()
+    print_bounds(results)
+    print_weights(results)
     print_gains(results)
     print()
     print_pools(results)

@@ -6,7 +6,8 @@
 Four sentiment targets in turn; sources are the other sets, shards of them, copies with 20, 40 and 100 % flipped labels,
 the same under other label names, and tasks about something else (see source_pool.py). Three parts:
 
-score   every source's score, its gradient-free rivals and backbone-gradient cosines, at 8, 16 and 32 shots;
+score   every source's score at 8, 16 and 32 shots, and the weights of the pools below;
+rivals  gradient-free measures and, with score, cosines of backbone gradients;
 gain    the target trained with each source alone: accuracy minus that of the target alone, same shots and batches;
 pool    mixtures of a clean, a poisoned and a partly useless pool: uniform, weighted by score, and by an oracle.
 
@@ -15,6 +16,7 @@ are over. On a machine without the demo packages give ``--data`` and ``--model``
 """
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -29,6 +31,8 @@ import numpy as np
 import torch
 import torch.multiprocessing as multiprocessing
 from many_trainings import Ensemble, Member
+from remembered import Remembered
+from source_bound import bounds
 from source_pool import FLIPS, NONE, TARGETS, Pool, population, read_corpora, write_corpora
 from source_report import print_report
 from transferability import h_score, leep, log_me, probe_transfer
@@ -144,6 +148,8 @@ class Bench:
         self.corpora = read_corpora(arguments.data)
         self.known = read_pool_scores(arguments.scores)
         self.seed: int | None = None
+        self.remembered: Remembered | None = None
+        self.feature_file: Path | None = arguments.features
         self.evaluated = 128 if self.device.type == "cuda" else 64
 
     def config(self, seed: int, shots: int, **train: Any) -> Config:
@@ -157,11 +163,19 @@ class Bench:
             config = self.config(job["seed"], 8)
             model = build_model(config, [self.pool.target(TARGETS[0], 8)], self.foundation).to(self.device)
             self.summariser = TaskSummariser(model, config.alignment, job["seed"])
+            self.recall_features(model)
             self.features: dict[str, np.ndarray] = {}
             self.own_gradients: dict[str, torch.Tensor] = {}
         started = time.perf_counter()
         result = getattr(self, job["kind"])(job)
         return {**job, **result, "seconds": time.perf_counter() - started}
+
+    def recall_features(self, model: Any) -> None:
+        """Scores are taken at the model as loaded, where a row's features are the same for every seed."""
+        if self.remembered is None:
+            self.remembered = Remembered(model, self.feature_file)
+        self.remembered.compute = model.features
+        model.features = self.remembered
 
     def trainings(self, job: Job) -> Job:
         """Several jobs that each are one training: the target with sources, or a source alone."""
@@ -230,6 +244,13 @@ class Bench:
                     common = OWN_HEAD * float(np.linalg.norm(mine @ theirs.T, "nuc"))
                 value = common / (own * signal) ** 0.5
                 found.append({"kind": "population", "target": target, "source": name, "value": value})
+        rows = {name: tasks[f"{name}:a"].train for name in TARGETS if not name.endswith("3way")}
+        found += bounds(
+            {name: (np.stack([known[text] for text in own.texts]), own.labels) for name, own in rows.items()},
+            SHOTS,
+        )
+        if self.feature_file and self.remembered and not self.feature_file.exists():
+            self.remembered.save(self.feature_file)
         return {"found": found}
 
     def scores(self, job: Job) -> Job:
@@ -243,9 +264,23 @@ class Bench:
                 row: Job = {"shots": shots, "source": source.name, "score": scores[source.name].to_dict()}
                 row["named"] = source.labels == target.labels
                 row["probe"] = self.probe(target, source)
-                row["backbone"] = self.backbone_cosine(target, source)
+                if job["rivals"]:
+                    row["backbone"] = self.backbone_cosine(target, source)
                 found.append(row)
         return {"found": found}
+
+    def pool_scores(self, job: Job) -> Job:
+        """Scores and weights of the sources of a pool, and what is known about these sources."""
+        sources, good = pool_sources(self.pool, job["target"], job["pool"])
+        target = self.pool.target(job["target"], job["shots"])
+        scores = score_tasks(self.summariser, target, sources)
+        weights = mixture_weights([scores[source.name] for source in sources])
+        return {
+            "scores": {name: score.to_dict() for name, score in scores.items() if score},
+            "weights": {source.name: float(weight) for source, weight in zip(sources, weights)},
+            "heads": {source.name: source.head for source in sources if source.head != target.head},
+            "good": sorted(good),
+        }
 
     def backbone_cosine(self, target: Task, source: Task) -> float:
         """Cosine of backbone gradients under one head, of the target's class means, where labels are the same."""
@@ -323,7 +358,14 @@ def jobs(arguments: argparse.Namespace, corpora) -> Iterator[Job]:
         pool = Pool(corpora, seed)
         if "score" in arguments.parts:
             for target in arguments.targets:
-                yield {"kind": "scores", "seed": seed, "target": target}
+                yield {
+                    "kind": "scores",
+                    "seed": seed,
+                    "target": target,
+                    "rivals": "rivals" in arguments.parts,
+                }
+            for target, shots, kind in itertools.product(arguments.targets, SHOTS, VARIANTS):
+                yield {"kind": "pool_scores", "seed": seed, "target": target, "shots": shots, "pool": kind}
         if "rivals" in arguments.parts:
             names = {source.name for target in arguments.targets for source in gain_sources(pool, target)}
             yield from chunks(
@@ -455,6 +497,11 @@ def main() -> None:
         "--together", type=int, default=8, help="trainings that are stacked; 32 for a large GPU"
     )
     runner.add_argument("--scores", type=Path, help="JSON of an earlier run with the scores of the pools")
+    runner.add_argument(
+        "--features",
+        type=Path,
+        help=".npz of the rows' features: read if it is there, else written (part score)",
+    )
     runner.add_argument("--seconds", type=float, default=1e9, help="no job starts later than this")
     runner.add_argument("--data", type=Path, help="folder that prepare wrote; default: the demo packages")
     runner.add_argument("--model", default=MODEL)
