@@ -36,9 +36,19 @@ def submit(head, settings, tmp_path):
         content = toy.merged(toy.merged(settings, common), changes)
         (work / "toy.yaml").write_text(yaml.safe_dump(content))
         command = ["job", "submit", "--working-dir", str(work), "--", "python", f"pipelines/{pipeline}.py"]
-        return subprocess.run(
-            [*RAY, *command, "toy.yaml"], env=head.environment, capture_output=True, text=True, timeout=400
-        )
+        deadline = time.monotonic() + 120
+        while True:
+            done = subprocess.run(
+                [*RAY, *command, "toy.yaml"],
+                env=head.environment,
+                capture_output=True,
+                text=True,
+                timeout=400,
+            )
+            # The head answers before its agent does, which starts jobs.
+            if "No available agent" not in done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(2)
 
     return run
 
