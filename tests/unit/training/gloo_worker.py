@@ -55,6 +55,7 @@ def worker(
         results = []
         for loop.STRETCH in STRETCHES:
             results += [train(config, target, sources, Distributed()) for config in configs]
+        dist.barrier()  # none leaves while another still listens
     finally:
         dist.destroy_process_group()
     torch.save(results, folder / f"{rank}.pt")
