@@ -15,8 +15,9 @@ def tables() -> str:
     sections: dict[str, list[str]] = {}
     for key in all_keys():
         parent, _, name = key.path.rpartition(".")
-        default = "required" if key.default is None else f"`{key.default}`"
-        cells = [f"`{name}`", default, key.allowed, key.description]
+        description, _, own = key.description.partition("; default: ")  # one that depends on something else
+        default = own or ("required" if key.default is None else f"`{key.default}`")
+        cells = [f"`{name}`", default, key.allowed, description]
         row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         sections.setdefault(parent, []).append(row)
     head = ["| key | default | may be | meaning |", "|---|---|---|---|"]
