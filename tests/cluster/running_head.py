@@ -44,7 +44,8 @@ class RunningHead:
         port, dashboard = free_port(), free_port()
         options = ["--head", "--block", "--num-cpus=2", "--disable-usage-stats", f"--port={port}"]
         options += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        options += [f"--ray-client-server-port={free_port()}"]
+        # By default all heads of a machine listen for jobs at one port.
+        options += [f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"]
         self.log = (self.folder / "head.log").open("w")
         self.process = subprocess.Popen(
             [*RAY, "start", *options],
