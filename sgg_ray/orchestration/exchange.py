@@ -1,5 +1,6 @@
 """Score all sources against the target: start the task workers, exchange summaries, make the report."""
 
+import textwrap
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -358,8 +359,10 @@ def _get(reference: ray.ObjectRef) -> Any:
         cause = getattr(error, "cause", None)
         if isinstance(cause, SggError):
             raise cause from None
-        lines = str(error).strip().splitlines()
-        raise ClusterError(f"a task worker failed: {lines[-1] if lines else type(error).__name__}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # Ray 2.60 goes on for a paragraph about what a process may have died of.
+        reason = textwrap.shorten(lines[-1].partition(" Worker exit type")[0], 240, placeholder=" …")
+        raise ClusterError(f"a task worker failed: {reason}") from error
 
 
 def _conflict(score: Score | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
-from sgg_ray.errors import ConfigError
+from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.orchestration.cluster import check_capacity, connected, grow
@@ -104,6 +104,7 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
         tracker = begin_run(config, folder, "score", content, listener)
         try:
             report = score_sources(config, target, sources, listener)
+            _require_a_score(report)  # a report without any would be taken for an answer next time
             write_report(folder, report)
             record_report(tracker, folder, report)
         except BaseException:
@@ -113,6 +114,12 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
     folder.finish()
     tracker.finish()
     return ScoreResult(report, folder.path)
+
+
+def _require_a_score(report: AlignmentReport) -> None:
+    if all(row.score is None for row in report.sources):
+        first = report.sources[0]
+        raise ClusterError(f"no source could be scored; of '{first.source}': {first.note}")
 
 
 def score_sources(

@@ -1,11 +1,13 @@
 """`ray job submit` of a pipeline against a running head: it runs there, its exit code and its words come back."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import leave_nothing
 import pytest
 import toy
 import yaml
@@ -64,6 +66,12 @@ def test_a_wrong_file_fails_the_job_with_its_line(submit):
     done = submit("tune", target={"shots": 5000})
     assert done.returncode != 0
     assert "target.shots" in done.stdout + done.stderr
+
+
+def test_a_scoring_whose_driver_is_killed_leaves_nothing(head, tmp_path):
+    found = leave_nothing.run(head, tmp_path, "score", "kill")
+    assert found["exit"] == -signal.SIGKILL, "it had ended before it was killed"
+    assert found["left"] == []
 
 
 def test_a_command_that_is_killed_leaves_nothing_in_the_cluster(head, settings, tmp_path):

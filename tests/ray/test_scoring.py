@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import actors
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from sgg_ray.alignment import verdict
 from sgg_ray.cli import app
+from sgg_ray.errors import ClusterError
 from sgg_ray.models import build_model
 from sgg_ray.orchestration import score
 from sgg_ray.orchestration.exchange import Exchange
@@ -89,6 +91,16 @@ def wait_for(exchange, pending):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return exchange.collect(pending)
+
+
+def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):
+    config, _, _ = five_tasks
+    config = config.model_copy(update={"sources": config.sources[-1:]})
+    for _ in range(2):
+        with pytest.raises(ClusterError, match=r"^no source could be scored; of 'single': .*one class only"):
+            score(config)
+    record = json.loads((Path(config.ray.storage) / config.name / "run.json").read_text())
+    assert (record["status"], len(record["resumed"])) == ("failed", 1)
 
 
 def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
