@@ -8,7 +8,9 @@ import yaml
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import load_config
+from sgg_ray.orchestration.score import fingerprint
 from sgg_ray.orchestration.train import TRAIN_STATE
+from sgg_ray.tasks import load_tasks
 from sgg_ray.training.checkpoint import STATE
 
 VERBS = ["score", "train"]
@@ -257,7 +259,8 @@ def test_scores_that_are_damaged(refused, stopped, content):
     scores.unlink()
     if content is not None:
         scores.write_text(content)
-    folder.update(command="score")
+    target, sources = load_tasks(load_config(path))
+    folder.update(command="score", content=fingerprint([target, *sources]))
     folder.finish()
     assert "scores.json cannot be read" in refused("score", path, "--name", folder.name)
 
