@@ -1,6 +1,6 @@
 """What an exchange of gradient summaries costs beside the forward and backward passes that it cannot do without.
 
-    python benchmarks/exchange.py --sources 64 --workers 8
+    python benchmarks/exchange.py --sources 64 --workers 8 [--gpu-share 0.125]
 
 Many sources are scored in worker processes of a Ray of its own, by the same code as ``sgg score``. It prints the share
 of the workers' time that is spent in forward and backward passes, how often the model was loaded, the bytes that a
@@ -46,11 +46,14 @@ class MeasuredWorker(worker_module.TaskWorker.__ray_metadata__.modified_class):
         self.first, self.last = float("inf"), 0.0
         model = self.summariser.model
         plain, grad = model.features, torch.autograd.grad
+        wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
 
         def timed(function):
             def call(*arguments, **options):
+                wait()  # for what was launched before, which is no part of the pass
                 wall, cpu = time.perf_counter(), time.process_time()
                 result = function(*arguments, **options)
+                wait()
                 self.passes += time.perf_counter() - wall
                 self.passes_cpu += time.process_time() - cpu
                 return result
@@ -107,7 +110,7 @@ def words(count: int, labels: tuple[str, ...], seed: int) -> Rows:
     return Rows(tuple(texts), np.array(numbers))
 
 
-def configuration(model: str, sources: int, workers: int, rows: int) -> Config:
+def configuration(model: str, sources: int, workers: int, rows: int, gpu_share: float = 0.0) -> Config:
     return Config.model_validate(
         {
             "name": "exchange",
@@ -116,7 +119,7 @@ def configuration(model: str, sources: int, workers: int, rows: int) -> Config:
             "sources": [{"name": f"source-{number}", "path": "-"} for number in range(sources)],
             "alignment": {"rows": rows},
             "train": {"max_length": 48},
-            "ray": {"task_workers": workers},
+            "ray": {"task_workers": workers, "gpus_per_task_worker": gpu_share},
         }
     )
 
@@ -132,7 +135,9 @@ def tasks(sources: int, rows: int, labels: tuple[str, ...]) -> tuple[Task, list[
 
 def share_of_passes(arguments: argparse.Namespace, labels: tuple[str, ...]) -> dict:
     """Score many sources in few workers; times from the workers' own stopwatches."""
-    config = configuration(arguments.model, arguments.sources, arguments.workers, arguments.rows)
+    config = configuration(
+        arguments.model, arguments.sources, arguments.workers, arguments.rows, arguments.gpu_share
+    )
     target, sources = tasks(arguments.sources, arguments.rows, labels)
     exchange = Exchange.start(config, target, sources)
     actors = list({id(actor): actor for actor in exchange.workers.values()}.values())
@@ -211,6 +216,9 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=64)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--rows", type=int, default=256, help="of a source")
+    parser.add_argument(
+        "--gpu-share", type=float, default=0.0, help="of a GPU that each worker gets; default: CPUs only"
+    )
     parser.add_argument("--model", default=MODEL)
     parser.add_argument(
         "--sizes", default="128x2,1024x12", help="width x layers of the random encoders; empty = none"
@@ -218,6 +226,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if not arguments.gpu_share:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     ray.init(
         address="local", num_cpus=max(arguments.workers, 1), include_dashboard=False, log_to_driver=False
     )

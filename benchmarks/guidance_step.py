@@ -344,6 +344,9 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=None, choices=["llama-lora", "llama-full", "minilm"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8, help="a block, a multiple of 4")
+    parser.add_argument(
+        "--graphs-only", action="store_true", help="leave out what is launched kernel by kernel"
+    )
     parser.add_argument("--tune", action="store_true", help="try other block shapes of the passes")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--json", type=Path, default=Path("guidance_step.json"))
@@ -367,6 +370,8 @@ def main() -> None:
         # enough steps a block for the clock, where a step is short
         count = options.steps * (5 if name == "minilm" and device == "cuda" else 1)
         for graphs in (False, True) if device == "cuda" else (False,):
+            if options.graphs_only and not graphs:
+                continue
             kind = f"{name}, CUDA graphs" if graphs else name
             with graphed(case.trunk(), graphs):
                 results = list(measure(case, options.rounds, count, device, graphs))
