@@ -1,9 +1,52 @@
 """Everything that sgg_ray raises on purpose, with the exit code that the command line turns it into."""
 
-from collections.abc import Sequence
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+
+# What a person can mend, of all that the system may say.
+MACHINE = {
+    errno.ENOSPC: "free some of the disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "choose a place that can be written to",
+    errno.EACCES: "mend the permissions",
+    errno.EPERM: "mend the permissions",
+    errno.EIO: "look after the disk",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def machine_error(error: BaseException) -> OSError | None:
+    """What the system has said and a person can mend; libraries and Ray leave no more of it than its text."""
+    said = re.search(r"\[Errno (\d+)\](?: [^:\n]*: '([^'\n]+)')?|\(os error (\d+)\)", str(error))
+    number = int(said[1] or said[3]) if said else 0
+    if said is None or number not in MACHINE or isinstance(error, SggError):
+        return None
+    return OSError(number, os.strerror(number), getattr(error, "filename", None) or said[2])
+
+
+def in_words(error: OSError) -> str:
+    """One line for a :func:`machine_error`: what is wrong, where, what to do."""
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror}{place}; {MACHINE[error.errno or 0]}, and give the same command again"
+
+
+@contextmanager
+def told_where(place: str | Path) -> Iterator[None]:
+    """Errors of the system that leave out where they came from get ``place``."""
+    try:
+        yield
+    except Exception as error:
+        said = machine_error(error)
+        if said is None or said.filename:
+            raise
+        raise OSError(said.errno, said.strerror, str(place)) from error
 
 
 class SggError(Exception):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from sgg_ray.artifacts.export_language_model import write_language_model
 from sgg_ray.artifacts.finished_run import FinishedRun
-from sgg_ray.errors import ConfigError, ModelError
+from sgg_ray.errors import ConfigError, ModelError, told_where
 from sgg_ray.models import (
     EncoderClassifier,
     LanguageModel,
@@ -130,12 +130,12 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        with quiet_transformers():
+        with told_where(folder), quiet_transformers():
             loading = _write(run, model, head, part, folder.name, form)
-        model.tokenizer.model_max_length = model.max_length
-        model.tokenizer.save_pretrained(part)
-        card = _card(run, loading)
-        (part / "README.md").write_text(card, encoding="utf-8")
+            model.tokenizer.model_max_length = model.max_length
+            model.tokenizer.save_pretrained(part)
+            card = _card(run, loading)
+            (part / "README.md").write_text(card, encoding="utf-8")
         os.chmod(part, 0o755)  # mkdtemp's own mode would hide the folder from a group
         if folder.exists():
             folder.rmdir()

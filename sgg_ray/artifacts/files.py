@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from sgg_ray.errors import told_where
+
 
 def replace_file(path: Path, content: bytes) -> Path:
     """Write to a temporary neighbour, then rename: readers see the old or the new file, never half a one."""
@@ -26,7 +28,7 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with told_where(path), os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

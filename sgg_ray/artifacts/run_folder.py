@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sgg_ray.artifacts.files import FolderLock, as_json, drop_torn_line, replace_file
 from sgg_ray.artifacts.storage import Remote, StorageFolder, is_uri, local_folder, location
 from sgg_ray.config import Config, dump_config
-from sgg_ray.errors import ConfigError
+from sgg_ray.errors import MACHINE, ConfigError, told_where
 
 if TYPE_CHECKING:
     import pandas
@@ -119,8 +119,9 @@ class RunFolder:
                 "end or choose another --name"
             ) from None
         except OSError as error:
+            advice = "".join(f"{MACHINE[number]}, or " for number in (error.errno,) if number in MACHINE)
             raise ConfigError(
-                f"ray.storage: cannot write to {self.location}: {error.strerror}; choose another folder"
+                f"ray.storage: cannot write to {self.location}: {error.strerror}; {advice}choose another folder"
             ) from None
         return resumed
 
@@ -180,8 +181,13 @@ class RunFolder:
         """Add events to events.jsonl, one JSON object a line; NaN and infinity become null."""
         lines = "".join(json.dumps(as_json(event), allow_nan=False) + "\n" for event in events)
         # One write of whole lines: a kill leaves at most one torn line, at the very end.
-        with open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
-            file.write(lines)
+        path = self.path / "events.jsonl"
+        try:
+            with told_where(path), open(path, "a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError:
+            drop_torn_line(path)  # what is told next would be glued to it
+            raise
         if time.monotonic() - self._pushed > _PUSH_SECONDS:
             self._push()
 

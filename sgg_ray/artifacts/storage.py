@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from sgg_ray.artifacts.files import replace_file
 from sgg_ray.errors import ClusterError, ConfigError
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ class StorageFolder:
         return _read(self.filesystem, f"{self.path}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of the folder."""
+        """Write a file of the folder, whole or not at all."""
         if self.filesystem is None:
-            Path(self.path, name).write_bytes(content)
+            replace_file(Path(self.path, name), content)
         else:
             _write(self.filesystem, f"{self.path}/{name}", content)
 

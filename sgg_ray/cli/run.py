@@ -1,6 +1,6 @@
 """What every command does around its work: a console, the plan, errors as lines and exit codes."""
 
-import errno
+import logging
 import os
 import traceback
 import warnings
@@ -11,23 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sgg_ray.config import Config
-from sgg_ray.errors import EXIT_FAILED, SggError
+from sgg_ray.errors import EXIT_FAILED, SggError, in_words, machine_error
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sgg_ray.report import ProgressDisplay
-
-# What a person can mend, of all that the system may say.
-MACHINE = {
-    errno.ENOSPC: "free some of the disk",
-    errno.EDQUOT: "free some of your quota",
-    errno.EROFS: "choose a place that can be written to",
-    errno.EACCES: "mend the permissions",
-    errno.EPERM: "mend the permissions",
-    errno.EIO: "look after the disk",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-}
 
 
 def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
@@ -38,6 +27,9 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not debug:
         warnings.simplefilter("ignore", FutureWarning)
+        logging.getLogger("ray.tune").setLevel(
+            logging.CRITICAL
+        )  # it logs tracebacks of what it tells as well
     try:
         from sgg_ray.report.layout import make_console
 
@@ -60,9 +52,8 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
 
 def _in_words(error: Exception) -> str:
     """One line for an error that nobody raised on purpose: the machine's, or else one of this package."""
-    if isinstance(error, OSError) and error.errno in MACHINE:
-        place = f" ({error.filename})" if error.filename else ""
-        return f"{os.strerror(error.errno)}{place}; {MACHINE[error.errno]}, and give the same command again"
+    if said := machine_error(error):
+        return in_words(said)
     return f"{type(error).__name__}: {error} (--debug shows where; please report it)"
 
 

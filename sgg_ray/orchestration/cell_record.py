@@ -4,12 +4,14 @@ import json
 import queue
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError
 from sgg_ray.evaluation import Cell
 from sgg_ray.evaluation.grid import MEASURES
 from sgg_ray.orchestration.bench import CellKey, Scores, Split, cell_config, fingerprint_of
@@ -136,7 +138,8 @@ class ChildRuns:
             failures = 0
             self.runs[name] = run_id
             if len(self.runs) % SAVE_EVERY == 0:
-                self.record.folder.write_json(RUNS, self.runs)
+                with suppress(OSError, ClusterError):  # nobody hears a thread; the end writes it again
+                    self.record.folder.write_json(RUNS, self.runs)
 
     def _write(self, key: CellKey, result: Mapping[str, Any]) -> str | None:
         """Id of the cell's run, or None when MLflow did not take it."""

@@ -18,7 +18,7 @@ from sgg_ray.orchestration.cell_record import CellRecord, ChildRuns
 from sgg_ray.orchestration.cluster import connected, grow
 from sgg_ray.orchestration.grid import Grid, slots_for
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import begin_run, fingerprint
+from sgg_ray.orchestration.score import begin_run, fingerprint, recorded, refuse_other_rows
 from sgg_ray.report import (
     Comparison,
     html_comparison,
@@ -104,11 +104,8 @@ def prepare_comparison(config: Config, listener: Listener) -> _Plan:
     strategies = strategy_configs(config)
     _check_strategies(strategies)
     content = fingerprint(_read(config, shortest(strategies), listener))
-    if resumes and folder.record.get("content") != content:
-        raise ConfigError(
-            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
-            "delete the folder"
-        )
+    if resumes:
+        refuse_other_rows(folder, content)
     if any(own.alignment.refresh_every for own in strategies.values()):
         listener.note("cells score the sources once: alignment.refresh_every is for training")
     seeds = range(config.seed, config.seed + settings.seeds)
@@ -179,13 +176,17 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
         kept = set(record.found)
         children = ChildRuns(tracker, record)
         started = time.monotonic()
-        try:
-            _run(plan, slots, record, children, listener)
-        except BaseException:
-            _end(plan, record, children, tracker, "failed")
-            raise
-        seconds = time.monotonic() - started
-        comparison, cells = _end(plan, record, children, tracker, "finished")
+        with recorded(folder, tracker):
+            try:
+                _run(plan, slots, record, children, listener)
+                seconds = time.monotonic() - started
+            finally:
+                comparison, cells = _report(plan, record, children, tracker)
+            if not cells:
+                reason = next(iter(record.failures.values()), "nothing ran")
+                raise ClusterError(f"no cell of the grid finished; the first failed with: {reason}")
+            folder.finish()
+        tracker.finish()
         if children.missing:
             listener.note(f"{children.missing} cells are not in MLflow; they are in {folder.path}")
         worked = sum(result["seconds"] for key, result in record.found.items() if key not in kept)
@@ -250,8 +251,8 @@ def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, liste
         grid.close()
 
 
-def _end(
-    plan: _Plan, record: CellRecord, children: ChildRuns, tracker: Tracker, status: str
+def _report(
+    plan: _Plan, record: CellRecord, children: ChildRuns, tracker: Tracker
 ) -> tuple[Comparison, list[Cell]]:
     """Write what there is, whole or in part."""
     cells = record.cells()
@@ -263,13 +264,8 @@ def _end(
             tracker.log_metrics([(0, _summary(comparison.rows))])
             tracker.describe(comparison.markdown())
             tracker.log_artifacts([folder.path / "config.yaml", *files])
-        children.close()
     finally:
-        folder.finish(status if cells else "failed")
-        tracker.finish(status if cells else "failed")
-    if not cells and status == "finished":
-        reason = next(iter(record.failures.values()), "nothing ran")
-        raise ClusterError(f"no cell of the grid finished; the first failed with: {reason}")
+        children.close()
     return comparison, cells
 
 

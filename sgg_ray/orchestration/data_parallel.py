@@ -10,7 +10,7 @@ from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
-from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.train_worker import GUIDED, train_worker
 
@@ -24,6 +24,7 @@ def make_trainer(
     *,
     run: str = GUIDED,
     exchange: Exchange | None = None,
+    checkpoint: ray.train.Checkpoint | None = None,
 ) -> TorchTrainer:
     """A trainer of ``ray.workers`` processes. It goes on from what an earlier one of the same ``state`` left.
 
@@ -34,6 +35,7 @@ def make_trainer(
         state: Ray Train's own folder.
         run: what the workers' events are told under.
         exchange: task workers that refresh the weights.
+        checkpoint: what to go on from when ``state`` does not say.
     """
     asked = config.ray
     return TorchTrainer(
@@ -43,6 +45,7 @@ def make_trainer(
             "tasks": tasks,
             "weights": dict(weights),
             "exchange": exchange,
+            "checkpoint": checkpoint,
             "log": log,
             "run": run,
         },
@@ -74,7 +77,7 @@ def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
         SggError: what stopped it.
     """
     if result.error is not None:
-        raise as_sgg_error(result.error)
+        raise as_sgg_error(result.error, result.path)
     if result.return_value is not None:
         raise result.return_value
     if result.checkpoint is None:
@@ -85,8 +88,8 @@ def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
         yield Path(folder)
 
 
-def as_sgg_error(error: BaseException) -> SggError:
-    """What really went wrong, out of Ray's wrappers."""
+def as_sgg_error(error: BaseException, place: str | None = None) -> SggError:
+    """What really went wrong, out of Ray's wrappers; at ``place`` unless the system named another."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, SggError):
@@ -97,10 +100,15 @@ def as_sgg_error(error: BaseException) -> SggError:
         ):
             for inner in failures.values() if isinstance(failures, dict) else [failures]:
                 found = (
-                    as_sgg_error(inner) if isinstance(inner, BaseException) and inner is not seen else None
+                    as_sgg_error(inner, place)
+                    if isinstance(inner, BaseException) and inner is not seen
+                    else None
                 )
                 if found is not None and not isinstance(found, ClusterError):
                     return found
         seen = getattr(seen, "cause", None) or seen.__cause__
+    if said := machine_error(error):
+        said.filename = said.filename or place
+        return ClusterError(f"training failed: {in_words(said)}")
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return ClusterError(f"training failed: {lines[-1].strip() if lines else type(error).__name__}")

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
-from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.orchestration.cluster import check_capacity, connected, grow
@@ -102,16 +103,12 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
         grow(config.ray, listener)
         check_capacity(config)
         tracker = begin_run(config, folder, "score", content, listener)
-        try:
+        with recorded(folder, tracker):
             report = score_sources(config, target, sources, listener)
             _require_a_score(report)  # a report without any would be taken for an answer next time
             write_report(folder, report)
             record_report(tracker, folder, report)
-        except BaseException:
-            folder.finish("failed")
-            tracker.finish("failed")
-            raise
-    folder.finish()
+            folder.finish()
     tracker.finish()
     return ScoreResult(report, folder.path)
 
@@ -145,12 +142,34 @@ def begin_run(config: Config, folder: RunFolder, command: str, content: str, lis
     before = folder.record.get("mlflow_run_id")
     try:
         folder.begin(config)
+        folder.update(mlflow_run_id=tracker.run_id, command=command, content=content)
     except BaseException:
         if tracker.run_id != before:
             tracker.finish("killed")
         raise
-    folder.update(mlflow_run_id=tracker.run_id, command=command, content=content)
     return tracker
+
+
+@contextmanager
+def recorded(folder: RunFolder, tracker: Tracker) -> Iterator[None]:
+    """What fails in the block is failed in the run folder and in MLflow too."""
+    try:
+        with told_where(folder.location):
+            yield
+    except BaseException:
+        with suppress(OSError, ClusterError):  # a full disk takes no mark either; "running" goes on as well
+            folder.finish("failed")
+        tracker.finish("failed")
+        raise
+
+
+def refuse_other_rows(folder: RunFolder, content: str) -> None:
+    """Raise ConfigError if the run was begun with other rows; one that was stopped before it knew its own has none."""
+    if folder.record.get("content") not in (None, content):
+        raise ConfigError(
+            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
+            "delete the folder"
+        )
 
 
 def start_tracking(config: Config, folder: RunFolder, command: str, listener: Listener) -> Tracker:

@@ -103,16 +103,17 @@ class SweepRecord:
         """All trials that are known, by number."""
         return sorted(self.found.values(), key=lambda trial: trial.number)
 
-    def close(self, status: str) -> None:
-        """Write tables and plots of what there is, end all MLflow runs."""
+    def close(self) -> None:
+        """Write tables and plots of what there is, end the trials' MLflow runs."""
         trials = ranked(self.trials(), self.settings.monitor)
-        if trials:
-            self._write(trials)
-        ended = {"finished": "finished", "stopped": "killed", "failed": "failed", "unfinished": "killed"}
-        for trial, found in self.found.items():
-            self._log_validation(trial)
-            self._tracker(trial).finish(ended[found.status])
-        self.tracker.finish(status)
+        try:
+            if trials:
+                self._write(trials)
+        finally:
+            ended = {"finished": "finished", "stopped": "killed", "failed": "failed", "unfinished": "killed"}
+            for trial, found in self.found.items():
+                self._log_validation(trial)
+                self._tracker(trial).finish(ended[found.status])
 
     def _write(self, trials: list[Trial]) -> None:
         self.folder.write_parquet("trials.parquet", trials_frame(trials, self.settings))

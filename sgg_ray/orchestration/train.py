@@ -15,9 +15,9 @@ import ray.train
 from ray.exceptions import RayError
 
 from sgg_ray.alignment import AlignmentReport
-from sgg_ray.artifacts import RunFolder, write_model_card
+from sgg_ray.artifacts import RunFolder, StorageFolder, write_model_card
 from sgg_ray.config import Config
-from sgg_ray.errors import CheckpointError, ConfigError, SggError, TrainingError
+from sgg_ray.errors import CheckpointError, SggError, TrainingError
 from sgg_ray.evaluation import directional_alignment, gradient_stability
 from sgg_ray.models import MODEL_MANIFEST, write_temperature
 from sgg_ray.orchestration.calibrate import (
@@ -47,6 +47,8 @@ from sgg_ray.orchestration.score import (
     fingerprint,
     prepare,
     record_report,
+    recorded,
+    refuse_other_rows,
     stored_report,
     write_report,
 )
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POLL_SECONDS = 0.5
+SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
 TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
 
 
@@ -141,19 +144,12 @@ def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Tas
 
 
 def _check_resumable(folder: RunFolder, content: str) -> None:
-    if folder.record.get("content") not in (None, content):
-        raise ConfigError(
-            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
-            "delete the folder"
-        )
+    refuse_other_rows(folder, content)
     if (folder.path / SCORES).exists():
         stored_report(folder)
     state = folder.state(TRAIN_STATE)
     try:
-        snapshot = state.read("checkpoint_manager_snapshot.json")  # what Ray 2.60 resumes from
-        if snapshot is None:
-            return
-        latest = json.loads(snapshot)["latest_checkpoint_result"]
+        latest = _latest(state)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"name: the snapshot in {state.path} cannot be read ({error}); delete the run folder or give the run "
@@ -164,6 +160,29 @@ def _check_resumable(folder: RunFolder, content: str) -> None:
     checkpoint = Path(state.path) / latest["checkpoint_dir_name"]
     if find_predicted(checkpoint) is None:
         check_checkpoint(checkpoint)
+
+
+def _latest(state: StorageFolder) -> dict[str, Any] | None:
+    """The last checkpoint in Ray's snapshot; none if there is none, or no whole snapshot in a local folder."""
+    try:
+        return json.loads(state.read(SNAPSHOT) or b"{}").get("latest_checkpoint_result")
+    except ValueError:
+        if state.filesystem is not None:
+            raise
+        return None
+
+
+def _last_whole(state: StorageFolder, listener: Listener) -> ray.train.Checkpoint | None:
+    """Ray 2.60 writes its snapshot over the last one, so that a full disk leaves half of one; checkpoints stay."""
+    if state.filesystem is not None or _latest(state) is not None:
+        return None
+    Path(state.path, SNAPSHOT).unlink(missing_ok=True)
+    for folder in sorted(Path(state.path).glob("checkpoint_*"), reverse=True):
+        with suppress(CheckpointError):
+            check_checkpoint(folder)
+            listener.note(f"Ray's snapshot in {state.path} is torn: going on from its last whole checkpoint")
+            return ray.train.Checkpoint.from_directory(folder)
+    return None
 
 
 def train(config: Config, listener: Listener | None = None) -> TrainResult:
@@ -182,14 +201,8 @@ def train(config: Config, listener: Listener | None = None) -> TrainResult:
         grow(config.ray, listener)
         check_capacity(config)
         tracker = begin_run(config, folder, "train", fingerprint([target, *sources]), listener)
-        session = _Session(config, target, sources, folder, tracker, listener)
-        try:
-            result = _train(session)
-        except BaseException:
-            folder.finish("failed")
-            tracker.finish("failed")
-            raise
-    return result
+        with recorded(folder, tracker):
+            return _train(_Session(config, target, sources, folder, tracker, listener))
 
 
 def _train(session: _Session) -> TrainResult:
@@ -313,8 +326,9 @@ def _room_for_both(config: Config, exchange: Exchange | None) -> bool:
 def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Exchange | None, log: Any) -> None:
     """Fit in a thread while this one passes events on; then take the model out of the last checkpoint."""
     config, folder = session.config, session.folder
-    tasks = ray.put((session.target, session.sources))
-    trainer = make_trainer(config, tasks, weights, log, folder.state(TRAIN_STATE), exchange=exchange)
+    tasks, state = ray.put((session.target, session.sources)), folder.state(TRAIN_STATE)
+    whole = _last_whole(state, session.listener)
+    trainer = make_trainer(config, tasks, weights, log, state, exchange=exchange, checkpoint=whole)
     box: dict[str, Any] = {}
 
     def fit() -> None:
@@ -330,7 +344,7 @@ def _run_ray_train(session: _Session, weights: dict[str, float], exchange: Excha
         _pass_on(session, ray.get(log.fetch.remote(session.received)))
     _pass_on(session, ray.get(log.fetch.remote(session.received)))
     if "error" in box:
-        raise as_sgg_error(box["error"])
+        raise as_sgg_error(box["error"], state.path)
     with final_checkpoint(box["result"]) as checkpoint:
         _take_over(checkpoint, folder)
 

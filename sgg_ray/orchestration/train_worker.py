@@ -12,7 +12,7 @@ import torch
 from ray.exceptions import RayError
 
 from sgg_ray.config import Config
-from sgg_ray.errors import CheckpointError, TrainingError
+from sgg_ray.errors import CheckpointError, TrainingError, told_where
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.exchange import RefreshedWeights
 from sgg_ray.orchestration.predicted import predicted_file, save_predicted
@@ -74,7 +74,7 @@ def _train(arguments: dict[str, Any]) -> None:
                 on_report=lambda report: log.tell.remote(run, "report", report),
                 on_problem=lambda text: log.tell.remote(run, "warning", text),
             )
-    stored = ray.train.get_checkpoint()
+    stored = ray.train.get_checkpoint() or arguments["checkpoint"]
     if stored is not None and _is_final(stored, config, first):
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +87,8 @@ def _train(arguments: dict[str, Any]) -> None:
         checkpoint = None
         if first:
             ray.get(log.confirm.remote())
-            _write_result(Path(scratch), outcome, config, target)
+            with told_where(scratch):
+                _write_result(Path(scratch), outcome, config, target)
             checkpoint = ray.train.Checkpoint.from_directory(scratch)
         ray.train.report({"step": config.train.steps, "final": True}, checkpoint=checkpoint)
 
@@ -111,7 +112,8 @@ def _report_checkpoint(trainer: Trainer, log: Any, first: bool) -> None:
         checkpoint = None
         if first:
             ray.get(log.confirm.remote())
-            save_checkpoint(trainer, Path(scratch))
+            with told_where(scratch):
+                save_checkpoint(trainer, Path(scratch))
             checkpoint = ray.train.Checkpoint.from_directory(scratch)
         ray.train.report({"step": trainer.step, "final": False}, checkpoint=checkpoint)
 

@@ -14,7 +14,7 @@ from ray import tune as ray_tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from sgg_ray.artifacts import RunFolder
+from sgg_ray.artifacts import RunFolder, StorageFolder
 from sgg_ray.config import Config, Distribution, TuneConfig, depends_on_scores, dump_config, with_values
 from sgg_ray.errors import CapacityError, ClusterError, ConfigError
 from sgg_ray.evaluation import Trial, ranked, within_noise
@@ -22,7 +22,7 @@ from sgg_ray.orchestration.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import begin_run, fingerprint, prepare
+from sgg_ray.orchestration.score import begin_run, fingerprint, prepare, recorded, refuse_other_rows
 from sgg_ray.orchestration.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.trial import Sweep, run_trial, score_key
 from sgg_ray.report import html_page, html_picture, html_sweep
@@ -30,6 +30,7 @@ from sgg_ray.tasks import Fold, Task, hold_out
 
 POLL_SECONDS = 0.5
 TUNE_STATE = "ray_tune"  # Ray Tune's own folder inside the run folder; what a killed sweep goes on from
+KEPT = "kept"  # in it: the last whole copy of its files
 GROUP_STATE = "ray_groups"  # Ray Train's, of trials that have several workers
 RETRIES = 2  # of a trial whose process died
 
@@ -107,11 +108,8 @@ def prepare_tuning(config: Config, listener: Listener) -> _Plan:
     folds = hold_out(target, settings.folds, config.seed)
     if settings.scheduler == "asha" and len(folds) * settings.seeds < 2:
         raise ConfigError("tune.scheduler: asha needs trials of two trainings or more; raise folds or seeds")
-    if resumes and folder.record.get("content") != fingerprint([target, *sources]):
-        raise ConfigError(
-            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
-            "delete the folder"
-        )
+    if resumes:
+        refuse_other_rows(folder, fingerprint([target, *sources]))
     if config.alignment.refresh_every:
         listener.note("trials score the sources once: alignment.refresh_every is for training")
     return _Plan(config, settings, target, sources, folds)
@@ -144,20 +142,21 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
             scoring.close()
             raise
         record = SweepRecord(config, _trials(plan.settings), len(plan.folds), folder, tracker, listener)
-        try:
-            reports = scoring.reports(listener)
-            listener.stage(_stage(plan, at_once))
-            _search(plan, reports, at_once, record)
-            result = TuneResult(folder.path, ranked(record.trials(), plan.settings.monitor), plan.settings)
-            if not result.trials or result.best.status != "finished":
-                raise ClusterError(_no_trial(result.trials))
-            folder.write_text("best.yaml", dump_config(best_config(config, result.best)))
-        except BaseException:
-            record.close("failed")
-            folder.finish("failed")
-            raise
-        record.close("finished")
-        folder.finish()
+        with recorded(folder, tracker):
+            try:
+                reports = scoring.reports(listener)
+                listener.stage(_stage(plan, at_once))
+                _search(plan, reports, at_once, record)
+                result = TuneResult(
+                    folder.path, ranked(record.trials(), plan.settings.monitor), plan.settings
+                )
+                if not result.trials or result.best.status != "finished":
+                    raise ClusterError(_no_trial(result.trials))
+                folder.write_text("best.yaml", dump_config(best_config(config, result.best)))
+            finally:
+                record.close()
+            folder.finish()
+        tracker.finish()
         for state in (TUNE_STATE, GROUP_STATE):
             folder.state(state).delete()
     return result
@@ -293,6 +292,8 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
         received += len(messages)
         for message in messages:
             record.take_in(*message)
+        if any(kind == "trained" for _, kind, _ in messages):
+            _keep_state(record.folder.state(TUNE_STATE))
         if ended:
             break
     outcome = box.get()
@@ -304,6 +305,7 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
 def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ray_tune.Tuner:
     """A new search, or the one that was stopped."""
     state = record.folder.state(TUNE_STATE)
+    _mend_state(state, record.listener)
     if ray_tune.Tuner.can_restore(state.path, state.filesystem):
         tuner = ray_tune.Tuner.restore(
             state.path, trainable=trainable, resume_errored=True, storage_filesystem=state.filesystem
@@ -345,6 +347,39 @@ def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ra
             checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
         ),
     )
+
+
+def _state_files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for end in ("json", "pkl") for file in folder.glob(f"*.{end}")}
+
+
+def _are_whole(files: dict[str, bytes]) -> bool:
+    """Whether none ends too early: all are JSON objects or pickles."""
+    return all(content[-1:] in (b"}", b".") for content in files.values())
+
+
+def _keep_state(state: StorageFolder) -> None:
+    """Copy Ray Tune's state: 2.60 writes it over the last one, so that a full disk leaves half of it."""
+    files = _state_files(Path(state.path)) if state.filesystem is None else {}
+    if _are_whole(files):
+        for name, content in files.items():
+            state.child(KEPT).write(name, content)
+
+
+def _mend_state(state: StorageFolder, listener: Listener) -> None:
+    """Put the copy in the place of a torn state; without one the search begins anew."""
+    if state.filesystem is not None or _are_whole(_state_files(Path(state.path))):
+        return  # in an object store a file is whole or not there
+    kept = _state_files(Path(state.path, KEPT))
+    if not kept:
+        listener.note(f"the state of the search in {state.path} is torn: it begins anew")
+        state.delete()
+        return
+    listener.note(f"the state of the search in {state.path} is torn: going on from an earlier one")
+    for name in _state_files(Path(state.path)):
+        state.remove(name)
+    for name, content in kept.items():
+        state.write(name, content)
 
 
 def _numbered(trial: Any) -> str:

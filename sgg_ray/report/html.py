@@ -26,7 +26,7 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     columns = [[row[place] for row in rows] for place in range(len(headings))]
     sides = ["right" if _are_numbers(column) else "left" for column in columns]
     lines = [_html_row("th", headings, sides), *(_html_row("td", row, sides) for row in rows)]
-    return f'<table style="border-collapse: collapse">{"".join(lines)}</table>'
+    return f'<table style="border-collapse: collapse; margin: 8px 0">{"".join(lines)}</table>'
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
@@ -46,7 +46,8 @@ def html_picture(path: Path) -> str:
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img alt="{path.stem}" style="max-width: min(100%, 800px)" src="data:image/png;base64,{data}">'
+    style = "display: block; margin: 8px 0; max-width: min(100%, 800px)"
+    return f'<img alt="{path.stem}" style="{style}" src="data:image/png;base64,{data}">'
 
 
 def html_scores(report: AlignmentReport) -> str:

@@ -63,7 +63,14 @@ def database_to_itself(uri: str) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        file = sqlite_file(uri)
+        new = file is not None and not (file.exists() and file.stat().st_size)
+        try:
+            yield
+        except BaseException:
+            if new and file is not None and file.exists():
+                os.truncate(file, 0)  # half of a schema, as on a full disk, cannot be completed later
+            raise
     finally:
         os.close(handle)
 

@@ -91,9 +91,12 @@ class Tracker:
         except ClusterError:
             raise
         except Exception as error:
+            why = reason(error)
+            advice = "start the server, or set tracking.uri to a database such as sqlite:///mlflow.db"
+            if "disk is full" in why:
+                advice = "free some of the disk, and give the same command again"
             raise ClusterError(
-                f"tracking.uri: cannot use MLflow at {without_password(uri)}: {reason(error)}; start the "
-                "server, or set tracking.uri to a database such as sqlite:///mlflow.db"
+                f"tracking.uri: cannot use MLflow at {without_password(uri)}: {why}; {advice}"
             ) from error
         return cls(client, uri, run_id, experiment_id, on_problem)
 

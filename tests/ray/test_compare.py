@@ -1,11 +1,13 @@
 """A grid of strategies: complete, resumable after any end, and not sunk by a failing cell."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import actors
@@ -84,6 +86,30 @@ def test_the_run_folder_holds_the_report(finished):
     assert "no difference" in (result.folder / "compare.md").read_text()
     trainable = {row.strategy: row.measures["trainable"] for row in result.comparison.overall}
     assert trainable["probe"] == 66 < trainable["full"]
+
+
+def test_a_report_that_finds_the_disk_full_is_written_the_next_time(settings, tmp_path, monkeypatch):
+    config = configure(
+        settings,
+        tmp_path,
+        strategies=[FULL],
+        sources=[],
+        compare={"seeds": 1, "shots": [4], "baseline": "full"},
+    )
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("sgg_ray.orchestration.compare"), "plot_shots", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            compare(config)
+    folder = tmp_path / "runs" / config.name
+    assert json.loads((folder / "run.json").read_text())["status"] == "failed"
+    heard = actors.Recorder()
+    assert len(compare(config, heard).cells) == 1
+    assert "1 finished cells are kept" in heard.notes
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
 
 
 def test_mlflow_has_a_child_run_a_cell(finished):

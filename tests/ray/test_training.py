@@ -1,5 +1,6 @@
 """Training under Ray Train is the training of one process, however many workers there are and whichever dies."""
 
+import errno
 import json
 from importlib import import_module
 
@@ -200,6 +201,28 @@ def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
     heard = actors.Recorder()
     result = train(config, heard)
     assert heard.seen == {}
+    np.testing.assert_allclose(
+        np.load(result.folder / "probabilities.npy"), in_process(config, {}).probabilities, atol=1e-5
+    )
+
+
+def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_checkpoint(
+    settings, still_encoder, tmp_path, monkeypatch
+):
+    config = configure(settings, still_encoder, tmp_path, sources=[])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("sgg_ray.orchestration.train"), "_take_over", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*toy'"):
+            train(config)
+    (tmp_path / "runs" / config.name / "ray_train" / "checkpoint_manager_snapshot.json").write_text("")
+    heard = actors.Recorder()
+    result = train(config, heard)
+    assert any("is torn: going on from its last whole checkpoint" in note for note in heard.notes)
+    assert heard.seen["guided"] == list(range(STEPS - 8, STEPS))
     np.testing.assert_allclose(
         np.load(result.folder / "probabilities.npy"), in_process(config, {}).probabilities, atol=1e-5
     )

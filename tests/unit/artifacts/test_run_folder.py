@@ -174,6 +174,24 @@ def test_events_survive_a_kill_in_mid_write(tmp_path_factory, batches, tail):
     assert folder.read_events() == [*expected, {"step": 1}]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits")
+def test_a_disk_that_gets_full_leaves_no_half_event(folder):
+    import resource
+
+    folder.begin(make_config())
+    folder.append_events([{"step": 0}])
+    size = (folder.path / "events.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            folder.append_events([{"step": 1}, {"step": 2, "loss": 0.123456789}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    folder.append_events([{"step": 2}])
+    assert [event["step"] for event in folder.read_events()] == [0, 1, 2]
+
+
 def test_no_events_yet(folder):
     assert folder.read_events() == []
 

@@ -174,13 +174,11 @@ def stopped(write_config):
     return path, folder, checkpoint
 
 
-@pytest.mark.parametrize("damage", ["missing", "noise", "snapshot"])
+@pytest.mark.parametrize("damage", ["missing", "noise"])
 def test_an_unreadable_checkpoint(refused, stopped, damage):
     path, _, checkpoint = stopped
     if damage == "noise":
         (checkpoint / STATE).write_bytes(b"noise" * 100)
-    elif damage == "snapshot":
-        (checkpoint.parent / "checkpoint_manager_snapshot.json").write_text("{")
     line = refused("train", path)
     assert line.startswith("name: ")
     assert "cannot be read" in line

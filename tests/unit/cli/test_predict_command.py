@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(sgg, no_ray, finished_run, rows,
     result = sgg("predict", finished_run, "--data", rows, "--out", "out.csv")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
-        "error: No space left on device; free some of the disk, and give the same command again"
+        "error: No space left on device (out.csv); free some of the disk, and give the same command again"
     ]
     assert [path.name for path in here.iterdir()] == [rows.name]
 

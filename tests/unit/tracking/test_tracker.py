@@ -1,6 +1,8 @@
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -100,6 +102,23 @@ def test_values_that_are_no_numbers_are_left_out_and_names_made_valid(tracker, p
     assert tracker.finish()
     assert tracker._client.get_run(tracker.run_id).data.metrics == {"score/im_d_b": 0.5, "n" * 250: 1.0}
     assert problems == []
+
+
+def test_a_database_that_a_full_disk_cut_short_is_made_anew(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+
+    def full(*_):
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+            database.execute("create table secrets (half text)")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sgg_ray.tracking.tracker.connect", full)
+        with pytest.raises(
+            ClusterError, match=r"disk is full; free some of the disk, and give the same command"
+        ):
+            Tracker.start(uri, "tests", "run")
+    assert Tracker.start(uri, "tests", "run").finish()
 
 
 def test_a_run_goes_on_under_its_id(tracker, uri):
