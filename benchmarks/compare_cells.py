@@ -38,7 +38,7 @@ def work(number: int, gpus: int, queue, config: Config, folder: Path, deadline: 
             split, names = queue.get(timeout=1)
         except Empty:
             return
-        place = folder / "scores" / f"{split.target}-{split.shots}-{split.seed}.json"
+        place = folder / "split_scores" / f"{split.target}-{split.shots}-{split.seed}.json"
         if not place.exists():
             store(place, bench.score(split))
         scores = json.loads(place.read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def main() -> None:
     run.begin(config)
     run.update(command="compare", content=plan.content)
     folder = run.path
-    for part in ("cells", "scores"):
+    for part in ("cells", "split_scores"):
         (folder / part).mkdir(exist_ok=True)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

@@ -45,7 +45,8 @@ WITHOUT_EFFECT: Any = {
 }
 KEPT_SPLITS = 8  # most splits whose tasks a process remembers
 
-Scores = dict[str, dict[str, Any] | None]
+Scores = dict[str, dict[str, Any] | None]  # by source
+SplitScores = dict[str, Scores]  # by where sources meet the target, see meeting()
 
 
 @dataclass(frozen=True, order=True)
@@ -77,6 +78,11 @@ def cell_config(strategy: Config, split: Split) -> Config:
     return own.model_copy(update={"alignment": alignment})
 
 
+def meeting(config: Config) -> str:
+    """Where tasks meet in a training, and so where its sources have to be scored."""
+    return "common labels" if config.train.share_labels else "equal label sets"
+
+
 def fingerprint_of(strategy: Config, key: CellKey) -> str:
     """Equal for cells that are the same training, whatever else is in the grid."""
     assert strategy.compare is not None
@@ -102,19 +108,26 @@ class Bench:
         self.foundations: dict[tuple, Foundation] = {}
         self.splits: OrderedDict[Split, tuple[Task, list[Task], list[Task]]] = OrderedDict()
 
-    def score(self, split: Split) -> Scores:
+    def score(self, split: Split) -> SplitScores:
         """Alignment of every source with the target, at the file's own model; None for a source that cannot be
-        scored."""
+        scored. Once for each way to meet that a strategy has."""
         config = with_target(self.config, split.target, split.shots, split.seed)
         target, sources, _ = self._tasks(split)
         foundation = self._foundation(config)
         model = build_model(config, [target], foundation).to(self.device)
         summariser = TaskSummariser(model, config.alignment, config.seed)
-        scores = score_tasks(summariser, target, sources, config.train.share_labels)
-        return {name: score and score.to_dict() for name, score in scores.items()}
+        found: SplitScores = {}
+        for own in (self.config, *self.strategies.values()):
+            if meeting(own) not in found:
+                scores = score_tasks(summariser, target, sources, own.train.share_labels)
+                found[meeting(own)] = {name: score and score.to_dict() for name, score in scores.items()}
+        return found
 
-    def train(self, key: CellKey, scores: Scores) -> dict[str, Any]:
+    def train(self, key: CellKey, scores: SplitScores) -> dict[str, Any]:
         """Train, predict and measure one cell; plain values for JSON.
+
+        Args:
+            scores: of the split; empty where there are no sources.
 
         Raises:
             TrainingError: the training cannot go on.
@@ -122,11 +135,11 @@ class Bench:
         config = cell_config(self.strategies[key.strategy], key.split)
         target, sources, unseen = self._tasks(key.split)
         settings, guidance = config.alignment, config.guidance
-        weights = _weights(scores, settings.weighting, settings.temperature)
+        weights = _weights(scores.get(meeting(config), {}), settings.weighting, settings.temperature)
         if guidance.source == 0 and guidance.alignment == 0:
             weights = {}
         # The same look at the sources for every strategy, whether it trains on them or not.
-        probe = _weights(scores, "relu", settings.temperature)
+        probe = _weights(scores.get(meeting(self.config), {}), "relu", settings.temperature)
         events: list[Event] = []
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -145,6 +158,10 @@ class Bench:
         stability = gradient_stability(_column(events, "gradient_norm"), _column(events, "step_cosine"))
         cross = self._cross_task(outcome.model, target, unseen, config)
         memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else math.nan
+        trainable, skipped = outcome.trainable, outcome.skipped_steps
+        del outcome
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # other processes work on the same GPU
         return {
             **key.to_dict(),
             **_quality(judged.metrics()),
@@ -155,10 +172,10 @@ class Bench:
             "cross_task": float(np.mean(list(cross.values()))) if cross else math.nan,
             "cross_tasks": cross,
             "step_seconds": float(np.median(_column(events, "seconds"))) if events else math.nan,
-            "trainable": outcome.trainable,
+            "trainable": trainable,
             "memory": memory,
             "seconds": seconds,
-            "skipped_steps": outcome.skipped_steps,
+            "skipped_steps": skipped,
             "weights": weights,
         }
 

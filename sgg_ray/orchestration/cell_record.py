@@ -14,10 +14,10 @@ from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError
 from sgg_ray.evaluation import Cell
 from sgg_ray.evaluation.grid import MEASURES
-from sgg_ray.orchestration.bench import CellKey, Scores, Split, cell_config, fingerprint_of
+from sgg_ray.orchestration.bench import CellKey, Split, SplitScores, cell_config, fingerprint_of
 from sgg_ray.tracking import Tracker
 
-CELLS, SCORES, RUNS = "cells", "scores", "mlflow_runs.json"
+CELLS, SCORES, RUNS = "cells", "split_scores", "mlflow_runs.json"
 SAVE_EVERY = 25  # cells between two writings of RUNS
 MOST_FAILURES = 3  # in a row, after which MLflow is left alone: each costs its timeout
 
@@ -43,7 +43,7 @@ class CellRecord:
             if stored is not None:
                 self.found[key] = stored
 
-    def recall_scores(self, splits: list[Split]) -> dict[Split, Scores]:
+    def recall_scores(self, splits: list[Split]) -> dict[Split, SplitScores]:
         """Scores that were taken before."""
         stored = {split: self._read(f"{SCORES}/{self._score_name(split)}.json") for split in splits}
         return {split: scores for split, scores in stored.items() if scores is not None}
@@ -54,7 +54,7 @@ class CellRecord:
         self.found[key] = result
         self.failures.pop(key, None)
 
-    def keep_scores(self, split: Split, scores: Scores) -> None:
+    def keep_scores(self, split: Split, scores: SplitScores) -> None:
         """A split's sources have been scored."""
         self.folder.write_json(f"{SCORES}/{self._score_name(split)}.json", scores)
 

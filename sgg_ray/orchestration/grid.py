@@ -16,7 +16,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from sgg_ray.config import Config
 from sgg_ray.errors import CapacityError, ClusterError, SggError
-from sgg_ray.orchestration.bench import Bench, CellKey, Scores, Split
+from sgg_ray.orchestration.bench import Bench, CellKey, Split, SplitScores
 
 TRIES = 3  # of a cell, or of the scores of a split
 POLL_SECONDS = 1.0
@@ -37,7 +37,7 @@ class GridSlot:
         """Alignment scores of a split's sources."""
         return _answer(lambda: self.bench.score(split))
 
-    def train(self, key: CellKey, scores: Scores) -> Answer:
+    def train(self, key: CellKey, scores: SplitScores) -> Answer:
         """One cell."""
         return _answer(lambda: self.bench.train(key, scores))
 
@@ -84,9 +84,9 @@ class Grid:
         config: Config,
         slots: int,
         cells: Mapping[Split, Sequence[CellKey]],
-        scores: Mapping[Split, Scores],
+        scores: Mapping[Split, SplitScores],
         has_sources: Callable[[Split], bool],
-        on_scores: Callable[[Split, Scores], None],
+        on_scores: Callable[[Split, SplitScores], None],
         on_cell: Callable[[CellKey, dict[str, Any]], None],
         on_failure: Callable[[CellKey, str], None],
         on_retry: Callable[[str], None] = lambda reason: None,

@@ -1,0 +1,45 @@
+"""A strategy's sources are scored where its training lets them meet the target."""
+
+import pytest
+import torch
+import toy
+
+from sgg_ray.config import Config
+from sgg_ray.orchestration.bench import Bench, CellKey, Split
+
+OFF = {"direction": 0, "magnitude": 0, "alignment": 0}
+SHARED = {"name": "shared", "guidance": OFF, "train": {"share_labels": True}}
+APART = {"name": "apart", "guidance": OFF}
+
+
+@pytest.fixture
+def config(settings, tmp_path) -> Config:
+    rows = toy.sentences(240, seed=6)
+    target = rows[:120] + [{"text": f"word{n} word{n + 1}", "label": "mixed"} for n in range(60)]
+    source = rows[120:] + toy.sentences(120, seed=7)
+    toy.write_rows(tmp_path / "target.jsonl", target)
+    toy.write_rows(tmp_path / "source.jsonl", source)
+    sources = [{"name": "wrong", "path": str(tmp_path / "source.jsonl"), "flip_labels": 1.0}]
+    return Config.model_validate(
+        toy.merged(
+            settings,
+            {
+                "target": {"path": str(tmp_path / "target.jsonl"), "labels": None},
+                "sources": sources,
+                "train": {"steps": 2},
+                "compare": {"strategies": [APART, SHARED], "seeds": 1, "shots": [8], "baseline": "apart"},
+            },
+        )
+    )
+
+
+def test_sources_are_weighted_by_scores_of_the_strategys_own_meeting(config):
+    bench = Bench(config, torch.device("cpu"))
+    split = Split(0, "target", 8)
+    scores = bench.score(split)
+    values = {where: found["wrong"] and found["wrong"]["value"] for where, found in scores.items()}
+    # Flipped labels pull a common head the wrong way, and are as good as right ones at a head of their own.
+    assert values["common labels"] < 0 < values["equal label sets"]
+    shared, apart = (bench.train(CellKey(name, split), scores) for name in ("shared", "apart"))
+    assert shared["weights"] == {"wrong": 0.0}
+    assert apart["weights"] == {"wrong": 1.0}
