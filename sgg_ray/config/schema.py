@@ -236,6 +236,9 @@ class GuidanceConfig(Section):
     distance: Positive | None = Field(
         None, description="ε of the finite difference, if it shall not follow from radius"
     )
+    limit: Positive | None = Field(
+        None, description="most ‖H·v‖ as a share of ‖g‖, times every; null: as long as it comes"
+    )
     every: Count = Field(1, description="apply the terms every n-th step, times n")
     warmup: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
     reference: Literal["ema", "full"] = Field(
@@ -250,6 +253,15 @@ class GuidanceConfig(Section):
     view_modules: CountOrZero = Field(
         0, description="steps between two looks at norms and cosines module by module; 0 = never"
     )
+
+    @model_validator(mode="after")
+    def _a_length_to_limit(self):
+        if self.limit is not None and (self.distance is not None or self.hvp == "first_order"):
+            other = "hvp: first_order has no H·v" if self.distance is None else "distance is fixed"
+            raise ValueError(
+                f"limit follows from how far H·v went before, but {other}; leave out one of them"
+            )
+        return self
 
 
 class TrainConfig(Section):

@@ -62,6 +62,8 @@ class Guidance:
             of bfloat16; too large, and it is no derivative any more. docs/performance.md has the measurements.
         distance: ε itself instead, the same in every step. With ``magnitude`` alone, equal to ε, and no floor, the
             forward difference is the gradient at θ + ε g/‖g‖: sharpness-aware minimisation.
+        limit: most ‖H·v‖ as a share of ‖g‖, times ``every``; longer products are shortened, by the curvature that was
+            found in the steps before. Below 1 the step still descends the loss. None: as long as they come.
         every: apply the regularisers every n-th step, n times as strongly.
         warmup_steps: λ rises linearly over so many steps.
         reference: "ema" of the unit gradients of guided steps, or "full": what :meth:`set_reference` was given.
@@ -86,6 +88,7 @@ class Guidance:
         hvp: Mode = "finite_difference",
         radius: float = DEFAULT_RADIUS,
         distance: float | None = None,
+        limit: float | None = None,
         every: int = 1,
         warmup_steps: int = 0,
         reference: Literal["ema", "full"] = "ema",
@@ -101,7 +104,7 @@ class Guidance:
         self.hvp, self.radius, self.every, self.warmup_steps = hvp, radius, every, warmup_steps
         self.reference_kind, self.reference_decay = reference, reference_decay
         self.magnitude_form: MagnitudeForm = magnitude_form
-        self.gradient_floor, self.fixed_distance = gradient_floor, distance
+        self.gradient_floor, self.fixed_distance, self.limit = gradient_floor, distance, limit
         self.private, self.shared, self.world_size = private, shared, world_size
         self._check()
         self.size = shared.stop
@@ -220,13 +223,17 @@ class Guidance:
             found = blend(measures, strengths, scales)
         else:
             found = coefficients(measures, strengths, scales, self.magnitude_form)
+        norm = combined_norm(measures, found)
+        if self.limit is not None:
+            factor = self._shortening(norm)
+            found, norm = found * factor, norm * factor
         moves = self.reference is not None and self.reference_kind == "ema"
         direction = Direction(
             segments=(self.private, self.shared),
             coefficients=found,
             reference=self.reference,
             source=source,
-            norm=combined_norm(measures, found),
+            norm=norm,
             momentum=momentum(measures.norms[0], scales.floors[0], self.reference_decay) if moves else None,
         )
         if first_order:
@@ -249,6 +256,12 @@ class Guidance:
         # A step that was skipped, or whose gradient did not change at all, teaches nothing.
         factor = torch.nan_to_num(self.radius * norm / (ratio * self.distance), nan=1.0, posinf=1.0)
         self.distance = self.distance * factor.sqrt().clamp(1 / MOST_CHANGE, MOST_CHANGE)
+
+    def _shortening(self, norm: Tensor) -> Tensor:
+        """What to multiply v by, of length ``norm``. The distance says how far H·v was: ‖H·v‖/‖g‖ = radius·‖v‖/ε."""
+        assert self.limit is not None
+        expected = self.radius * norm / self.distance
+        return torch.nan_to_num(self.limit * self.every / expected, nan=1.0).clamp(max=1.0)
 
     def _add_hvp(self, direction: Direction, losses: Losses, reduce: Reduce) -> None:
         if self._workspace is None:
@@ -296,6 +309,7 @@ class Guidance:
                     "> 0",
                     self.fixed_distance is None or self.fixed_distance > 0,
                 ),
+                ("limit", self.limit, "> 0", self.limit is None or self.limit > 0),
                 ("every", self.every, ">= 1", self.every >= 1),
                 ("reference", self.reference_kind, "ema or full", self.reference_kind in ("ema", "full")),
                 ("reference_decay", self.reference_decay, "in [0, 1)", 0 <= self.reference_decay < 1),

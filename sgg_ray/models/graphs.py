@@ -136,9 +136,11 @@ class Recorder:
         outside.wait_stream(self.stream)
 
     def _has_room(self) -> bool:
-        """Whether activations, which a graph keeps memory for, fit once more: while it is recorded, nothing that the
-        allocator holds back can be freed."""
-        needed = torch.cuda.max_memory_allocated(self.device) - torch.cuda.memory_allocated(self.device)
+        """Whether a pass's activations fit twice more: graphs keep memory for those of one, and shapes that are
+        launched kernel by kernel need their own. While a graph is recorded, nothing that the allocator holds back can
+        be freed."""
+        once = torch.cuda.max_memory_allocated(self.device) - torch.cuda.memory_allocated(self.device)
+        needed = 2 * once
         if torch.cuda.mem_get_info(self.device)[0] < needed:
             torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(self.device)[0] >= needed

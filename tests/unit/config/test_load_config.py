@@ -17,6 +17,12 @@ QUICKSTART = Path(__file__).parents[3] / "pipelines" / "configs" / "quickstart.y
         ("guidance: {direction: -1}", "guidance.direction: must be >= 0, found -1"),
         ("guidance: {radius: .nan}", "guidance.radius: must be a finite number, found nan"),
         ("guidance: {hvp: exactt}", "did you mean 'exact'?"),
+        ("guidance: {limit: 0}", "guidance.limit: must be > 0, found 0"),
+        (
+            "guidance: {limit: 1, distance: 0.1}",
+            "limit follows from how far H·v went before, but distance is fixed",
+        ),
+        ("guidance: {limit: 1, hvp: first_order}", "but hvp: first_order has no H·v"),
         ("train: {steps: true}", "train.steps: must be a number, found True"),
         ("train: {steps: 1.5}", "train.steps: must be a whole number, found 1.5"),
         ("train: {learning_rate: fast}", "train.learning_rate: must be a number, found 'fast'"),

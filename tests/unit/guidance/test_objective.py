@@ -202,3 +202,25 @@ def test_the_distance_finds_the_asked_change_of_the_gradient(mode: str, radius: 
         with case.flat.replaced(workspace.views):
             moved = case.backward()
         assert (moved - plain).norm() / plain.norm() == pytest.approx(radius, rel=0.3)
+
+
+@pytest.mark.parametrize("mode", ["finite_difference", "central_difference", "exact"])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_limit_shortens_the_product_and_turns_nothing(mode: str, every: int):
+    def last(limit: float | None) -> tuple[torch.Tensor, float]:
+        case = build_case("bert", dropout=0.0)
+        guidance = _guidance(case, hvp=mode, radius=0.01, magnitude=5.0, limit=limit, every=every)
+        for step in range(40):
+            plain = case.backward()
+            metrics = guidance.apply(step, case.losses, None, _alone)
+        return case.flat.gradient - plain, metrics["hvp_ratio"].item()
+
+    free, wide = last(None)
+    product, ratio = last(0.3)
+    assert wide > 1
+    assert ratio == pytest.approx(0.3 * every, rel=0.1)
+    assert product.norm() / free.norm() == pytest.approx(ratio / wide, rel=0.1)
+    assert torch.cosine_similarity(product, free, dim=0) > 0.99
+    unchanged, same = last(100.0)
+    torch.testing.assert_close(unchanged, free, rtol=0, atol=0)
+    assert same == wide
