@@ -79,6 +79,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of NumPy too, in every process
     deadline = time.time() + arguments.seconds
     config = load_config(arguments.config, arguments.overrides)
     config = config.model_copy(update={"name": arguments.name or f"{config.name}-compare"})

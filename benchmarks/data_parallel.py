@@ -410,8 +410,8 @@ def main() -> None:
     checks = [case["checks"] for case in report["cases"].values()]
     if report["equality"]["share"] > SAME or not all(found["same_bits"] for found in checks):
         raise SystemExit("the processes do not train the same model")
-    if any(found["waits_for_gpu"] for found in checks):
-        raise SystemExit("a step waits for the GPU")
+    for waits in filter(None, (found["waits_for_gpu"] for found in checks)):
+        raise SystemExit(f"a step waits for the GPU:\n{waits}")
 
 
 if __name__ == "__main__":

@@ -421,6 +421,7 @@ def work(arguments: argparse.Namespace, deadline: float, todo, done) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     started = time.time()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of NumPy too, in every process
     deadline = started + arguments.seconds
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
