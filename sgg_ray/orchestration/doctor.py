@@ -29,7 +29,7 @@ from sgg_ray.orchestration.cluster import connected
 from sgg_ray.tracking import check_store
 
 GIB = 1 << 30
-LEAST_CORES, LEAST_MEMORY, LEAST_SHARED_MEMORY, LEAST_DISK = 2, 4 * GIB, GIB, 5 * GIB
+LEAST_CORES, LEAST_MEMORY, LEAST_SHARED_MEMORY, LEAST_DISK, LEAST_TEMPORARY = 2, 4 * GIB, GIB, 5 * GIB, GIB
 LARGEST_UPLOAD = 100 << 20  # bytes of a working directory that Ray takes
 NOT_UPLOADED = {".git", ".venv", "venv", "__pycache__"}  # Ray 2.60 leaves these out
 CHECKED = ("ray", "torch", "transformers", "mlflow", "peft", "datasets")
@@ -66,6 +66,7 @@ def examine(
     memory = psutil.virtual_memory().available
     yield _at_least("memory", memory / GIB, LEAST_MEMORY / GIB, "{:.1f} GiB free", "close other programs")
     yield check_shared_memory(Path("/dev/shm"))
+    yield check_temporary(Path(tempfile.gettempdir()))
     yield check_disk(
         Path(tempfile.gettempdir()) if is_uri(cluster.storage) else local_folder(cluster.storage)
     )
@@ -123,6 +124,13 @@ def check_shared_memory(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free / GIB
     fix = "start the container with --shm-size=8gb"
     return _at_least("shared memory", free, LEAST_SHARED_MEMORY / GIB, "{:.1f} GiB free", fix)
+
+
+def check_temporary(folder: Path) -> Check:
+    """Ray's logs, sockets and the objects that leave memory; without room for them its processes die."""
+    free = shutil.disk_usage(folder).free / GIB
+    fix = f"delete old files in {folder}, or set TMPDIR to a larger disk"
+    return _at_least("temporary files", free, LEAST_TEMPORARY / GIB, "{:.1f} GiB free", fix)
 
 
 def check_disk(storage: Path) -> Check:

@@ -72,7 +72,7 @@ class Comparison:
                     row.strategy,
                     _shots(row.shots).removesuffix(" shots"),
                     str(c.pairs),
-                    f"{100 * c.difference:+.1f}",
+                    f"{100 * c.difference:+z.1f}",
                     _interval(c),
                     *(p_value(p) for p in (c.wilcoxon, c.wilcoxon_holm, c.mcnemar, c.mcnemar_holm)),
                     str(c.gained),
@@ -89,9 +89,9 @@ class Comparison:
             ("token loss", "loss", lambda v: f"{v:.3f}"),
             ("ROUGE-L", "rouge_l", lambda v: f"{100 * v:.1f}"),
             ("sd over seeds", "", lambda v: f"{100 * v:.1f}"),
-            ("gradient stability", "stability", lambda v: f"{v:+.3f}"),
+            ("gradient stability", "stability", lambda v: f"{v:+z.3f}"),
             ("cv of ‖g‖", "norm_variation", lambda v: f"{v:.2f}"),
-            ("alignment", "alignment", lambda v: f"{v:+.3f}"),
+            ("alignment", "alignment", lambda v: f"{v:+z.3f}"),
             ("cross-task", "cross_task", lambda v: f"{100 * v:.1f}"),
             ("ms a step", "step_seconds", lambda v: f"{1000 * v:.1f}"),
             ("trainable", "trainable", lambda v: f"{v:,.0f}"),
@@ -238,14 +238,14 @@ def _accuracy(row: Standing | None) -> str:
 def _gain(contrast: Contrast | None) -> list[str]:
     if contrast is None:
         return ["", "", "", ""]
-    shown = f"{100 * contrast.difference:+.1f}"
+    shown = f"{100 * contrast.difference:+z.1f}"
     return [shown, _interval(contrast), p_value(contrast.wilcoxon_holm), contrast.verdict]
 
 
 def _interval(contrast: Contrast) -> str:
     if math.isnan(contrast.low):
         return "–"
-    return f"{100 * contrast.low:+.1f} … {100 * contrast.high:+.1f}"
+    return f"{100 * contrast.low:+z.1f} … {100 * contrast.high:+z.1f}"
 
 
 def _shots(number: int | None) -> str:

@@ -39,13 +39,13 @@ def difference_row(gain: GenerationComparison) -> list[str]:
     loss, exact, words = gain.loss, gain.exact_match, gain.rouge_l
     return [
         "difference",
-        f"{loss.difference:+.3f}",
-        f"{loss.low:+.3f} … {loss.high:+.3f}",
+        f"{loss.difference:+z.3f}",
+        f"{loss.low:+z.3f} … {loss.high:+z.3f}",
         "",
-        f"{100 * exact.difference:+.1f}",
-        f"{100 * exact.low:+.1f} … {100 * exact.high:+.1f}",
-        f"{100 * words.difference:+.1f}",
-        f"{100 * words.low:+.1f} … {100 * words.high:+.1f}",
+        f"{100 * exact.difference:+z.1f}",
+        f"{100 * exact.low:+z.1f} … {100 * exact.high:+z.1f}",
+        f"{100 * words.difference:+z.1f}",
+        f"{100 * words.low:+z.1f} … {100 * words.high:+z.1f}",
         f"{exact.p_value:.3f}" if exact.p_value >= 0.001 else "< 0.001",
     ]
 

@@ -84,8 +84,8 @@ def html_results(results: Sequence[ModelResult]) -> str:
                 f"{100 * metrics.accuracy:.1f} %",
                 f"{100 * metrics.accuracy_low:.1f} … {100 * metrics.accuracy_high:.1f}",
                 f"{100 * metrics.macro_f1:.1f} %",
-                f"{100 * gain.difference:+.1f}" if gain else "",
-                f"{100 * gain.low:+.1f} … {100 * gain.high:+.1f}" if gain else "",
+                f"{100 * gain.difference:+z.1f}" if gain else "",
+                f"{100 * gain.low:+z.1f} … {100 * gain.high:+z.1f}" if gain else "",
             ]
         )
     return html_table(headings, rows)

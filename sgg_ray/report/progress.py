@@ -26,7 +26,7 @@ _SHOWN = {
     "source_loss": "source {:.3f}",
     "accuracy": "accuracy {:.3f}",
     "gradient_norm": "‖g‖ {:.2f}",
-    "alignment_cosine": "cos {:+.2f}",
+    "alignment_cosine": "cos {:+z.2f}",
     "penalty": "penalty {:.3f}",
 }
 

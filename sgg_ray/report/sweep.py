@@ -66,7 +66,7 @@ def conclusion(trials: Sequence[Trial], settings: TuneConfig) -> list[str]:
         lines.append("no trial did better than the file's own values")
     elif own is not None:
         gain = gain_over(best, own, monitor)
-        interval = f"95 % interval {gain.low:+.3f} … {gain.high:+.3f}"
+        interval = f"95 % interval {gain.low:+z.3f} … {gain.high:+z.3f}"
         lines.append(
             f"than the file's own values its {name} is {gain.value:.3f} lower ({interval}): "
             + ("a gain" if gain.low > 0 else "no difference shown")

@@ -80,8 +80,8 @@ def print_comparison(console: Console, results: Sequence[ModelResult], confidenc
         else:
             style = "green" if gain.low > 0 else "red" if gain.high < 0 else ""
             row += [
-                Text(f"{100 * gain.difference:+.1f}", style=style),
-                f"{100 * gain.low:+.1f} … {100 * gain.high:+.1f}",
+                Text(f"{100 * gain.difference:+z.1f}", style=style),
+                f"{100 * gain.low:+z.1f} … {100 * gain.high:+z.1f}",
                 f"{gain.p_value:.3f}" if gain.p_value >= 0.001 else "< 0.001",
             ]
         rows.append(row)
@@ -112,7 +112,7 @@ def score_cells(score: Score | None) -> tuple[str, str, str]:
     """Value, interval and norm ratio of a score as they are printed everywhere."""
     if score is None:
         return "–", "–", "–"
-    return f"{score.value:+.2f}", f"{score.low:+.2f} … {score.high:+.2f}", f"{score.norm_ratio:.2f}"
+    return f"{score.value:+z.2f}", f"{score.low:+z.2f} … {score.high:+z.2f}", f"{score.norm_ratio:.2f}"
 
 
 def _scores_title(report: AlignmentReport) -> str:

@@ -16,6 +16,7 @@ from sgg_ray.orchestration.doctor import (
     check_gpus,
     check_shared_memory,
     check_storage,
+    check_temporary,
     check_token,
     check_tracking,
     check_upload,
@@ -47,7 +48,7 @@ def test_all_checks_of_a_sound_machine(here, monkeypatch):
         if check.name != "GPUs"  # the tests' Ray was told of none
     }
     assert all(check.holds for check in checks.values()), checks
-    assert len(checks) == 11
+    assert len(checks) == 12
     assert list(here.iterdir()) == []  # nothing is left
 
 
@@ -64,7 +65,10 @@ def test_versions_that_are_not_those_of_the_package(monkeypatch):
 def test_a_machine_that_is_too_small(monkeypatch, here):
     monkeypatch.setattr(DOCTOR, "LEAST_DISK", 1 << 60)
     monkeypatch.setattr(DOCTOR, "LEAST_SHARED_MEMORY", 1 << 60)
+    monkeypatch.setattr(DOCTOR, "LEAST_TEMPORARY", 1 << 60)
     assert not check_disk(here / "not" / "there").holds
+    assert not (temporary := check_temporary(here)).holds
+    assert "TMPDIR" in temporary.fix
     assert not check_shared_memory(here).holds
     assert "--shm-size" in check_shared_memory(here).fix
     assert check_shared_memory(here / "nowhere").holds
