@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sgg_ray.config.values import Real, Whole
 
 REFUSED = ("name", "seed", "target", "sources", "ray", "tracking", "tune", "compare")
-SCORED = ("model", "alignment.summary", "alignment.rows", "train.max_length")
+SCORED = (  # what alignment scores depend on, whole sections or single keys
+    "model",
+    "alignment.summary",
+    "alignment.rows",
+    "alignment.confidence",
+    "train.max_length",
+    "train.share_labels",
+)
 Model = TypeVar("Model", bound=BaseModel)
 
 

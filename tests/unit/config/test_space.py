@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from sgg_ray.config import Distribution, TuneConfig, load_config, with_values
+from sgg_ray.config import Distribution, TuneConfig, depends_on_scores, load_config, with_values
 from sgg_ray.errors import ConfigError
 
 
@@ -39,6 +39,7 @@ def test_values_are_put_where_their_keys_say(make_config):
         ("model.pooling", {"choice": ["mean", "middle"]}, "found 'middle'"),
         ("model.adapter.r", {"choice": [2]}, "no such key"),
         ("train.max_length", {"integer": [8, 9]}, "give the values as a choice"),
+        ("alignment.confidence", {"uniform": [0.5, 0.9]}, "give the values as a choice"),
         ("guidance.radius", {"uniform": [2, 1]}, "low < high"),
         ("guidance.radius", {"log_uniform": [0, 1]}, "0 < low"),
         ("guidance.radius", {"uniform": [0.1, 1], "choice": [1]}, "one of uniform"),
@@ -76,3 +77,9 @@ def test_a_distribution_knows_what_it_can_draw():
     assert not Distribution(uniform=(0, 1)).holds(True)
     assert Distribution(choice=["mean", None]).holds(None)
     assert not Distribution(choice=["mean"]).holds("cls")
+
+
+def test_sources_are_scored_anew_where_labels_meet_elsewhere():
+    assert depends_on_scores("train.share_labels")
+    assert depends_on_scores("model.adapter.rank")
+    assert not depends_on_scores("train.learning_rate")
