@@ -8,12 +8,10 @@ the end has all strategies. Processes take turns at the GPUs of the machine.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import time
 import traceback
-from pathlib import Path
 from queue import Empty
 
 import torch
@@ -21,31 +19,32 @@ import torch
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, load_config, strategy_configs
 from sgg_ray.orchestration import prepare_comparison
-from sgg_ray.orchestration.bench import Bench, CellKey, fingerprint_of
+from sgg_ray.orchestration.bench import Bench, CellKey
+from sgg_ray.orchestration.cell_record import CellRecord
 from sgg_ray.orchestration.listener import Silent
 
 
-def work(number: int, gpus: int, queue, config: Config, folder: Path, deadline: float) -> None:
+def work(number: int, gpus: int, queue, config: Config, deadline: float) -> None:
     """Train some strategies of one split after another. A strategy that fails is left out from then on."""
     torch.set_num_threads(1)
     if gpus:  # before this process looks at any: libraries use every GPU that they see
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
     device = torch.device("cuda" if gpus else "cpu")
     bench = Bench(config, device)
+    record = CellRecord(RunFolder(config.ray.storage, config.name), config, bench.strategies)
     broken = set()
     while time.time() < deadline:
         try:
             split, names = queue.get(timeout=1)
         except Empty:
             return
-        place = folder / "split_scores" / f"{split.target}-{split.shots}-{split.seed}.json"
-        if not place.exists():
-            store(place, bench.score(split))
-        scores = json.loads(place.read_text(encoding="utf-8"))
+        if split not in record.recall_scores([split]):
+            record.keep_scores(split, bench.score(split))
+        scores = record.recall_scores([split])[split]
         for name in names:
             key = CellKey(name, split)
-            place = folder / "cells" / f"{fingerprint_of(bench.strategies[name], key)}.json"
-            if time.time() > deadline or name in broken or place.exists():
+            record.recall([key])
+            if time.time() > deadline or name in broken or key in record.found:
                 continue
             try:
                 result = bench.train(key, scores)
@@ -57,14 +56,8 @@ def work(number: int, gpus: int, queue, config: Config, folder: Path, deadline: 
                 traceback.print_exc()
                 broken.add(name)
                 continue
-            store(place, result)
+            record.keep(key, result)
             print(f"{name} {split} {100 * result['accuracy']:.1f} %  {result['seconds']:.1f} s", flush=True)
-
-
-def store(place: Path, value) -> None:
-    part = place.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(value), encoding="utf-8")
-    part.replace(place)
 
 
 def main() -> None:
@@ -87,9 +80,6 @@ def main() -> None:
     run = RunFolder(config.ray.storage, config.name)
     run.begin(config)
     run.update(command="compare", content=plan.content)
-    folder = run.path
-    for part in ("cells", "split_scores"):
-        (folder / part).mkdir(exist_ok=True)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     names = list(strategy_configs(config))
@@ -98,7 +88,7 @@ def main() -> None:
             queue.put((split, names[start : start + arguments.together]))
     gpus = torch.cuda.device_count()
     team = [
-        context.Process(target=work, args=(number, gpus, queue, config, folder, deadline), daemon=True)
+        context.Process(target=work, args=(number, gpus, queue, config, deadline), daemon=True)
         for number in range(arguments.processes)
     ]
     for one in team:
@@ -106,8 +96,9 @@ def main() -> None:
     for one in team:
         one.join()
     queue.cancel_join_thread()
-    cells = len(list((folder / "cells").glob("*.json")))
-    print(f"{cells} of {len(plan.keys)} cells in {folder}")
+    record = CellRecord(run, config, plan.strategies)
+    record.recall(plan.keys)
+    print(f"{len(record.found)} of {len(plan.keys)} cells in {run.path}")
 
 
 if __name__ == "__main__":

@@ -119,9 +119,9 @@ class RunFolder:
                 "end or choose another --name"
             ) from None
         except OSError as error:
-            advice = "".join(f"{MACHINE[number]}, or " for number in (error.errno,) if number in MACHINE)
+            advice = ", or ".join(filter(None, (MACHINE.get(error.errno or 0), "choose another folder")))
             raise ConfigError(
-                f"ray.storage: cannot write to {self.location}: {error.strerror}; {advice}choose another folder"
+                f"ray.storage: cannot write to {self.location}: {error.strerror}; {advice}"
             ) from None
         return resumed
 

@@ -27,9 +27,8 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not debug:
         warnings.simplefilter("ignore", FutureWarning)
-        logging.getLogger("ray.tune").setLevel(
-            logging.CRITICAL
-        )  # it logs tracebacks of what it tells as well
+        # It logs tracebacks of what it tells as well.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         from sgg_ray.report.layout import make_console
 

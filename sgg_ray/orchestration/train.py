@@ -150,7 +150,7 @@ def _check_resumable(folder: RunFolder, content: str) -> None:
     state = folder.state(TRAIN_STATE)
     try:
         latest = _latest(state)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"name: the snapshot in {state.path} cannot be read ({error}); delete the run folder or give the run "
             "another --name"
