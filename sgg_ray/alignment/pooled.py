@@ -43,6 +43,7 @@ def vouched_mean(
     classes: np.ndarray,
     contrasts: Sequence[np.ndarray],
     noises: Sequence[Noise] = (),
+    expected: np.ndarray | None = None,
 ) -> Vouched:
     """The target's mean gradient as far as sources vouch for it: its expectation, given its examples and the sources.
 
@@ -50,8 +51,9 @@ def vouched_mean(
     hundreds of rows of the sources say where noise is loud. With B the sources' gradients, each of length 1, one row a
     label, and B Bᵀ = V diag(e) Vᵀ:
 
-    * prior: components along u_k = Bᵀv_k/√e_k with variance τ²e_k², none elsewhere. A direction that many sources share
-      is believed in most, either way: a source with flipped labels vouches as well as a clean one;
+    * prior: components along u_k = Bᵀv_k/√e_k with variance τ²e_k² around those of ``expected``, none elsewhere. A
+      direction that many sources share is believed in most, either way: a source with flipped labels vouches as well as
+      a clean one;
     * likelihood: the mean plus noise whose covariance Σ is SEEN_SHARE that of the sources' examples and else the same
       everywhere. Components are read off as z = ḡ Σ⁻¹U N, N = (Uᵀ Σ⁻¹ U)⁻¹ being the covariance of their noise;
     * the level of the noise is that of the target's examples within their classes, and
@@ -62,6 +64,8 @@ def vouched_mean(
         classes: of the examples [n].
         contrasts: mean gradients of the sources [r_s, width] each; of length 0 are passed over.
         noises: of the sources' gradients, as far as it is known; without, noise is the same in all directions.
+        expected: what the mean gradient is like before any example is seen [rows, width], see :func:`expected_by_names`;
+            None: nothing is known.
     """
     rows, width = vectors.shape[1:]
     mean = vectors.mean(axis=0)
@@ -89,7 +93,36 @@ def vouched_mean(
     share = np.linalg.solve(prior + noise, prior)
     variances, axes = np.linalg.eigh(share.T @ noise @ share * rows)
     left = np.sqrt(np.maximum(variances, 0.0))[:, None] * axes.T
-    return Vouched(found @ share @ directions.T, left @ directions.T)
+    middle = np.zeros_like(found) if expected is None else expected @ directions
+    return Vouched((middle + (found - middle) @ share) @ directions.T, left @ directions.T)
+
+
+def expected_by_names(
+    names: np.ndarray, contrasts: Sequence[np.ndarray], noises: Sequence[Noise | None], length: float
+) -> np.ndarray:
+    """What the names of the labels let one expect of the target's mean gradient, from how they lie to the sources.
+
+    Texts of a class resemble its name, if the model knows what the name means. Whether it does, the sources with these
+    labels tell from hundreds of rows, whichever way their own labels are: with n the names' contrast at length 1,
+    ρ² = Σ_s (⟨n, g_s⟩² − what a contrast between random texts would have) / Σ_s ‖g_s‖². Expected is ρ·‖μ_t‖·n: which
+    way round, nobody but the names says. Of names without meaning ρ is 0.
+
+    Args:
+        names: gradient of the contrast loss of the names themselves [rows, width].
+        contrasts: mean gradients [rows, width] of the sources with the same labels.
+        noises: of these gradients; None: the same in all directions.
+        length: ‖μ_t‖.
+    """
+    rows, width = names.shape
+    unit = names / max(float(np.linalg.norm(names)), 1e-300)
+    excess = total = 0.0
+    for contrast, noise in zip(contrasts, noises):
+        square = float((contrast**2).sum())
+        known = noise is not None and noise.total > 0.0
+        chance = noise.variance(contrast) / noise.total if known else square / width
+        excess += float((contrast * unit).sum()) ** 2 - chance / max(rows - 1, 1)
+        total += square
+    return float(np.sqrt(max(0.0, excess) / total)) * length * unit if total > 0.0 else np.zeros_like(unit)
 
 
 def pooled_scores(
@@ -98,7 +131,8 @@ def pooled_scores(
     scores: Sequence[Score],
     contrasts: Sequence[np.ndarray],
     matched: Sequence[bool],
-    noises: Sequence[Noise] = (),
+    noises: Sequence[Noise | None] = (),
+    names: np.ndarray | None = None,
 ) -> list[Score]:
     """Scores with values that borrow strength from the other sources.
 
@@ -113,11 +147,21 @@ def pooled_scores(
         scores: of each source alone, by ``score_alignment``.
         contrasts: mean gradient of each source [r_s, width].
         matched: whether a source has other labels than the target.
-        noises: of the sources' gradients, as far as it is known.
+        noises: of the sources' gradients, None where it is not known; empty if it is of none.
+        names: gradient of the names of the target's labels [rows, width]; None if they have no say.
     """
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
     signal = side_moments(flat @ flat.T, np.zeros(len(flat)), classes).signal
-    vouched = vouched_mean(vectors, classes, contrasts, noises)
+    noises = noises or [None] * len(contrasts)
+    expected = None
+    if names is not None:
+        same = [number for number, other in enumerate(matched) if not other]
+        length = float(np.sqrt(signal))
+        expected = expected_by_names(
+            names, [contrasts[number] for number in same], [noises[number] for number in same], length
+        )
+    known = [noise for noise in noises if noise is not None]
+    vouched = vouched_mean(vectors, classes, contrasts, known, expected)
     found = []
     for score, contrast, other in zip(scores, contrasts, matched):
         length = float(np.linalg.norm(contrast)) * float(np.sqrt(signal))

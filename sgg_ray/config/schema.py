@@ -218,6 +218,10 @@ class AlignmentConfig(Section):
     refresh_every: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
     confidence: OpenShare = Field(0.95, description="level of the intervals")
+    names: bool = Field(
+        True,
+        description="encoders: what the target's labels are called counts as well, as far as sources bear it out",
+    )
 
 
 class GuidanceConfig(Section):
@@ -284,9 +288,10 @@ class TrainConfig(Section):
         description="share of the steps, the first ones, that train the features alone: on pairs of rows, whose "
         "cosine shall be 1 for equal labels and 0 for others",
     )
-    head: Literal["zero", "regression"] = Field(
+    head: Literal["zero", "regression", "names"] = Field(
         "zero",
-        description="the target's head when its training begins: zero, or a logistic regression on the shots' features",
+        description="the target's head when its training begins: zero, a logistic regression on the shots' features, or "
+        "what the labels are called, as far as the shots bear it out",
     )
     share_labels: bool = Field(
         False,

@@ -1,6 +1,7 @@
 """Cells of a comparison in one process: the model is loaded once, files are read once, texts are tokenised once."""
 
 import hashlib
+import json
 import math
 import time
 from collections import OrderedDict
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from sgg_ray.alignment import Score, mixture_weights
-from sgg_ray.config import Config, strategy_configs, with_target
+from sgg_ray.config import Config, depends_on_scores, strategy_configs, with_target
 from sgg_ray.evaluation import (
     ClassificationMetrics,
     GenerationMetrics,
@@ -46,7 +47,7 @@ WITHOUT_EFFECT: Any = {
 KEPT_SPLITS = 8  # most splits whose tasks a process remembers
 
 Scores = dict[str, dict[str, Any] | None]  # by source
-SplitScores = dict[str, Scores]  # by where sources meet the target, see meeting()
+SplitScores = dict[str, Scores]  # by what they depend on, see scoring_of()
 
 
 @dataclass(frozen=True, order=True)
@@ -78,9 +79,14 @@ def cell_config(strategy: Config, split: Split) -> Config:
     return own.model_copy(update={"alignment": alignment})
 
 
-def meeting(config: Config) -> str:
-    """Where tasks meet in a training, and so where its sources have to be scored."""
-    return "common labels" if config.train.share_labels else "equal label sets"
+def scoring_of(config: Config) -> str:
+    """The settings of a strategy that scores depend on, as JSON. Not its model: all are scored at the file's own."""
+    settings = {
+        key: value
+        for key, value in config.flat().items()
+        if depends_on_scores(key) and not key.startswith("model.")
+    }
+    return json.dumps(settings)
 
 
 def fingerprint_of(strategy: Config, key: CellKey) -> str:
@@ -110,17 +116,20 @@ class Bench:
 
     def score(self, split: Split) -> SplitScores:
         """Alignment of every source with the target, at the file's own model; None for a source that cannot be
-        scored. Once for each way to meet that a strategy has."""
-        config = with_target(self.config, split.target, split.shots, split.seed)
+        scored. Once for each way of scoring that a strategy has."""
         target, sources, _ = self._tasks(split)
-        foundation = self._foundation(config)
-        model = build_model(config, [target], foundation).to(self.device)
-        summariser = TaskSummariser(model, config.alignment, config.seed)
         found: SplitScores = {}
         for own in (self.config, *self.strategies.values()):
-            if meeting(own) not in found:
-                scores = score_tasks(summariser, target, sources, own.train.share_labels)
-                found[meeting(own)] = {name: score and score.to_dict() for name, score in scores.items()}
+            if scoring_of(own) in found:
+                continue
+            sections = {"alignment": own.alignment, "train": own.train}
+            config = with_target(
+                self.config.model_copy(update=sections), split.target, split.shots, split.seed
+            )
+            model = build_model(config, [target], self._foundation(config)).to(self.device)
+            summariser = TaskSummariser(model, config.alignment, config.seed)
+            scores = score_tasks(summariser, target, sources, config.train.share_labels)
+            found[scoring_of(own)] = {name: score and score.to_dict() for name, score in scores.items()}
         return found
 
     def train(self, key: CellKey, scores: SplitScores) -> dict[str, Any]:
@@ -135,11 +144,11 @@ class Bench:
         config = cell_config(self.strategies[key.strategy], key.split)
         target, sources, unseen = self._tasks(key.split)
         settings, guidance = config.alignment, config.guidance
-        weights = _weights(scores.get(meeting(config), {}), settings.weighting, settings.temperature)
+        weights = _weights(scores.get(scoring_of(config), {}), settings.weighting, settings.temperature)
         if guidance.source == 0 and guidance.alignment == 0:
             weights = {}
         # The same look at the sources for every strategy, whether it trains on them or not.
-        probe = _weights(scores.get(meeting(self.config), {}), "relu", settings.temperature)
+        probe = _weights(scores.get(scoring_of(self.config), {}), "relu", settings.temperature)
         events: list[Event] = []
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)

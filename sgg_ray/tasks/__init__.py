@@ -3,6 +3,7 @@
 from sgg_ray.tasks.folds import Fold, hold_out
 from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.load import Reader, load_tasks
+from sgg_ray.tasks.names import name_rows
 from sgg_ray.tasks.pairs import exchange, messages_in, question
 from sgg_ray.tasks.read import as_texts, no_column
 from sgg_ray.tasks.stream import RowStream, open_stream
@@ -24,6 +25,7 @@ __all__ = [
     "joined",
     "load_tasks",
     "messages_in",
+    "name_rows",
     "no_column",
     "open_stream",
     "question",

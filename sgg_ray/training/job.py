@@ -9,7 +9,7 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import EncoderClassifier, Foundation, LanguageModel, TaskModel, TokenisedRows, build_model
-from sgg_ray.tasks import Task, sharing_labels
+from sgg_ray.tasks import Task, name_rows, sharing_labels
 from sgg_ray.training.answers import Answers, answer
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
@@ -100,6 +100,7 @@ def run_training(
         config,
         communicator,
         _probe(model, target, hooks),
+        _names(model, target, config),
     )
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
@@ -193,6 +194,12 @@ def _probe(model: TaskModel, target: Task, hooks: Hooks) -> dict[str, tuple[Toke
         for source in sources
         if source.head == target.head and weights.get(source.name, 0.0) > 0
     }
+
+
+def _names(model: TaskModel, target: Task, config: Config) -> TokenisedRows | None:
+    """What the target's labels are called, if its head begins there."""
+    rows = name_rows(target, target.labels) if config.train.head == "names" else None
+    return None if rows is None else model.tokenise(target, rows)
 
 
 def plain(config: Config) -> Config:

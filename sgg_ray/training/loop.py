@@ -32,7 +32,7 @@ from sgg_ray.gradients import Sketcher
 from sgg_ray.guidance import Combination, Guidance
 from sgg_ray.models import Batch, EncoderClassifier, TaskModel, TokenisedRows, graphed
 from sgg_ray.training.communicator import Communicator
-from sgg_ray.training.head import fit_head
+from sgg_ray.training.head import begin_at_names, fit_head
 from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_factor
 from sgg_ray.training.module_view import ModuleView
 from sgg_ray.training.pairs import pair_losses
@@ -69,6 +69,7 @@ class Trainer:
         communicator: the other workers.
         probe: sources with weights whose mixture's gradient is compared with the target's now and then
             (``source_cosine``) and not used; all of the target's head. It costs one pass at these steps.
+        names: what the target's labels are called, for ``train.head: names``; None if that says nothing.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Trainer:
         config: Config,
         communicator: Communicator,
         probe: Mapping[str, tuple[TokenisedRows, float]] | None = None,
+        names: TokenisedRows | None = None,
     ):
         self.model, self.target, self.sources = model, target, dict(sources)
+        self.names = names
         self.weights = dict(weights)
         self.config, self.settings = config, config.train
         self.communicator = communicator
@@ -188,9 +191,13 @@ class Trainer:
 
     def _begin_labels(self) -> None:
         """Between the training on pairs and that on labels, or before the latter."""
-        if self.settings.head == "regression":
+        if self.settings.head != "zero":
             assert isinstance(self.model, EncoderClassifier)
-            fit_head(self.model, self.target, self.settings.evaluation_batch_size)
+            size = self.settings.evaluation_batch_size
+            if self.settings.head == "regression":
+                fit_head(self.model, self.target, size)
+            elif self.names is not None:
+                begin_at_names(self.model, self.target, self.names, size)
             # Every worker has fitted the same head, to rounding: from here on they must have the same bits.
             self.flat.values.div_(self.communicator.world_size)
             self.communicator.all_reduce(self.flat.values)

@@ -44,7 +44,8 @@ def scores_of(
             [scores[name] for name in names],
             [member.summary.mean.reshape(member.rows, -1) for member in members],
             [member.space.matched for member in members],
-            [member.noise for member in members if member.noise is not None],
+            [member.noise for member in members],
+            None if target.names is None else target.names.reshape(target.rows, -1),
         )
         scores |= dict(zip(names, found))
     for name, other in contradictions(_own_heads(sources, scores)).items():

@@ -22,7 +22,7 @@ from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
 from sgg_ray.models.contrast import Part, balanced_parts, head_contrasts, row_features, single_example_parts
-from sgg_ray.tasks import Task, joined
+from sgg_ray.tasks import Task, joined, name_rows
 from sgg_ray.training.answer_contrasts import answer_contrasts, answer_parts, classes_of
 
 ALL_PARAMETERS = "all parameters"
@@ -74,6 +74,7 @@ class TargetGradients:
     vectors: np.ndarray  # [n, D]
     classes: np.ndarray  # [n]
     rows: int = 1  # of the matrix that a gradient is: the labels of a head
+    names: np.ndarray | None = None  # gradient of the labels' names [D]; None if they have no say
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class TaskSummariser:
         found = self._gradients(task, space, chosen, classes, None)
         summary = self._summary(task, space, step, found, len(chosen))
         strata = np.zeros(len(found.parts), dtype=np.int64) if task.generates else classes
-        return TargetGradients(summary, found.vectors, strata, _rows(summary, space.labels))
+        names = self._names(task, space)
+        return TargetGradients(summary, found.vectors, strata, _rows(summary, space.labels), names)
 
     def source(
         self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
@@ -233,6 +235,20 @@ class TaskSummariser:
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
         return _Gradients(vectors, dimension, parts, None if features is None else features.numpy())
+
+    def _names(self, task: Task, space: Space) -> np.ndarray | None:
+        """Gradient of the contrast loss of the labels' own names, compressed [D]; None where they say nothing."""
+        if not space.labels or not self.config.names:
+            return None
+        assert isinstance(self.model, EncoderClassifier)
+        names = name_rows(task, space.labels)
+        if names is None:
+            return None
+        chosen = np.arange(len(names))
+        features = row_features(self.model, self.model.tokenise(task, names), chosen, BATCH_ROWS).cpu()
+        (part,) = balanced_parts(chosen, names.labels, 1)
+        full = head_contrasts(features, chosen, names.labels, len(space.labels), [part])
+        return self._summariser(full.shape[1], space).compress(full)[0].cpu().numpy().astype(np.float32)
 
     @property
     def causal(self) -> bool:

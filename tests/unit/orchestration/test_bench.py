@@ -5,7 +5,7 @@ import torch
 import toy
 
 from sgg_ray.config import Config
-from sgg_ray.orchestration.bench import Bench, CellKey, Split
+from sgg_ray.orchestration.bench import Bench, CellKey, Split, scoring_of
 
 OFF = {"direction": 0, "magnitude": 0, "alignment": 0}
 SHARED = {"name": "shared", "guidance": OFF, "train": {"share_labels": True}}
@@ -37,9 +37,11 @@ def test_sources_are_weighted_by_scores_of_the_strategys_own_meeting(config):
     bench = Bench(config, torch.device("cpu"))
     split = Split(0, "target", 8)
     scores = bench.score(split)
-    values = {where: found["wrong"] and found["wrong"]["value"] for where, found in scores.items()}
+    values = {
+        name: scores[scoring_of(strategy)]["wrong"]["value"] for name, strategy in bench.strategies.items()
+    }
     # Flipped labels pull a common head the wrong way, and are as good as right ones at a head of their own.
-    assert values["common labels"] < 0 < values["equal label sets"]
+    assert values["shared"] < 0 < values["apart"]
     shared, apart = (bench.train(CellKey(name, split), scores) for name in ("shared", "apart"))
     assert shared["weights"] == {"wrong": 0.0}
     assert apart["weights"] == {"wrong": 1.0}
