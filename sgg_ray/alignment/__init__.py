@@ -2,7 +2,15 @@
 
 from sgg_ray.alignment.contradiction import OwnHead, contradictions
 from sgg_ray.alignment.noise import Noise, within_classes
-from sgg_ray.alignment.pooled import OWN_HEAD, Vouched, matched_cosine, matching, pooled_scores, vouched_mean
+from sgg_ray.alignment.pooled import (
+    OWN_HEAD,
+    Vouched,
+    expected_by_names,
+    matched_cosine,
+    matching,
+    pooled_scores,
+    vouched_mean,
+)
 from sgg_ray.alignment.report import AlignmentReport, SourceAlignment
 from sgg_ray.alignment.score import Evidence, Score, score_alignment
 from sgg_ray.alignment.verdict import Verdict, verdict
@@ -20,6 +28,7 @@ __all__ = [
     "Verdict",
     "Vouched",
     "contradictions",
+    "expected_by_names",
     "matched_cosine",
     "matching",
     "mixture_weights",

@@ -64,8 +64,8 @@ def vouched_mean(
         classes: of the examples [n].
         contrasts: mean gradients of the sources [r_s, width] each; of length 0 are passed over.
         noises: of the sources' gradients, as far as it is known; without, noise is the same in all directions.
-        expected: what the mean gradient is like before any example is seen [rows, width], see :func:`expected_by_names`;
-            None: nothing is known.
+        expected: what the mean gradient is like before any example is seen [rows, width], see
+            :func:`expected_by_names`; None: nothing is known.
     """
     rows, width = vectors.shape[1:]
     mean = vectors.mean(axis=0)
@@ -118,8 +118,9 @@ def expected_by_names(
     excess = total = 0.0
     for contrast, noise in zip(contrasts, noises):
         square = float((contrast**2).sum())
-        known = noise is not None and noise.total > 0.0
-        chance = noise.variance(contrast) / noise.total if known else square / width
+        chance = square / width
+        if noise is not None and noise.total > 0.0:
+            chance = noise.variance(contrast) / noise.total
         excess += float((contrast * unit).sum()) ** 2 - chance / max(rows - 1, 1)
         total += square
     return float(np.sqrt(max(0.0, excess) / total)) * length * unit if total > 0.0 else np.zeros_like(unit)

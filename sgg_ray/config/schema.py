@@ -290,8 +290,8 @@ class TrainConfig(Section):
     )
     head: Literal["zero", "regression", "names"] = Field(
         "zero",
-        description="the target's head when its training begins: zero, a logistic regression on the shots' features, or "
-        "what the labels are called, as far as the shots bear it out",
+        description="the target's head when its training begins: zero, a logistic regression on the shots' features, "
+        "or what the labels are called, as far as the shots bear it out",
     )
     share_labels: bool = Field(
         False,

@@ -9,8 +9,8 @@ import torch
 from sgg_ray.models import EncoderClassifier, TokenisedRows, batches_by_length
 
 MOST_ITERATIONS = 1000
-# How steep logits along the contrast of label names are before any shot is seen, and how unsure that is: all rows of five
-# tasks give MiniLM -0.1 to 0.5 (log.md).
+# How steep logits along the contrast of label names are before any shot is seen, and how unsure that is: all rows of
+# five tasks give MiniLM -0.1 to 0.5 (log.md).
 STEEPNESS, UNSURE = 0.3, 0.3
 
 

@@ -198,7 +198,7 @@ def _probe(model: TaskModel, target: Task, hooks: Hooks) -> dict[str, tuple[Toke
 
 def _names(model: TaskModel, target: Task, config: Config) -> TokenisedRows | None:
     """What the target's labels are called, if its head begins there."""
-    rows = name_rows(target, target.labels) if config.train.head == "names" else None
+    rows = name_rows(target.labels) if config.train.head == "names" else None
     return None if rows is None else model.tokenise(target, rows)
 
 

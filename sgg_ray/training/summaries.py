@@ -241,7 +241,7 @@ class TaskSummariser:
         if not space.labels or not self.config.names:
             return None
         assert isinstance(self.model, EncoderClassifier)
-        names = name_rows(task, space.labels)
+        names = name_rows(space.labels)
         if names is None:
             return None
         chosen = np.arange(len(names))

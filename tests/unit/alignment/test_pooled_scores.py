@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sgg_ray.alignment import (
     Evidence,
     Noise,
+    expected_by_names,
     matched_cosine,
     matching,
     pooled_scores,
@@ -156,3 +157,63 @@ def test_values_lie_in_their_intervals_and_scale_does_not_matter(matched):
     else:
         assert found[0].value > 0.4
         assert found[1].value < -0.4
+
+
+def contrast_of(direction):
+    return np.stack([direction, -direction])
+
+
+def test_names_are_believed_as_far_as_they_lie_along_the_sources_whichever_way_round():
+    random = np.random.default_rng(1)
+    truth, other = unit(random), unit(random)
+    names = contrast_of(0.6 * truth + 0.8 * (other - (other @ truth) * truth))
+    sources = [contrast_of(sign * truth) for sign in (1.0, -1.0, -2.0)]
+    expected = expected_by_names(names, sources, [None] * 3, length=5.0)
+    assert cosine(expected, names) == pytest.approx(1.0)
+    known = cosine(names, sources[0]) ** 2 - 1 / WIDTH  # less what a random direction would have
+    assert np.linalg.norm(expected) == pytest.approx(5.0 * known**0.5)
+
+
+def test_names_without_meaning_are_not_believed():
+    random = np.random.default_rng(2)
+    lengths = []
+    for _ in range(200):
+        sources = [contrast_of(unit(random)) for _ in range(4)]
+        lengths.append(np.linalg.norm(expected_by_names(contrast_of(unit(random)), sources, [None] * 4, 1.0)))
+    assert np.mean(lengths) < 0.5 / WIDTH**0.5  # half of what a random direction has, on average
+    assert not expected_by_names(contrast_of(unit(random)), [], [], 1.0).any()
+    assert not expected_by_names(np.zeros((2, WIDTH)), sources, [None] * 4, 1.0).any()
+
+
+def test_along_an_axis_where_all_texts_differ_names_are_no_evidence():
+    loud, quiet = np.eye(WIDTH)[:2]
+    names, source = contrast_of(0.6 * loud + 0.8 * quiet), contrast_of(loud)
+    noise = Noise(20.0 * loud[None], 0.0)  # a contrast of random texts lies along this axis as well
+    assert not expected_by_names(names, [source], [noise], 1.0).any()
+    assert expected_by_names(names, [source], [None], 1.0).any()
+    assert expected_by_names(names, [contrast_of(quiet)], [noise], 1.0).any()
+
+
+def test_names_set_right_what_a_few_misleading_examples_say():
+    random = np.random.default_rng(3)
+    truth = unit(random)
+    sources = [contrast_of(truth), contrast_of(-truth)]
+    # The examples lie slightly the wrong way round, within their noise.
+    vectors, classes = examples(random, -0.05 * truth, count=8, noise=0.3)
+    names = contrast_of(truth)
+    scores = [
+        score_alignment(
+            Evidence(
+                cross=(vectors.reshape(16, -1) @ source.ravel())[None].repeat(4, 0),
+                source_gram=np.full((4, 4), 2.0) + np.eye(4),
+                target_gram=vectors.reshape(16, -1) @ vectors.reshape(16, -1).T,
+                target_classes=classes,
+                source_examples=np.full(4, 10),
+            )
+        )
+        for source in sources
+    ]
+    alone = pooled_scores(vectors, classes, scores, sources, [False, False])
+    named = pooled_scores(vectors, classes, scores, sources, [False, False], names=names)
+    assert alone[0].value < 0 < alone[1].value
+    assert named[0].value > 0 > named[1].value

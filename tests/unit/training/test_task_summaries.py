@@ -209,3 +209,29 @@ def test_gradients_that_are_not_finite_are_an_error(make_config):
     summariser = TaskSummariser(model, config.alignment, config.seed)
     with pytest.raises(TrainingError, match="not finite"):
         summariser.target(target, comparison_space(target, sources[0]), step=0)
+
+
+def test_names_of_labels_are_sent_with_the_targets_gradients_unless_they_are_to_have_no_say(make_config):
+    for says in (True, False):
+        config = make_config(alignment={"names": says})
+        target, (source, _) = load_tasks(config)
+        summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
+        found = summariser.target(target, comparison_space(target, source), 0)
+        assert (found.names is not None) == says
+        if found.names is not None:
+            assert found.names.shape == found.vectors[0].shape
+
+
+def test_names_pull_a_head_the_way_texts_of_their_classes_do(make_config, tmp_path):
+    """With labels made of the words that tell the texts apart."""
+    labels = (" ".join(toy.BAD), " ".join(toy.GOOD))
+    target = rows_file(tmp_path, "target", toy.sentences(200, 1, labels))
+    source = rows_file(tmp_path, "source", toy.sentences(200, 2, labels))
+    config = make_config(
+        target={**target, "labels": list(labels)}, sources=[{**source, "labels": list(labels)}]
+    )
+    task, (source,) = load_tasks(config)
+    summariser = TaskSummariser(build_model(config, [task]), config.alignment, config.seed)
+    found = summariser.target(task, comparison_space(task, source), 0)
+    assert found.names is not None
+    assert float(found.names @ found.vectors.mean(0)) > 0
