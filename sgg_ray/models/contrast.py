@@ -5,6 +5,7 @@ residual is that of a uniform prediction. Its gradient carries the labels, and n
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from sgg_ray.models.batch import TokenisedRows, batches_by_length
 from sgg_ray.models.classifier import EncoderClassifier
+from sgg_ray.models.example_gradients import MixedRowsError, example_gradients, trained_layers
 from sgg_ray.models.language_model import LanguageModel
 
 
@@ -161,6 +163,16 @@ def label_word_contrasts(
         (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
         return scores, _residuals(classes[batch], scores.shape[1]).to(scores.device)
 
+    def losses_of(batch: np.ndarray) -> Tensor:
+        scores, residuals = scores_of(batch)
+        return -(residuals * scores).sum(1)
+
+    layers = trained_layers(model)
+    if layers is not None and all(len(part.rows) == 1 for part in parts):
+        chosen = np.concatenate([part.rows for part in parts])
+        with suppress(MixedRowsError):
+            yield from example_gradients(layers, losses_of, chosen, batch_size)
+            return
     yield from part_gradients(scores_of, rows, parts, trainable, batch_size)
 
 

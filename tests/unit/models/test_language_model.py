@@ -6,8 +6,17 @@ import torch
 import toy
 
 from sgg_ray.errors import DataError, ModelError
-from sgg_ray.models import LanguageModel, build_model, check_method, check_tasks, load_model, save_model
-from sgg_ray.models.contrast import Part, label_word_contrasts
+from sgg_ray.models import (
+    LanguageModel,
+    build_model,
+    check_method,
+    check_tasks,
+    contrast,
+    example_gradients,
+    load_model,
+    save_model,
+)
+from sgg_ray.models.contrast import Part, label_word_contrasts, single_example_parts
 from sgg_ray.prediction import Predictor
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, predict, run_training
@@ -168,6 +177,51 @@ def test_the_contrast_is_the_gradient_of_the_weighted_scores(make_lm):
     torch.testing.assert_close(
         found, torch.cat([value.flatten() for value in expected]), atol=1e-5, rtol=1e-4
     )
+
+
+LORA = {"adapter": {"method": "lora", "rank": 4, "lora_dropout": 0.5}}
+
+
+@pytest.mark.parametrize("target", [REVIEW, LONGER], ids=["one token", "several"])
+@pytest.mark.parametrize("most", [1 << 28, 1], ids=["together", "one by one"])
+def test_gradients_of_examples_from_one_pass_are_those_of_a_pass_each(make_lm, monkeypatch, target, most):
+    model, task = make_lm(target=target, model=LORA)
+    with torch.no_grad():  # B begins at zero, and A has no gradient then
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.1)
+    rows = model.tokenise(task, task.train)
+    parts = single_example_parts(np.array([5, 0, 3, 9]))
+    passes = []
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    monkeypatch.setattr(example_gradients, "MOST_VALUES", most)
+    together = list(label_word_contrasts(model, rows, rows.labels, parts, 3))
+    assert len(passes) == (2 if most > 1 else 4)
+    monkeypatch.setattr(contrast, "trained_layers", lambda model: None)
+    apart = list(label_word_contrasts(model, rows, rows.labels, parts, 3))
+    assert len(together) == len(apart) == 4
+    for mine, expected in zip(together, apart):
+        assert expected.norm() > 0
+        torch.testing.assert_close(mine, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_only_weights_of_linear_layers_of_their_own_are_taken_together(make_lm):
+    assert example_gradients.trained_layers(make_lm(model=LORA)[0]) is not None
+    assert example_gradients.trained_layers(make_lm()[0]) is None  # embeddings and norms are trained
+    tied = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
+    assert example_gradients.trained_layers(tied) == list(tied)
+    tied[1].weight = tied[0].weight
+    assert example_gradients.trained_layers(tied) is None
+
+
+def test_a_layer_that_sees_other_rows_than_the_batch_has_is_refused():
+    layer = torch.nn.Linear(3, 2, bias=False)
+    flat = torch.randn(7, 3)
+    gradients = example_gradients.example_gradients(
+        [layer], lambda batch: layer(flat).sum(1)[: len(batch)], np.arange(4), 4
+    )
+    with pytest.raises(example_gradients.MixedRowsError):
+        next(gradients)
 
 
 def mean_loss(probabilities: np.ndarray, target) -> float:
