@@ -73,6 +73,7 @@ def test_columns_labels_and_split_are_guessed_and_told(sgg, no_ray, here, forty)
     assert target.labels == ("billing", "shipping")
     assert len(target.test) == 12
     assert len(target.train) == 2 * config.target.shots == 26
+    assert config.train.head == "names"  # without sources nothing else tells the head where to begin
 
 
 def test_columns_without_telling_names(sgg, no_ray, here):
@@ -95,6 +96,7 @@ def test_columns_can_be_named_and_sources_added(sgg, no_ray, here, forty, data):
     config = load_config(here / "sgg.yaml")
     assert config.sources[0].path == str(data / "clean.jsonl")
     assert (config.target.columns.text, config.target.columns.label) == ("body", "topic")
+    assert config.train.head == "zero"
 
 
 def test_what_cannot_be_guessed_is_one_line(refused, here, forty):
