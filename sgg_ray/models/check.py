@@ -22,7 +22,7 @@ from sgg_ray.models.backbone import (
 )
 from sgg_ray.models.language_model import uses_chat
 from sgg_ray.models.prompts import Prompter
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import Task, name_rows
 
 LOOKED_AT = 100  # rows of a task
 MUCH_CUT = 0.25  # of its texts
@@ -94,7 +94,7 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     """See whether every task can be put to the model: prompts and label words, or none of them for an encoder.
 
     Returns:
-        A line for each task whose prompt leaves too little room for its texts.
+        A line for each task whose prompt leaves too little room for its texts, or whose labels' names say nothing.
 
     Raises:
         ModelError: with one line for each task that cannot.
@@ -103,6 +103,13 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     problems: list[str] = []
     notes: list[str] = []
     if not origin.causal:
+        if config.train.head == "names":
+            notes += [
+                f"{task.name}: labels {', '.join(task.labels)} are no words, so train.head: names begins at zero; give "
+                "them names with labels"
+                for task in tasks
+                if task.role == "target" and name_rows(task.labels) is None
+            ]
         for task in tasks:
             if task.generates:
                 problems.append(

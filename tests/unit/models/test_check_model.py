@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
-from sgg_ray.models import build_model, check_model
+from sgg_ray.models import build_model, check_model, check_tasks
+from sgg_ray.tasks import Rows, Task
 
 
 @pytest.fixture
@@ -118,3 +120,11 @@ def test_roberta_counts_positions_from_behind_the_padding(copy):
     (copy / "config.json").write_text(json.dumps(settings))
     assert "takes at most 64 tokens, found 65" in refusal(copy, max_length=65)
     check_model(ModelConfig(path=str(copy)), 64)
+
+
+@pytest.mark.parametrize(("labels", "told"), [(["bad", "good"], 0), (["0", "1"], 1)])
+def test_labels_without_words_are_told_where_a_head_is_to_begin_at_names(make_config, labels, told):
+    rows = Rows(("a", "b"), np.array([0, 1]))
+    task = Task("target", tuple(labels), rows, rows, "target")
+    assert len(check_tasks(make_config(train={"head": "names"}), [task])) == told
+    assert not check_tasks(make_config(), [task])
