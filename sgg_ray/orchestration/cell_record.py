@@ -14,7 +14,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError
 from sgg_ray.evaluation import Cell
 from sgg_ray.evaluation.grid import MEASURES
-from sgg_ray.orchestration.bench import CellKey, Split, SplitScores, cell_config, fingerprint_of
+from sgg_ray.orchestration.bench import CellKey, Split, SplitScores, cell_config, fingerprint_of, scoring_of
 from sgg_ray.tracking import Tracker
 
 CELLS, SCORES, RUNS = "cells", "split_scores", "mlflow_runs.json"
@@ -44,9 +44,10 @@ class CellRecord:
                 self.found[key] = stored
 
     def recall_scores(self, splits: list[Split]) -> dict[Split, SplitScores]:
-        """Scores that were taken before."""
+        """Scores that were taken before, of splits that have all that the strategies need; some may be new."""
+        needed = {scoring_of(own) for own in (self.config, *self.strategies.values())}
         stored = {split: self._read(f"{SCORES}/{self._score_name(split)}.json") for split in splits}
-        return {split: scores for split, scores in stored.items() if scores is not None}
+        return {split: scores for split, scores in stored.items() if scores and needed <= set(scores)}
 
     def keep(self, key: CellKey, result: dict[str, Any]) -> None:
         """A cell has finished."""

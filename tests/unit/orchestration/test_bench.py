@@ -4,8 +4,10 @@ import pytest
 import torch
 import toy
 
+from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.orchestration.bench import Bench, CellKey, Split, scoring_of
+from sgg_ray.orchestration.cell_record import CellRecord
 
 OFF = {"direction": 0, "magnitude": 0, "alignment": 0}
 SHARED = {"name": "shared", "guidance": OFF, "train": {"share_labels": True}}
@@ -45,3 +47,18 @@ def test_sources_are_weighted_by_scores_of_the_strategys_own_meeting(config):
     shared, apart = (bench.train(CellKey(name, split), scores) for name in ("shared", "apart"))
     assert shared["weights"] == {"wrong": 0.0}
     assert apart["weights"] == {"wrong": 1.0}
+
+
+def test_scores_are_taken_again_for_a_strategy_that_needs_others(config):
+    """One that was added to a comparison which had been scored already."""
+    split, folder = Split(0, "target", 8), RunFolder(config.ray.storage, config.name)
+    folder.begin(config)
+    bench = Bench(config, torch.device("cpu"))
+    apart = {name: own for name, own in bench.strategies.items() if name == "apart"}
+    earlier = CellRecord(folder, config, apart)
+    earlier.keep_scores(split, {scoring_of(apart["apart"]): {}})
+    assert split in earlier.recall_scores([split])
+    record = CellRecord(folder, config, bench.strategies)
+    assert not record.recall_scores([split])
+    record.keep_scores(split, bench.score(split))
+    assert split in record.recall_scores([split])
