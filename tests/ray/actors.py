@@ -22,6 +22,12 @@ def processes(title: str) -> list[psutil.Process]:
     return found
 
 
+def all_end(title: str, seconds: float = 20) -> bool:
+    """Whether no such process is left, or soon will be: Ray does not wait for those that it ends."""
+    _, alive = psutil.wait_procs(processes(title), timeout=seconds)
+    return not alive and not processes(title)
+
+
 def kill(process: psutil.Process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 

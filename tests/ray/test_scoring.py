@@ -133,7 +133,7 @@ def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
     assert again.cached
     assert again.report.to_dict() == first.report.to_dict()
     assert heard.seen == {}
-    assert not actors.processes("TaskWorker")
+    assert actors.all_end("TaskWorker")
 
 
 @pytest.mark.parametrize("verb", ["score", "train"])
