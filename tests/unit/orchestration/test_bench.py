@@ -49,9 +49,9 @@ def test_sources_are_weighted_by_scores_of_the_strategys_own_meeting(config):
     assert apart["weights"] == {"wrong": 1.0}
 
 
-def test_scores_are_taken_again_for_a_strategy_that_needs_others(config):
+def test_scores_are_taken_again_for_a_strategy_that_needs_others(config, tmp_path):
     """One that was added to a comparison which had been scored already."""
-    split, folder = Split(0, "target", 8), RunFolder(config.ray.storage, config.name)
+    split, folder = Split(0, "target", 8), RunFolder(str(tmp_path / "runs"), config.name)
     folder.begin(config)
     bench = Bench(config, torch.device("cpu"))
     apart = {name: own for name, own in bench.strategies.items() if name == "apart"}
