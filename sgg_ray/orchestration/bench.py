@@ -119,6 +119,7 @@ class Bench:
         scored. Once for each way of scoring that a strategy has."""
         target, sources, _ = self._tasks(split)
         found: SplitScores = {}
+        summarisers: dict[tuple, TaskSummariser] = {}  # ways to meet share what is computed of the sources
         for own in (self.config, *self.strategies.values()):
             if scoring_of(own) in found:
                 continue
@@ -126,9 +127,11 @@ class Bench:
             config = with_target(
                 self.config.model_copy(update=sections), split.target, split.shots, split.seed
             )
-            model = build_model(config, [target], self._foundation(config)).to(self.device)
-            summariser = TaskSummariser(model, config.alignment, config.seed)
-            scores = score_tasks(summariser, target, sources, config.train.share_labels)
+            place = (own.alignment, own.train.max_length)
+            if place not in summarisers:
+                model = build_model(config, [target], self._foundation(config)).to(self.device)
+                summarisers[place] = TaskSummariser(model, config.alignment, config.seed)
+            scores = score_tasks(summarisers[place], target, sources, config.train.share_labels)
             found[scoring_of(own)] = {name: score and score.to_dict() for name, score in scores.items()}
         return found
 

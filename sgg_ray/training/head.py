@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgg_ray.models import EncoderClassifier, TokenisedRows, batches_by_length
+from sgg_ray.models import EncoderClassifier, TokenisedRows
+from sgg_ray.models.contrast import class_mean_head, row_features
 
 MOST_ITERATIONS = 1000
 # How steep logits along the contrast of label names are before any shot is seen, and how unsure that is: all rows of
@@ -48,11 +49,10 @@ def begin_at_names(
     """
     training = model.training
     model.eval()
-    said, seen = _features(model, names, batch_size), _features(model, rows, batch_size)
+    every, labels = np.arange(len(names)), len(model.labels[rows.head])
+    contrast = class_mean_head(model, names, every, names.labels, labels, batch_size).double().cpu().numpy()
+    seen = _features(model, rows, batch_size)
     model.train(training)
-    contrast = np.stack([said[names.labels == value].mean(0) for value in np.unique(names.labels)])
-    contrast -= contrast.mean(0)
-    contrast /= max(float(np.linalg.norm(contrast)), 1e-12)
     middle = np.mean([seen[rows.labels == value].mean(0) for value in np.unique(rows.labels)], axis=0)
     steepness = _steepness((seen - middle) @ contrast.T, rows.labels)
     layer = model.head(rows.head)
@@ -78,10 +78,7 @@ def _steepness(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _features(model: EncoderClassifier, rows: TokenisedRows, batch_size: int) -> np.ndarray:
     """Features [n, H], fp64, in the model's present mode."""
-    features = np.empty((len(rows), model.width), dtype=np.float64)
-    for batch in batches_by_length(rows, batch_size):
-        features[batch] = model.features(model.collate([(rows, int(row)) for row in batch])).cpu().numpy()
-    return features
+    return row_features(model, rows, np.arange(len(rows)), batch_size).double().cpu().numpy()
 
 
 def take_head(model: EncoderClassifier, head: str, regression: Any) -> None:

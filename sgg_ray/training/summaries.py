@@ -11,7 +11,7 @@ parameters.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -240,15 +240,11 @@ class TaskSummariser:
         """Gradient of the contrast loss of the labels' own names, compressed [D]; None where they say nothing."""
         if not space.labels or not self.config.names:
             return None
-        assert isinstance(self.model, EncoderClassifier)
         names = name_rows(space.labels)
         if names is None:
             return None
-        chosen = np.arange(len(names))
-        features = row_features(self.model, self.model.tokenise(task, names), chosen, BATCH_ROWS).cpu()
-        (part,) = balanced_parts(chosen, names.labels, 1)
-        full = head_contrasts(features, chosen, names.labels, len(space.labels), [part])
-        return self._summariser(full.shape[1], space).compress(full)[0].cpu().numpy().astype(np.float32)
+        found = self._gradients(replace(task, train=names), space, np.arange(len(names)), names.labels, 1)
+        return found.vectors[0]
 
     @property
     def causal(self) -> bool:
