@@ -1,6 +1,7 @@
 """Which sources pull the model the way the target does: scores, intervals, verdicts and mixture weights."""
 
 from sgg_ray.alignment.contradiction import OwnHead, contradictions
+from sgg_ray.alignment.likeness import Texts, likeness, texts_of
 from sgg_ray.alignment.noise import Noise, within_classes
 from sgg_ray.alignment.pooled import (
     OWN_HEAD,
@@ -25,15 +26,18 @@ __all__ = [
     "OwnHead",
     "Score",
     "SourceAlignment",
+    "Texts",
     "Verdict",
     "Vouched",
     "contradictions",
     "expected_by_names",
+    "likeness",
     "matched_cosine",
     "matching",
     "mixture_weights",
     "pooled_scores",
     "score_alignment",
+    "texts_of",
     "verdict",
     "vouched_mean",
     "within_classes",

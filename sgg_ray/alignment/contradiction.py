@@ -23,7 +23,7 @@ class OwnHead:
 
     head: str  # which head: sources of the same one are compared
     contrast: np.ndarray  # mean gradient [rows, width], rows in the order of the head's labels
-    value: float  # of its score
+    value: float  # of its score: what it is worth
     noise: Noise | None = None  # of a row of the contrast; None: taken to be zero
 
 

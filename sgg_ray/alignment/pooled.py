@@ -104,8 +104,10 @@ def expected_by_names(
 
     Texts of a class resemble its name, if the model knows what the name means. Whether it does, the sources with these
     labels tell from hundreds of rows, whichever way their own labels are: with n the names' contrast at length 1,
-    ρ² = Σ_s (⟨n, g_s⟩² − what a contrast between random texts would have) / Σ_s ‖g_s‖². Expected is ρ·‖μ_t‖·n: which
-    way round, nobody but the names says. Of names without meaning ρ is 0.
+    ρ² = Σ_s (⟨n, g_s⟩² − what a contrast between random texts would have) / Σ_s ‖g_s‖². Expected is ρ·ℓ·n: which way
+    round, nobody but the names says. Of names without meaning ρ is 0. The length ℓ is ‖μ_t‖, or that of the sources'
+    gradients less their noise (root mean square) where it is larger: shots that lie so badly that they seem to have no
+    contrast at all say least about how long it is.
 
     Args:
         names: gradient of the contrast loss of the names themselves [rows, width].
@@ -115,15 +117,19 @@ def expected_by_names(
     """
     rows, width = names.shape
     unit = names / max(float(np.linalg.norm(names)), 1e-300)
-    excess = total = 0.0
+    excess = total = noisy = 0.0
     for contrast, noise in zip(contrasts, noises):
         square = float((contrast**2).sum())
         chance = square / width
         if noise is not None and noise.total > 0.0:
             chance = noise.variance(contrast) / noise.total
+            noisy += rows * noise.total
         excess += float((contrast * unit).sum()) ** 2 - chance / max(rows - 1, 1)
         total += square
-    return float(np.sqrt(max(0.0, excess) / total)) * length * unit if total > 0.0 else np.zeros_like(unit)
+    if not total > 0.0:
+        return np.zeros_like(unit)
+    length = max(length, float(np.sqrt(max(0.0, total - noisy) / len(contrasts))))
+    return float(np.sqrt(max(0.0, excess) / total)) * length * unit
 
 
 def pooled_scores(

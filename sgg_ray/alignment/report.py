@@ -65,7 +65,7 @@ class AlignmentReport:
         return {source.source: source.weight for source in self.sources}
 
     def ranked(self) -> list[SourceAlignment]:
-        """Sources from the best score to the worst, failed ones last.
+        """Sources from the one of most worth to that of least, failed ones last.
 
         Values that were cut off at 1 are told apart by the cosine as observed.
         """
@@ -74,7 +74,7 @@ class AlignmentReport:
             score = source.score
             if score is None or not math.isfinite(score.value):
                 return True, 0.0, 0.0
-            return False, -score.value, -score.observed
+            return False, -score.worth, -score.observed
 
         return sorted(self.sources, key=key)
 
@@ -146,7 +146,17 @@ class AlignmentReport:
         """One row a source, in the order of ``sources``; scores are NaN for failed ones."""
         import pandas
 
-        columns = ("value", "low", "high", "norm_ratio", "reliability", "observed")
+        columns = (
+            "value",
+            "low",
+            "high",
+            "worth",
+            "norm_ratio",
+            "reliability",
+            "steadiness",
+            "likeness",
+            "observed",
+        )
         rows = []
         for source in self.sources:
             score: dict[str, float] = dict.fromkeys(columns, math.nan)

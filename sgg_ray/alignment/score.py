@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sgg_ray.alignment.moments import Moments, interaction, side_moments
+from sgg_ray.alignment.moments import SIGNAL_FLOOR, Moments, interaction, side_moments
 from sgg_ray.alignment.student import student_quantile
 
 
@@ -59,12 +59,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Score:
-    """How far a source pulls the model the way the target does.
+    """How far a source pulls the model the way the target does, and how much good that is expected to do.
 
     The interval ``low … high`` covers the *large-sample* cosine, the one that would be found with ever more
-    examples of both tasks. ``value`` is the estimate that lies in it and sources are ranked and weighted by;
-    ``observed`` is the cosine of the two mean gradients as they are, which noise draws towards zero. All lie
-    in [−1, 1]; NaN when the gradients were not finite.
+    examples of both tasks. ``value`` is the estimate that lies in it; ``observed`` is the cosine of the two mean
+    gradients as they are, which noise draws towards zero. All lie in [−1, 1]; NaN when the gradients were not finite.
+
+    Sources are ranked and weighted by ``worth``: labels that are partly wrong and texts of another kind leave the
+    cosine as it is, but not what training on them brings (docs/log.md).
     """
 
     value: float
@@ -73,18 +75,31 @@ class Score:
     norm_ratio: float  # ‖ḡ_s‖ / ‖ḡ_t‖, of the gradients as observed
     reliability: float  # share of ‖ḡ_t‖² that is signal and not noise, in [0, 1]
     observed: float
+    steadiness: float = 1.0  # share of ‖ḡ_s‖² that is signal and not noise, in (0, 1]
+    likeness: float = 1.0  # of the texts, in (0, 1], see ``sgg_ray.alignment.likeness``
     opposes: str = ""  # a kept source of the same head that this one pulls against (``contradictions``)
 
+    @property
+    def worth(self) -> float:
+        """The value, as far as the source's own rows bear its gradient out and its texts are like the target's."""
+        return self.value * self.factor
+
+    @property
+    def factor(self) -> float:
+        """√steadiness · likeness: of the source alone, the same for value and interval."""
+        return math.sqrt(self.steadiness) * self.likeness
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name: numbers, and the name in ``opposes``."""
-        return asdict(self)
+        """The fields by name, and the worth: numbers, and the name in ``opposes``."""
+        return {**asdict(self), "worth": self.worth}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Score:
         """The score that ``to_dict`` was called on; None stands for NaN, as in JSON."""
         values: dict[str, Any] = {}
         for name, value in fields.items():
-            values[name] = math.nan if value is None else value
+            if name != "worth":
+                values[name] = math.nan if value is None else value
         return cls(**values)
 
 
@@ -103,7 +118,8 @@ def score_alignment(evidence: Evidence, confidence: float = 0.95) -> Score:
     are corrected for, by a factor that is the same for every source. The source's noise is not: a source
     without any signal, of random labels for instance, would have its chance cosine blown up.
 
-    A side with a class of one part has no measurable noise: the interval is then [−1, 1].
+    A side with a class of one part has no measurable noise: the interval is then [−1, 1], and a source of one part is
+    taken to be as unsteady as one can be.
 
     Raises ValueError when ``confidence`` is not in (0, 1). Our own definition; ``docs/method.md``.
     """
@@ -124,7 +140,8 @@ def score_alignment(evidence: Evidence, confidence: float = 0.95) -> Score:
     low, high = _interval(product, source, target, shared, confidence)
     value = float(np.clip(product / np.sqrt(source.observed * target.signal), low, high))
     ratio = float(np.sqrt(source.observed / target.observed))
-    return Score(value, low, high, ratio, target.reliability, observed)
+    steadiness = max(source.reliability, SIGNAL_FLOOR) if source.freedom else SIGNAL_FLOOR
+    return Score(value, low, high, ratio, target.reliability, observed, steadiness)
 
 
 def _interval(

@@ -46,9 +46,9 @@ def mixture_weights(
     """Weights [S] ≥ 0 that add up to 1, or are all 0 when no source is usable.
 
     ``uniform``    the same weight for every source;
-    ``relu``       in proportion to max(0, value);
-    ``softmax``    in proportion to exp(value / temperature): conflicting sources keep a little weight;
-    ``confident``  in proportion to max(0, low), what the cosine is *at least*: only sources with the verdict
+    ``relu``       in proportion to max(0, worth);
+    ``softmax``    in proportion to exp(worth / temperature): conflicting sources keep a little weight;
+    ``confident``  in proportion to max(0, low) times what the worth is of the value: only sources with the verdict
                    *use* take part, and poorly measured ones count less;
     ``none``       0 for every source (scores are reported but the mixture is left out).
 
@@ -65,8 +65,8 @@ def mixture_weights(
     usable = np.array([score is not None for score in taken], dtype=bool)
     weights = np.zeros(len(scores))
     kept = [score for score in taken if score is not None]
-    values = np.array([score.value for score in kept])
-    lows = np.array([score.low for score in kept])
+    values = np.array([score.worth for score in kept])
+    lows = np.array([score.low * score.factor for score in kept])
     weights[usable] = _RULES[weighting](values, lows, temperature)
     total = weights.sum()
     return weights / total if total > 0.0 else np.zeros(len(scores))

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from sgg_ray.alignment import OWN_HEAD, OwnHead, Score, contradictions, pooled_scores, score_alignment
+from sgg_ray.alignment import (
+    OWN_HEAD,
+    OwnHead,
+    Score,
+    contradictions,
+    likeness,
+    pooled_scores,
+    score_alignment,
+)
 from sgg_ray.errors import TrainingError
 from sgg_ray.tasks import Task
 from sgg_ray.training.summaries import (
@@ -47,7 +55,10 @@ def scores_of(
             [member.noise for member in members],
             None if target.names is None else target.names.reshape(target.rows, -1),
         )
-        scores |= dict(zip(names, found))
+        for name, member, score in zip(names, members, found):
+            if target.texts is not None and member.texts is not None:
+                score = replace(score, likeness=likeness(target.texts, member.texts))
+            scores[name] = score
     for name, other in contradictions(_own_heads(sources, scores)).items():
         scores[name] = replace(scores[name], opposes=other)
     return scores
@@ -59,7 +70,7 @@ def _own_heads(sources: Mapping[str, SourceGradients], scores: Mapping[str, Scor
         name: OwnHead(
             found.summary.space,
             found.summary.mean.reshape(found.rows, -1),
-            scores[name].value,
+            scores[name].worth,
             found.noise,
         )
         for name, found in sources.items()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Evidence, Noise, matching, within_classes
+from sgg_ray.alignment import Evidence, Noise, Texts, matching, texts_of, within_classes
 from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
@@ -75,6 +75,7 @@ class TargetGradients:
     classes: np.ndarray  # [n]
     rows: int = 1  # of the matrix that a gradient is: the labels of a head
     names: np.ndarray | None = None  # gradient of the labels' names [D]; None if they have no say
+    texts: Texts | None = None  # where they lie; known where there are features
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class SourceGradients:
     space: Space
     rows: int = 1  # of the matrix that a gradient is: the labels of a head
     noise: Noise | None = None  # of a row of the mean gradient at a head; unknown where there is none
+    texts: Texts | None = None  # where they lie; known where there are features
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class _Kept:
     vectors: np.ndarray  # [parts, D]
     examples: np.ndarray  # [parts]: how many each part holds
     noise: Noise | None
+    texts: Texts | None
 
 
 class TaskSummariser:
@@ -130,7 +133,8 @@ class TaskSummariser:
         summary = self._summary(task, space, step, found, len(chosen))
         strata = np.zeros(len(found.parts), dtype=np.int64) if task.generates else classes
         names = self._names(task, space)
-        return TargetGradients(summary, found.vectors, strata, _rows(summary, space.labels), names)
+        texts = None if found.features is None else texts_of(found.features, classes)
+        return TargetGradients(summary, found.vectors, strata, _rows(summary, space.labels), names, texts)
 
     def source(
         self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
@@ -158,7 +162,7 @@ class TaskSummariser:
             target_classes=other.classes,
             source_examples=kept.examples,
         )
-        return SourceGradients(summary, evidence, space, rows, kept.noise)
+        return SourceGradients(summary, evidence, space, rows, kept.noise, kept.texts)
 
     def forget(self) -> None:
         """The model's parameters have changed: gradients that are kept are no longer true."""
@@ -173,9 +177,9 @@ class TaskSummariser:
                 raise TrainingError("rows of one class only: no contrast to compare")
             found = self._gradients(task, space, chosen, classes, SOURCE_PARTS)
             summary = self._summary(task, space, step, found, len(chosen))
-            noise = None if found.features is None else self._noise(summary, found.features, classes)
+            noise, texts = self._beside(summary, found.features, classes)
             examples = np.array([len(part.rows) for part in found.parts])
-            self._kept[key] = _Kept(summary, found.vectors, examples, noise)
+            self._kept[key] = _Kept(summary, found.vectors, examples, noise, texts)
         return self._kept[key]
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -196,12 +200,15 @@ class TaskSummariser:
         )
         return chosen, classes[chosen]
 
-    def _noise(self, summary: GradientSummary, features: np.ndarray, classes: np.ndarray) -> Noise | None:
-        """As many directions as the message has room for, beside the mean; none of a gradient that is sketched."""
-        if summary.seed is not None:
-            return None
-        room = (self.config.summary.size - len(summary.vector)) // features.shape[1]
-        return within_classes(features, classes, max(0, min(NOISE_DIRECTIONS, room)))
+    def _beside(
+        self, summary: GradientSummary, features: np.ndarray | None, classes: np.ndarray
+    ) -> tuple[Noise | None, Texts | None]:
+        """What the message has room for beside the mean gradient; nothing where that is sketched."""
+        if features is None or summary.seed is not None:
+            return None, None
+        room = (self.config.summary.size - len(summary.vector)) // features.shape[1]  # vectors of that width
+        texts = texts_of(features, classes) if room > 0 else None
+        return within_classes(features, classes, max(0, min(NOISE_DIRECTIONS, room - 1))), texts
 
     def _gradients(
         self, task: Task, space: Space, chosen: np.ndarray, classes: np.ndarray, most: int | None

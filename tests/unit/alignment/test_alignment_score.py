@@ -148,6 +148,17 @@ def test_a_source_without_signal_ranks_far_below_a_good_one():
         )
 
 
+@pytest.mark.parametrize("noise", [0.5, 3.0, 8.0])
+def test_steadiness_is_the_share_of_the_source_that_is_signal(noise):
+    random = np.random.default_rng(12)
+    found = [
+        score_alignment(evidence(*vectors(random, 0.5, source_noise=noise))).steadiness for _ in range(100)
+    ]
+    assert np.mean(found) == pytest.approx(1 / (1 + noise**2 / 8), abs=0.03)
+    alone = score_alignment(evidence(*vectors(random, 0.5, source_parts=1)))
+    assert alone.steadiness == 0.05  # of one part nothing is known
+
+
 def test_higher_confidence_gives_a_wider_interval():
     parts = evidence(*vectors(np.random.default_rng(10), 0.5))
     narrow, wide = score_alignment(parts, 0.5), score_alignment(parts, 0.99)
