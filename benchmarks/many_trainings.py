@@ -17,7 +17,7 @@ from torch import Tensor
 from sgg_ray.config import TrainConfig
 from sgg_ray.models import TokenisedRows
 from sgg_ray.training.layout import learning_rate_factor
-from sgg_ray.training.sampling import row_groups, source_batch, target_batch
+from sgg_ray.training.sampling import source_batch, target_batch
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,8 @@ class Ensemble:
         for member in self.members:
             own = target_batch(len(member.target), settings.batch_size, step, member.seed)
             pairs = [(member.target, int(row)) for row in own]
-            groups = {
-                name: row_groups(rows.labels, settings.balance_sources)
-                for name, rows in member.sources.items()
-            }
-            drawn = source_batch(groups, member.weights, settings.source_batch_size, step, member.seed)
+            sizes = {name: len(rows) for name, rows in member.sources.items()}
+            drawn = source_batch(sizes, dict(member.weights), settings.source_batch_size, step, member.seed)
             examples.append(pairs + [(member.sources[name], row) for name, row in drawn])
             # The product divides a source batch by its size also where it is short of rows.
             weights.append([1 / len(own)] * len(own) + [1 / settings.source_batch_size] * len(drawn))

@@ -298,10 +298,6 @@ class TrainConfig(Section):
         description="sources that have two or more of the target's labels train its head with the rows that carry "
         "these; false = a head for every set of labels",
     )
-    balance_sources: bool = Field(
-        False,
-        description="draw every class of a source equally often, as the target has as many shots of each",
-    )
     average: Share = Field(
         0.0,
         description="share of the steps, the last ones, whose parameters are averaged into the final ones",

@@ -37,7 +37,7 @@ from sgg_ray.training.layout import build_optimiser, lay_out, learning_rate_fact
 from sgg_ray.training.module_view import ModuleView
 from sgg_ray.training.pairs import pair_losses
 from sgg_ray.training.reduction import STRETCH, GradientSum
-from sgg_ray.training.sampling import by_length, row_groups, shard, source_batch, target_batch
+from sgg_ray.training.sampling import by_length, shard, source_batch, target_batch
 
 MOST_SKIPPED_IN_A_ROW = 10
 PROBED_WINDOWS = (
@@ -87,7 +87,6 @@ class Trainer:
         self.names = names
         self.weights = dict(weights)
         self.config, self.settings = config, config.train
-        self.groups = {name: self._groups(rows) for name, rows in self.sources.items()}
         self.communicator = communicator
         heads = {model.owner(rows.head) for rows in self.sources.values()}
         self.layout = lay_out(model, target.head, heads)
@@ -333,12 +332,11 @@ class Trainer:
         rows = target_batch(len(self.target), self.settings.batch_size, step, self.config.seed)
         return [(self.target, int(row)) for row in rows]
 
-    def _groups(self, rows: TokenisedRows) -> list[np.ndarray]:
-        return row_groups(rows.labels, self.settings.balance_sources)
-
     def _source_pairs(self) -> list[Pair]:
-        size = self.settings.source_batch_size
-        drawn = source_batch(self.groups, self.weights, size, self.step, self.config.seed)
+        sizes = {name: len(rows) for name, rows in self.sources.items()}
+        drawn = source_batch(
+            sizes, self.weights, self.settings.source_batch_size, self.step, self.config.seed
+        )
         return [(self.sources[name], row) for name, row in drawn]
 
     def _losses(
@@ -395,9 +393,9 @@ class Trainer:
         if self.probed is None or not self._looks:
             return
         rows = {name: tokens for name, (tokens, _) in self.probe.items()}
-        groups = {name: self._groups(tokens) for name, tokens in rows.items()}
+        sizes = {name: len(tokens) for name, tokens in rows.items()}
         weights = {name: weight for name, (_, weight) in self.probe.items()}
-        drawn = source_batch(groups, weights, self.settings.source_batch_size, self.step, self.config.seed)
+        drawn = source_batch(sizes, weights, self.settings.source_batch_size, self.step, self.config.seed)
         self._backward([(rows[name], row) for name, row in drawn], max(1, len(drawn)), stage=5)
         self.probed.copy_(self.flat.gradient)
 

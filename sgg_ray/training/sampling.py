@@ -4,7 +4,7 @@ Nothing is remembered between steps, so a resumed run, a restarted worker and an
 batches, and two strategies with one seed see the same target rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,24 +42,14 @@ def target_batch(rows: int, size: int, step: int, seed: int) -> np.ndarray:
     return batch
 
 
-def row_groups(labels: np.ndarray, balanced: bool) -> list[np.ndarray]:
-    """Row numbers of a source [rows of the group] that are drawn equally often: of each class, or all in one group."""
-    if not balanced:
-        return [np.arange(len(labels))]
-    return [np.flatnonzero(labels == value) for value in np.unique(labels)]
-
-
-def source_batch(
-    groups: Mapping[str, Sequence[np.ndarray]], weights: Mapping[str, float], size: int, step: int, seed: int
-) -> list[tuple[str, int]]:
+def source_batch(rows: dict[str, int], weights: dict[str, float], size: int, step: int, seed: int):
     """Draw a batch from the source mixture Σ_s w_s L_s: (source, row number) pairs.
 
     Systematic sampling: source s gets ⌊size·w_s⌋ or ⌈size·w_s⌉ rows, size·w_s on average, so the mean loss of the
-    batch is an unbiased estimate of the mixture with less variance than independent draws. Within a source its groups
-    share the rows in the same way, each as much as any other.
+    batch is an unbiased estimate of the mixture with less variance than independent draws.
 
     Args:
-        groups: row numbers by source, from :func:`row_groups`.
+        rows: number of rows by source.
         weights: non-negative, summing to 1; sources that are not named have weight 0.
         size: global batch size.
         step: which step of the run, from 0.
@@ -68,26 +58,19 @@ def source_batch(
     Returns:
         ``size`` pairs, or none if every weight is 0.
     """
-    names = [name for name in groups if weights.get(name, 0.0) > 0 and any(map(len, groups[name]))]
+    names = [name for name in rows if weights.get(name, 0.0) > 0 and rows[name] > 0]
     if not names:
         return []
     random = np.random.default_rng([seed, SOURCE, step])
-    pairs: list[tuple[str, int]] = []
-    for number, count in _systematic(random, [weights[name] for name in names], size):
-        own = groups[names[number]]
-        shares = [(0, count)] if len(own) == 1 else _systematic(random, [1.0] * len(own), count)
-        for group, share in shares:
-            rows = random.choice(own[group], size=share, replace=share > len(own[group]))
-            pairs += [(names[number], int(row)) for row in rows]
-    return pairs
-
-
-def _systematic(random: np.random.Generator, weights: Sequence[float], size: int) -> list[tuple[int, int]]:
-    """(number, how often) of what is drawn when ``size`` draws are spread evenly over ``weights``."""
-    shares = np.cumsum(weights)
+    shares = np.cumsum([weights[name] for name in names])
     points = (np.arange(size) + random.random()) / size * shares[-1]
-    chosen = np.minimum(np.searchsorted(shares, points, side="right"), len(shares) - 1)
-    return [(int(number), int(count)) for number, count in zip(*np.unique(chosen, return_counts=True))]
+    chosen = np.minimum(np.searchsorted(shares, points, side="right"), len(names) - 1)
+    pairs: list[tuple[str, int]] = []
+    for number, count in zip(*np.unique(chosen, return_counts=True)):
+        name = names[number]
+        replace = bool(count > rows[name])
+        pairs += [(name, int(row)) for row in random.choice(rows[name], size=int(count), replace=replace)]
+    return pairs
 
 
 def shard(items, rank: int, world_size: int):

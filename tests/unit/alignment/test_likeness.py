@@ -21,8 +21,8 @@ def task(random, shift: float, rows: int, contrast: float = 1.0):
 def test_few_shots_of_the_same_texts_are_alike(shots):
     random = np.random.default_rng(shots)
     found = [likeness(task(random, 0.0, shots), task(random, 0.0, 256)) for _ in range(200)]
-    assert np.median(found) > 0.97
-    assert min(found) > 0.8
+    assert np.median(found) > 0.9
+    assert min(found) > 0.7
     assert max(found) == 1.0
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgg_ray.models import TokenisedRows
-from sgg_ray.training.sampling import by_length, row_groups, shard, source_batch, target_batch
+from sgg_ray.training.sampling import by_length, shard, source_batch, target_batch
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -30,14 +30,9 @@ def test_epochs_and_seeds_are_shuffled_differently():
     assert len({epoch(0, 0), epoch(0, 1), epoch(1, 0), tuple(range(20))}) == 4
 
 
-def whole(sizes):
-    """Sources of these many rows, each row as likely as any other."""
-    return {name: [np.arange(size)] for name, size in sizes.items()}
-
-
 @st.composite
 def mixtures(draw):
-    """Numbers of rows and weights that add up to 1, some of them 0."""
+    """Row numbers and weights that add up to 1, some of them 0."""
     parts = draw(st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any))
     names = [f"s{number}" for number in range(len(parts))]
     rows = dict(zip(names, draw(st.lists(st.integers(1, 40), min_size=len(parts), max_size=len(parts)))))
@@ -47,7 +42,7 @@ def mixtures(draw):
 @given(mixtures(), st.integers(1, 40), st.integers(0, 1000), seeds)
 def test_every_source_gets_its_share_rounded_up_or_down(mixture, size, step, seed):
     rows, weights = mixture
-    pairs = source_batch(whole(rows), weights, size, step, seed)
+    pairs = source_batch(rows, weights, size, step, seed)
     assert len(pairs) == size
     for name, weight in weights.items():
         drawn = [row for source, row in pairs if source == name]
@@ -63,7 +58,7 @@ def test_the_draw_is_unbiased():
     counts = dict.fromkeys(rows, 0)
     per_row = np.zeros(50)
     for step in range(steps):
-        for name, row in source_batch(whole(rows), weights, size, step, seed=3):
+        for name, row in source_batch(rows, weights, size, step, seed=3):
             counts[name] += 1
             per_row[row] += name == "a"
     for name, weight in weights.items():
@@ -73,39 +68,17 @@ def test_the_draw_is_unbiased():
 
 
 def test_nothing_is_drawn_without_weights():
-    assert source_batch(whole({"a": 3}), {"a": 0.0}, 4, 0, 0) == []
-    assert source_batch(whole({"a": 3}), {}, 4, 0, 0) == []
+    assert source_batch({"a": 3}, {"a": 0.0}, 4, 0, 0) == []
+    assert source_batch({"a": 3}, {}, 4, 0, 0) == []
     assert source_batch({}, {}, 4, 0, 0) == []
 
 
 @given(mixtures(), st.integers(0, 50), seeds)
 def test_a_batch_depends_on_step_and_seed_alone(mixture, step, seed):
     rows, weights = mixture
-    groups = whole(rows)
-    source_batch(groups, weights, 8, step + 1, seed)  # what was drawn before does not matter
-    first = source_batch(groups, weights, 8, step, seed)
-    assert first == source_batch(groups, weights, 8, step, seed)
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 40), st.integers(0, 50), seeds)
-def test_balanced_sources_are_drawn_class_by_class(labels, size, step, seed):
-    labels = np.array(labels)
-    groups = {"a": row_groups(labels, balanced=True)}
-    drawn = [row for _, row in source_batch(groups, {"a": 1.0}, size, step, seed)]
-    classes = np.unique(labels)
-    counts = [int((labels[drawn] == value).sum()) for value in classes]
-    assert sum(counts) == size
-    assert max(counts) - min(counts) <= 1
-    for value, count in zip(classes, counts):
-        own = [row for row in drawn if labels[row] == value]
-        assert len(set(own)) == count or count > (labels == value).sum()  # no row twice unless it must be
-
-
-def test_a_source_that_is_not_balanced_is_drawn_as_it_is():
-    labels = np.array([0] * 90 + [1] * 10)
-    groups = {"a": row_groups(labels, balanced=False)}
-    drawn = [row for step in range(400) for _, row in source_batch(groups, {"a": 1.0}, 16, step, seed=1)]
-    assert labels[drawn].mean() == pytest.approx(0.1, abs=0.01)
+    source_batch(rows, weights, 8, step + 1, seed)  # what was drawn before does not matter
+    first = source_batch(rows, weights, 8, step, seed)
+    assert first == source_batch(rows, weights, 8, step, seed)
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
