@@ -57,9 +57,9 @@ def gains_by_place(results: list[Result]) -> dict[tuple, dict[str, float]]:
 
 
 def value_of(row: Result, name: str) -> float:
-    """A measure as one number; scores with intervals by their value."""
+    """A measure as one number; scores with intervals by their worth, as sources are ranked."""
     value = row[name]
-    return float(value["value"] if isinstance(value, dict) else value)
+    return float(value["worth"] if isinstance(value, dict) else value)
 
 
 def auroc(good: list[float], bad: list[float]) -> float:

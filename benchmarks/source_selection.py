@@ -103,7 +103,7 @@ def read_pool_scores(path: Path | None) -> dict[tuple, dict[str, Score]]:
     found = json.loads(path.read_text())["results"] if path else []
     return {
         (row["target"], row["shots"], row["seed"], row["pool"]): {
-            name: Score(**score) for name, score in row["scores"].items()
+            name: Score.from_dict(score) for name, score in row["scores"].items()
         }
         for row in found
         if row["kind"] == "pool_scores"
