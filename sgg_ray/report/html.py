@@ -55,7 +55,7 @@ def html_scores(report: AlignmentReport) -> str:
     from sgg_ray.report.tables import score_cells
 
     level = f"{100 * report.confidence:g} % interval"
-    headings = ["source", "rows", "alignment", level, "norm ratio", "weight", "verdict"]
+    headings = ["source", "rows", "alignment", level, "worth", "weight", "verdict"]
     rows = []
     for source in report.ranked():
         cells = [source.source, str(source.rows), *score_cells(source.score)]

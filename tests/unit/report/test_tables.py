@@ -55,7 +55,7 @@ def test_scores_are_ranked_and_complete():
     assert lines[0] == "Alignment of 3 sources with tweets at step 25 (2.0 s)"
     assert "95 % interval" in lines[1]
     assert lines[2].split() == [
-        "a-source-with-a-very-long-name-indeed", "64", "+0.80", "+0.50", "…", "+1.00", "1.00", "100", "%", "use",
+        "a-source-with-a-very-long-name-indeed", "64", "+0.80", "+0.50", "…", "+1.00", "+0.80", "100", "%", "use",
     ]  # fmt: skip
     assert lines[3].startswith("forum [x]")
     assert lines[3].endswith("conflict")
