@@ -76,6 +76,8 @@ def run(head: RunningHead, folder: Path, verb: str, ending: str) -> dict[str, ob
             cwd=folder,
             stdout=output,
             stderr=output,
+            # Shells start what runs in the background with interrupts ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     if ending != "success" and not (ending == "failure" and verb != "score"):
         wait(lambda: AT_WORK[verb] in log.read_text() or driver.poll() is not None, 300)

@@ -31,6 +31,8 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Shells start what runs in the background with interrupts ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def end(self, seconds: float = 240) -> tuple[int, str, str]:
@@ -58,7 +60,7 @@ class Command:
 
 def test_an_interrupted_run_goes_on_under_its_name(write_config, tmp_path):
     # Long enough not to be over before the signal arrives, however late the first checkpoint is seen.
-    steps = {"steps": 300, "checkpoint_every": 10, "log_every": 1, "baseline": False}
+    steps = {"steps": 150, "checkpoint_every": 10, "log_every": 1, "baseline": False}
     config = write_config(train=steps, ray={"task_workers": 1})
     folder = tmp_path / "runs" / "toy"
 
