@@ -82,7 +82,7 @@ def kill_and_repeat(s3, settings, still_encoder, tmp_path):
         command = [*COMMAND, verb, str(config), "--name", verb]
         with (tmp_path / "first.log").open("w") as log:
             driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400  # starting everything, on a machine that others use
         while not is_time():
             assert driver.poll() is None, (tmp_path / "first.log").read_text()
             assert time.monotonic() < deadline
