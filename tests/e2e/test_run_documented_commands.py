@@ -34,7 +34,7 @@ ELSEWHERE = {
     "gpus_per_worker": "needs a GPU",
     "llm": "needs a model of 135 M parameters; tests/ray/test_train_language_model.py trains a toy one",
     "--name rates": "a search over hours; its parts are those of the line that is run",
-    "compare.seeds=8": "thousands of cells",
+    "compare.seeds=10": "thousands of cells",
     "train runs/quickstart/config.yaml": "trains anew what was trained",
 }
 NEWCOMER = "index.md"
