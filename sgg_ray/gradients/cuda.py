@@ -196,8 +196,8 @@ def _fold_rows(
 ):
     """The signed values of one row of the fold that land in the bucket groups ``quad``, in order of their lanes."""
     QUADS: tl.constexpr = SIZE // 4
-    WORDS: tl.constexpr = SIZE // 32
-    offset = _mix(row.to(tl.uint32) ^ row_key) % QUADS
+    bits = _mix(row.to(tl.uint32) ^ row_key)
+    offset = bits % QUADS
     column = quad - offset.to(tl.int32)
     column = tl.where(column < 0, column + QUADS, column)
     lane = tl.arange(0, 4)
@@ -207,10 +207,9 @@ def _fold_rows(
         x = tl.load(vector_ptr + index, (index >= 0) & (index < length), other=0.0)
     else:
         x = tl.load(vector_ptr + index)
-    counter = row.to(tl.uint32) * WORDS + (column // 8).to(tl.uint32)
-    word = _mix(counter ^ word_key) >> ((column % 8) * 4).to(tl.uint32)
-    sign = (word[:, None] >> lane[None, :].to(tl.uint32)) << 31
-    return (x.to(tl.float32).to(tl.uint32, bitcast=True) ^ (sign & 0x80000000)).to(tl.float32, bitcast=True)
+    word = _mix((column // 8).to(tl.uint32) ^ word_key) >> ((column % 8) * 4).to(tl.uint32)
+    sign = ((word[:, None] >> lane[None, :].to(tl.uint32)) << 31) ^ (bits & 0x80000000)
+    return (x.to(tl.float32).to(tl.uint32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
 
 
 @triton.jit

@@ -2,11 +2,16 @@
 
 Position p of the vector lies in row i = p div D, column j = p mod D. It is added, with a sign, to the bucket
 
-    ((j + 4·offset_i) mod D) xor low_i,      sign bit = bit (p mod 32) of word(p div 32).
+    ((j + 4·offset_i) mod D) xor low_i,      sign = turn_i · (−1)^(bit (j mod 32) of word(j div 32)).
 
-``word``, ``offset_i`` and ``low_i`` come from a counter-based hash of the position and the seed: nothing of
+``offset_i``, ``low_i``, ``turn_i`` and ``word`` come from a hash of the row, of the column and the seed: nothing of
 size P is stored, and every process and device makes the same sketch. It is linear, unbiased for inner
 products, and the cosine of two sketches has an error of about 1/√D.
+
+Why a sign of the row times a sign of the column is enough: coordinates of one row never meet, so what is added up by
+mistake are pairs from two rows. The product of the four signs of two such pairs has mean zero unless both are from the
+same two rows and the same two columns, as it has with a sign hashed for every coordinate, and the variance is the same.
+But adding a row is one operation over D values, which reads each of them once.
 
 Why the rows are moved: the columns of a weight matrix whose width divides D come back at the same columns of
 every row. Gradients have few columns that are much larger than the rest (outlier features of language
@@ -15,57 +20,33 @@ all of D, so D may share factors with the layers' widths. The offset is a multip
 GPU aligned, and ``low_i``, which runs through a hashed order of 0, 1, 2, 3 every four rows, spreads the
 remaining residues at no cost.
 
-References: Charikar, Chen, Farach-Colton 2002 (CountSketch, which hashes the bucket of every position instead
-of every row); Weinberger et al. 2009 (feature hashing).
+References: Charikar, Chen, Farach-Colton 2002 (CountSketch, which hashes bucket and sign of every position instead
+of every row and column); Weinberger et al. 2009 (feature hashing).
 """
 
-from collections.abc import Iterator
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sgg_ray.errors import ConfigError
 from sgg_ray.gradients.kernels import triton_kernels
 
+Counters = TypeVar("Counters", int, np.ndarray)
+
 MASK = 0xFFFFFFFF
-SIGN_BIT = -(1 << 31)
-SPAN = 1 << 20  # coordinates whose words are hashed at once: fewer, larger operations
-BLOCK = 1 << 18  # coordinates that are signed and added at once: they stay in a core's cache
 WORD_STREAM, ROW_STREAM, LOW_STREAM = 0, 1, 2
 
 
-ROUNDS = ((17, 0xED5AD4BB), (11, 0xAC4C1B51), (15, 0x31848BAB))  # shifts and factors of ``mix``
-LAST_SHIFT = 14
-
-
-def mix(x: int) -> int:
-    """32 random-looking bits from a 32-bit counter.
+def mix(x: Counters) -> Counters:
+    """32 random-looking bits from a 32-bit counter, or from each of an array of uint64.
 
     The finaliser ``triple32`` (Wellons, *Hash function prospector*, 2018), bias 0.0208.
     """
-    for shift, factor in ROUNDS:
-        x = ((x ^ x >> shift) * factor) & MASK
-    return x ^ x >> LAST_SHIFT
-
-
-def mix_all(counters: Tensor) -> Tensor:
-    """``mix`` of int32 counters, in place: twice as fast as in int64, of which processors have few instructions."""
-    shifted = torch.empty_like(counters)
-
-    def fold(shift: int) -> None:
-        torch.bitwise_right_shift(counters, shift, out=shifted)
-        counters.bitwise_xor_(shifted.bitwise_and_(MASK >> shift))  # the sign bit is not shifted in
-
-    for shift, factor in ROUNDS:
-        fold(shift)
-        counters.mul_(_signed(factor))
-    fold(LAST_SHIFT)
-    return counters
-
-
-def _signed(word: int) -> int:
-    """The int32 that has these 32 bits."""
-    return word - (word >> 31 << 32)
+    for shift, factor in ((17, 0xED5AD4BB), (11, 0xAC4C1B51), (15, 0x31848BAB)):
+        x = ((x ^ (x >> shift)) * factor) & MASK
+    return x ^ (x >> 14)
 
 
 def stream_key(seed: int, stream: int) -> int:
@@ -75,10 +56,21 @@ def stream_key(seed: int, stream: int) -> int:
     return mix((key + stream) & MASK)
 
 
-def placement(row: int, size: int, keys: tuple[int, int]) -> tuple[int, int]:
-    """(4·offset_i, low_i) of a row; ``keys`` are those of the row and the low stream."""
-    offset = 4 * (mix((row ^ keys[0]) & MASK) % (size // 4))
-    return offset, (row ^ mix(((row >> 2) ^ keys[1]) & MASK)) & 3
+def placement(
+    rows: np.ndarray, size: int, keys: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(4·offset_i, low_i, turn_i) of rows i, int64 [rows]; ``keys`` are those of the row and the low stream."""
+    bits = mix((rows.astype(np.uint64) & MASK) ^ keys[0])
+    groups = mix(((rows >> 2).astype(np.uint64) & MASK) ^ keys[1])
+    offsets, lows = 4 * (bits % (size // 4)), (rows.astype(np.uint64) ^ groups) & 3
+    return offsets.astype(np.int64), lows.astype(np.int64), 1 - 2 * (bits >> 31).astype(np.int64)
+
+
+def column_signs(size: int, key: int) -> Tensor:
+    """The signs ±1 of the columns, [D] float32; ``key`` is that of the word stream."""
+    words = mix(np.arange(size // 32, dtype=np.uint64) ^ np.uint64(key))
+    bits = (words[:, None] >> np.arange(32, dtype=np.uint64)) & np.uint64(1)
+    return torch.from_numpy(1 - 2 * bits.reshape(-1).astype(np.float32))
 
 
 class Sketcher:
@@ -99,6 +91,7 @@ class Sketcher:
         self.size = size
         self.seed = seed
         self.word_key = stream_key(seed, WORD_STREAM)
+        self.signs = column_signs(size, self.word_key)
         self.row_keys = stream_key(seed, ROW_STREAM), stream_key(seed, LOW_STREAM)
 
     def sketch(self, vector: Tensor, start: int = 0, out: Tensor | None = None) -> Tensor:
@@ -120,43 +113,25 @@ class Sketcher:
         folded = _put_lanes_into_place(sums).reshape(*vector.shape[:-1], self.size)
         return folded if out is None else out.add_(folded)
 
-    def _fold(self, rows: Tensor, start: int) -> Tensor:
+    def _fold(self, vectors: Tensor, start: int) -> Tensor:
         """The signed sums [4, n, D], one for each value of ``low_i``: swapping neighbours is left to the end."""
+        first, skipped = divmod(start, self.size)
+        head = self.size - skipped
+        rows = (vectors[:, :head], *vectors[:, head:].split(self.size, dim=1))
+        placed = placement(first + np.arange(len(rows)), self.size, self.row_keys)
+        offsets, lows, turns = (values.tolist() for values in placed)
+        signs = self.signs.to(vectors.device)
         # Twice as wide, so that a row that is moved beyond the end need not be cut; wrapped around at the end.
-        sums = rows.new_zeros(4, len(rows), 2 * self.size, dtype=torch.float32)
-        for position, signed in self._signed(rows, start):
-            end = position + signed.shape[1]
-            for row in range(position // self.size, (end - 1) // self.size + 1):
-                first, last = max(position, row * self.size), min(end, (row + 1) * self.size)
-                offset, low = placement(row, self.size, self.row_keys)
-                landing = first - row * self.size + offset
-                target = sums[low].narrow(1, landing, last - first)
-                target.add_(signed.narrow(1, first - position, last - first))
+        sums = vectors.new_zeros(4, len(vectors), 2 * self.size, dtype=torch.float32)
+        lanes = sums.unbind()
+        # In the order of ``low_i``: the sums of one value stay in a core's cache, those of all four may not.
+        for i in sorted(range(len(rows)), key=lows.__getitem__):
+            piece, column = rows[i], skipped if i == 0 else 0
+            width = piece.shape[1]
+            own = signs if width == self.size else signs[column : column + width]
+            target = lanes[lows[i]].narrow(1, offsets[i] + column, width)
+            target.addcmul_(piece if piece.dtype == torch.float32 else piece.float(), own, value=turns[i])
         return sums[..., : self.size] + sums[..., self.size :]
-
-    def _signed(self, rows: Tensor, start: int) -> Iterator[tuple[int, Tensor]]:
-        """(position, [n, m]) pieces of the rows [n, P] with their signs; a piece is overwritten by the next."""
-        end = start + rows.shape[1]
-        width = max(32, BLOCK // max(1, len(rows)) // 32 * 32)
-        shifts = torch.arange(31, -1, -1, dtype=torch.int32, device=rows.device)
-        signs = torch.empty(width // 32, 32, dtype=torch.int32, device=rows.device)
-        signed = torch.empty(len(rows), width, dtype=torch.int32, device=rows.device)
-        for base in range(start // 32 * 32, end, max(width, SPAN // width * width)):
-            limit = min(end, base + max(width, SPAN // width * width))
-            words = self._words(base // 32, (limit + 31) // 32, rows.device)
-            for aligned in range(base, limit, width):
-                first, last = max(start, aligned), min(limit, aligned + width)
-                used = words[(aligned - base) // 32 : (last - base + 31) // 32]
-                mask = torch.bitwise_left_shift(used.unsqueeze(1), shifts, out=signs[: len(used)])
-                mask = mask.bitwise_and_(SIGN_BIT).view(-1)[first - aligned : last - aligned]
-                piece = rows[:, first - start : last - start].float().view(torch.int32)
-                result = torch.bitwise_xor(piece, mask, out=signed[:, : last - first])
-                yield first, result.view(torch.float32)
-
-    def _words(self, begin: int, end: int, device: torch.device) -> Tensor:
-        """The hashed words begin..end−1, int32."""
-        counters = torch.arange(_signed(begin & MASK), _signed(begin & MASK) + end - begin, device=device)
-        return mix_all(counters.to(torch.int32).bitwise_xor_(_signed(self.word_key)))
 
 
 def _put_lanes_into_place(sums: Tensor) -> Tensor:
@@ -165,5 +140,5 @@ def _put_lanes_into_place(sums: Tensor) -> Tensor:
     lanes = torch.arange(4, device=sums.device)
     total = grouped[0]
     for low in (1, 2, 3):
-        total = total + grouped[low][..., lanes ^ low]
+        total = total + grouped[low].index_select(-1, lanes ^ low)
     return total.reshape(-1, sums.shape[-1])

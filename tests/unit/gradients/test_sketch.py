@@ -4,42 +4,59 @@ import torch
 
 from sgg_ray.errors import ConfigError
 from sgg_ray.gradients import Sketcher
-from sgg_ray.gradients import sketch as sketch_module
 from sgg_ray.gradients.sketch import mix, placement, stream_key
 
 
 def _by_definition(vector: torch.Tensor, size: int, seed: int, start: int) -> torch.Tensor:
     """The module docstring's formula, one coordinate at a time, with Python integers."""
-    keys = [stream_key(seed, stream) for stream in range(3)]
+    word_key, *keys = [stream_key(seed, stream) for stream in range(3)]
     sketch = np.zeros(size)
     for position, value in enumerate(vector.tolist(), start):
-        offset, low = placement(position // size, size, (keys[1], keys[2]))
-        bucket = ((position % size + offset) % size) ^ low
-        sign = -1.0 if mix((position // 32) ^ keys[0]) >> (position % 32) & 1 else 1.0
+        row, column = divmod(position, size)
+        offset, low, turn = (int(values[0]) for values in placement(np.array([row]), size, tuple(keys)))
+        bucket = ((column + offset) % size) ^ low
+        sign = turn * (-1) ** (mix((column // 32) ^ word_key) >> (column % 32) & 1)
         sketch[bucket] += sign * value
     return torch.from_numpy(sketch).float()
 
 
 @pytest.mark.parametrize("size", [32, 96, 1024])
 @pytest.mark.parametrize("start", [0, 5, 1000, 2**33 + 7])
-def test_follows_its_definition(size: int, start: int):
-    vector = torch.randint(-8, 9, (3001,)).float()  # whole numbers: sums are exact in any order
-    assert torch.equal(Sketcher(size, 3).sketch(vector, start), _by_definition(vector, size, 3, start))
+@pytest.mark.parametrize("length", [1, 31, 3001])
+def test_follows_its_definition(size: int, start: int, length: int):
+    vectors = torch.randint(-8, 9, (2, length)).float()  # whole numbers: sums are exact in any order
+    expected = torch.stack([_by_definition(vector, size, 3, start) for vector in vectors])
+    assert torch.equal(Sketcher(size, 3).sketch(vectors, start), expected)
+    assert torch.equal(Sketcher(size, 3).sketch(vectors[0], start), expected[0])
 
 
-@pytest.mark.parametrize("size", [32, 96, 1024])
-def test_blocks_are_seamless(monkeypatch: pytest.MonkeyPatch, size: int):
-    monkeypatch.setattr(sketch_module, "BLOCK", 128)
-    monkeypatch.setattr(sketch_module, "SPAN", 256)
-    vectors = torch.randint(-8, 9, (2, 3001)).float()
-    expected = torch.stack([_by_definition(vector, size, 3, 1000) for vector in vectors])
-    assert torch.equal(Sketcher(size, 3).sketch(vectors, 1000), expected)
+def test_placement_in_whole_numbers():
+    """Rows of any position: what NumPy makes of them is what the hash of one Python integer is."""
+    keys = stream_key(5, 1), stream_key(5, 2)
+    rows = [0, 1, 2, 3, 1000, 2**32 - 1, 2**32, 2**40 + 3]
+    for row, offset, low, turn in zip(rows, *placement(np.array(rows), 96, keys)):
+        bits = mix((row & 0xFFFFFFFF) ^ keys[0])
+        assert offset == 4 * (bits % 24)
+        assert low == (row ^ mix(((row >> 2) & 0xFFFFFFFF) ^ keys[1])) & 3
+        assert turn == (-1 if bits >> 31 else 1)
+
+
+def test_signs_and_offsets_are_balanced():
+    """Of 65 536 rows and as many columns; the bounds are five standard deviations."""
+    sketcher = Sketcher(65536, 11)
+    offsets, lows, turns = placement(np.arange(65536), 65536, sketcher.row_keys)
+    assert abs(turns.mean()) < 5 / 256
+    assert abs(sketcher.signs.mean()) < 5 / 256
+    assert abs(np.corrcoef(turns, offsets)[0, 1]) < 5 / 256
+    assert np.bincount(lows).tolist() == [65536 // 4] * 4
+    neighbours = turns[1:] * turns[:-1]
+    assert abs(neighbours.mean()) < 5 / 256
 
 
 def test_bits_stay_the_same_for_ever():
     """Sketches of different versions and machines are compared: these numbers must never change."""
     sketch = Sketcher(32, 7).sketch(torch.arange(1, 201).float())
-    assert sketch.tolist()[:8] == [504.0, 179.0, -304.0, -195.0, -289.0, -63.0, -523.0, 77.0]
+    assert sketch.tolist()[:8] == [434.0, -263.0, 34.0, 473.0, -237.0, 589.0, -33.0, -135.0]
 
 
 def test_pieces_add_up():
@@ -89,10 +106,34 @@ def _columns(width: int) -> torch.Tensor:
     return (torch.randn(2, 200_000 // width, width) * scale).flatten(1)
 
 
+def _rank_one(width: int) -> torch.Tensor:
+    """Two matrices u vᵀ of positive numbers, as gradients of a layer are where its inputs are positive."""
+    rows, columns = torch.rand(2, 200_000 // width, 1), torch.rand(2, 1, width)
+    return (rows * columns).flatten(1)
+
+
 @pytest.mark.parametrize(
     "make",
-    [lambda: torch.randn(2, 200_000), lambda: _columns(64), lambda: _columns(96), lambda: _columns(1024)],
-    ids=["dense", "columns of a width that divides D", "of one that does not", "of the sketch's own width"],
+    [
+        lambda: torch.randn(2, 200_000),
+        lambda: _columns(64),
+        lambda: _columns(96),
+        lambda: _columns(1024),
+        lambda: _rank_one(64),
+        lambda: _rank_one(96),
+        lambda: _rank_one(1024),
+        lambda: torch.ones(2, 200_000) + 0.3 * torch.randn(2, 200_000),
+    ],
+    ids=[
+        "dense",
+        "columns of a width that divides D",
+        "of one that does not",
+        "of the sketch's own width",
+        "rank one, of a width that divides D",
+        "rank one, of one that does not",
+        "rank one, of the sketch's own width",
+        "all of one sign",
+    ],
 )
 def test_cosine_error_is_that_of_count_sketch(make):
     torch.manual_seed(0)
