@@ -57,7 +57,7 @@ def _in_words(error: Exception) -> str:
 
 
 def load_orchestration(display: "ProgressDisplay") -> ModuleType:
-    """``sgg_ray.orchestration``. Loading it takes seconds, on a busy machine many: say so first."""
+    """``sgg_ray.orchestration``. Its parts take seconds to load, on a busy machine many: say so first."""
     display.stage("loading PyTorch and Ray")
     from sgg_ray import orchestration
 

@@ -1,13 +1,17 @@
 """A mailbox between training workers and the driver, so that one process writes files, MLflow and the terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sgg_ray.errors import ClusterError
-from sgg_ray.training import Event
+
+if TYPE_CHECKING:
+    from sgg_ray.training import Event  # which loads PyTorch, of which a mailbox has no use
 
 Message = tuple[str, str, Any]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from sgg_ray.artifacts import example_tasks, export_model, is_uri, local_folder, open_run, write_example
 from sgg_ray.config import Config, load_config
 from sgg_ray.orchestration.listener import Listener
-from sgg_ray.orchestration.predict import predict
-from sgg_ray.orchestration.train import train
+from sgg_ray.orchestration.predict_driver import predict
+from sgg_ray.orchestration.train_driver import train
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

@@ -139,12 +139,9 @@ def test_a_run_that_was_stopped_goes_on(make_generation, tmp_path):
     """As a killed driver leaves it: scores and baseline are there, the training is not."""
     config = make_generation(target={"limit": 10}, train={"steps": 6, "checkpoint_every": 3})
     whole = train(config)
-    folder = tmp_path / "runs" / "again"
-    other = config.model_copy(update={"name": "again"})
-    train(other)
-    record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(record | {"status": "running"}))
-    (folder / "answers.json").unlink()
-    resumed = train(other)
+    record = json.loads((whole.folder / "run.json").read_text())
+    (whole.folder / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    (whole.folder / "answers.json").unlink()
+    resumed = train(config)
     assert resumed.metrics == whole.metrics
-    assert yaml.safe_load((folder / "config.yaml").read_text())["target"]["kind"] == "generation"
+    assert yaml.safe_load((whole.folder / "config.yaml").read_text())["target"]["kind"] == "generation"

@@ -18,7 +18,7 @@ def rows(tmp_path):
 
 
 def test_two_workers_predict_what_one_process_does(finished_run, rows, tmp_path, monkeypatch):
-    module = import_module("sgg_ray.orchestration.predict")
+    module = import_module("sgg_ray.orchestration.predict_driver")
     monkeypatch.setattr(module, "ROWS", 8)
     monkeypatch.setattr(import_module("sgg_ray.orchestration.spread"), "BLOCK", 256)
     alone = predict(finished_run, rows, tmp_path / "alone.csv")

@@ -8,8 +8,8 @@ import yaml
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import load_config
-from sgg_ray.orchestration.score import fingerprint
-from sgg_ray.orchestration.train import TRAIN_STATE
+from sgg_ray.orchestration.score_driver import fingerprint
+from sgg_ray.orchestration.train_driver import TRAIN_STATE
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training.checkpoint import STATE
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.listener import Silent
-from sgg_ray.orchestration.score import begin_run, recorded, refuse_other_rows
+from sgg_ray.orchestration.score_driver import begin_run, recorded, refuse_other_rows
 
 
 def begin(config, folder):

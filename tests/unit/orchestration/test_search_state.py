@@ -7,7 +7,7 @@ import pytest
 
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.orchestration.listener import Silent
-from sgg_ray.orchestration.tune import _keep_state, _mend_state
+from sgg_ray.orchestration.tune_driver import _keep_state, _mend_state
 
 
 @pytest.fixture

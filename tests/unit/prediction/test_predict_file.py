@@ -75,7 +75,7 @@ def test_rows_come_and_go_in_parts(finished_run, source, tmp_path, monkeypatch):
     """What is in memory does not depend on the size of the file."""
     sizes = []
     whole = predict(finished_run, source("in.jsonl"), tmp_path / "whole.csv")
-    monkeypatch.setattr(import_module("sgg_ray.orchestration.predict"), "ROWS", 7)
+    monkeypatch.setattr(import_module("sgg_ray.orchestration.predict_driver"), "ROWS", 7)
     monkeypatch.setattr("sgg_ray.tasks.stream.SCAN", 7)
     add = type(whole.tally).add
     monkeypatch.setattr(

@@ -41,7 +41,7 @@ from sgg_ray.orchestration.predicted import (
     predicted_file,
     save_predicted,
 )
-from sgg_ray.orchestration.score import (
+from sgg_ray.orchestration.score_driver import (
     SCORES,
     begin_run,
     fingerprint,

@@ -18,7 +18,7 @@ from sgg_ray.orchestration.cell_record import CellRecord, ChildRuns
 from sgg_ray.orchestration.cluster import connected, grow
 from sgg_ray.orchestration.grid import Grid, slots_for
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import begin_run, fingerprint, recorded, refuse_other_rows
+from sgg_ray.orchestration.score_driver import begin_run, fingerprint, recorded, refuse_other_rows
 from sgg_ray.report import (
     Comparison,
     html_comparison,

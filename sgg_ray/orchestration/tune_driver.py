@@ -22,7 +22,7 @@ from sgg_ray.orchestration.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.event_log import open_event_log
 from sgg_ray.orchestration.exchange import Exchange
 from sgg_ray.orchestration.listener import Listener, Silent
-from sgg_ray.orchestration.score import begin_run, fingerprint, prepare, recorded, refuse_other_rows
+from sgg_ray.orchestration.score_driver import begin_run, fingerprint, prepare, recorded, refuse_other_rows
 from sgg_ray.orchestration.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.trial import Sweep, run_trial, score_key
 from sgg_ray.report import html_page, html_picture, html_sweep
