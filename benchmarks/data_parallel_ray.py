@@ -117,7 +117,7 @@ class EverySecond:
     """Asks for scores at every second refresh only."""
 
     def __init__(self, exchange: Exchange, window: int):
-        self.inner, self.window = RefreshedWeights(exchange), window
+        self.inner, self.window = RefreshedWeights(exchange, {}), window
         self.asked: list[int] = []  # windows that began with a scoring
         self.seconds: list[float] = []  # that asking took
         self.overran = 0  # scorings that went on into the next window

@@ -23,22 +23,22 @@ class OwnHead:
 
     head: str  # which head: sources of the same one are compared
     contrast: np.ndarray  # mean gradient [rows, width], rows in the order of the head's labels
-    value: float  # of its score: what it is worth
+    worth: float
     noise: Noise | None = None  # of a row of the contrast; None: taken to be zero
 
 
 def contradictions(sources: Mapping[str, OwnHead]) -> dict[str, str]:
     """Sources to leave out of a mixture, each with the kept source that it pulls against most.
 
-    Among the sources of one head, with v = max(0, value) and cosines of their contrasts:
+    Among the sources of one head, with v = max(0, worth) and cosines of their contrasts:
 
-    1. the support of a source is Σ_j v_j·max(0, cos_j), its own included: the score that is on its side;
+    1. the support of a source is Σ_j v_j·max(0, cos_j), its own included: the worth that is on its side;
     2. the one with most support is kept; m = Σ v_j·g_j/‖g_j‖ over those with cos_j > 0 to it is its side's direction;
     3. every other source of the head stays unless ⟨g, m⟩ < 0 by ERRORS standard errors. Partly flipped or unrelated
        sources do not contradict.
 
     Sources of equal support (to six digits; a source and its flipped copy alone have the same) are told apart by their
-    values, and then by their names: the first is kept. Of heads where no value is above zero nothing is left out.
+    worth, and then by their names: the first is kept. Of heads where nothing is worth anything nothing is left out.
     """
     found: dict[str, str] = {}
     for head in sorted({source.head for source in sources.values()}):
@@ -51,9 +51,9 @@ def _within(sources: dict[str, OwnHead]) -> dict[str, str]:
     names = [
         name
         for name, source in sources.items()
-        if np.isfinite(source.value) and np.linalg.norm(source.contrast) > 0.0
+        if np.isfinite(source.worth) and np.linalg.norm(source.contrast) > 0.0
     ]
-    weights = np.array([max(0.0, sources[name].value) for name in names])
+    weights = np.array([max(0.0, sources[name].worth) for name in names])
     if len(names) < 2 or not weights.any():
         return {}
     contrasts = np.stack([sources[name].contrast.astype(np.float64) for name in names])

@@ -15,7 +15,7 @@ class Texts:
 
     mean: np.ndarray  # [width]
     spread: float  # trace of the features' covariance within classes
-    examples: int
+    examples: float  # as many, in equal classes, would leave the mean as uncertain
 
 
 def texts_of(features: np.ndarray, classes: np.ndarray) -> Texts:
@@ -24,7 +24,8 @@ def texts_of(features: np.ndarray, classes: np.ndarray) -> Texts:
     freedom = len(features) - len(members)
     squares = sum(float(((rows - rows.mean(axis=0)) ** 2).sum()) for rows in members)
     mean = np.mean([rows.mean(axis=0) for rows in members], axis=0)
-    return Texts(mean.astype(np.float32), squares / freedom if freedom else 0.0, len(features))
+    examples = len(members) ** 2 / sum(1.0 / len(rows) for rows in members)
+    return Texts(mean.astype(np.float32), squares / freedom if freedom else 0.0, examples)
 
 
 def likeness(target: Texts, source: Texts) -> float:

@@ -33,19 +33,19 @@ def within_classes(features: np.ndarray, classes: np.ndarray, most: int) -> Nois
     """Noise of a balanced contrast at a zero-initialised head, from the examples' features [n, width].
 
     A row of the contrast is Σ_c (1[c = row] − 1/C)/C · f̄_c over C classes. With Σ the covariance of features within
-    classes, its covariance is (1 − 1/C)/(C·n)·Σ for n examples in equal parts. Kept are the ``most`` leading
-    directions of Σ.
+    classes and n_c examples of a class, its covariance is (1 − 1/C)/C³ · Σ_c 1/n_c · Σ, mean over the rows: of n
+    examples in equal parts (1 − 1/C)/(C·n)·Σ. Kept are the ``most`` leading directions of Σ.
 
     Args:
         features: [n, width].
         classes: of these examples [n].
         most: number of directions at most, 0 or more.
     """
-    numbers = np.unique(classes)
+    numbers, counts = np.unique(classes, return_counts=True)
     left = np.concatenate([features[classes == c] - features[classes == c].mean(axis=0) for c in numbers])
     width = features.shape[1]
-    scale = (1.0 - 1.0 / len(numbers)) / (len(numbers) * len(features) * max(len(features) - len(numbers), 1))
-    left = left.astype(np.float64) * np.sqrt(scale)
+    scale = (1.0 - 1.0 / len(numbers)) / len(numbers) ** 3 * float((1.0 / counts).sum())
+    left = left.astype(np.float64) * np.sqrt(scale / max(len(features) - len(numbers), 1))
     # Eigenvectors of the smaller Gram matrix: a third of the time of a singular value decomposition.
     tall = len(left) > width
     squares, turns = np.linalg.eigh(left.T @ left if tall else left @ left.T)

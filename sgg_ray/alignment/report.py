@@ -88,7 +88,11 @@ class AlignmentReport:
         for source in self.ranked():
             groups[source.verdict].append(source.source)
         used = ", ".join(groups["use"])
-        parts = [f"use {used}" if used else "use no source: none is shown to help"]
+        mixed = [
+            source.source for source in self.ranked() if source.verdict == "neutral" and source.weight > 0
+        ]
+        without = "no source is shown to help" if mixed else "use no source: none is shown to help"
+        parts = [f"use {used}" if used else without]
         against = {source.source: source.score.opposes for source in self.sources if source.score}
         alone = [name for name in groups["conflict"] if not against.get(name)]
         if alone:
@@ -99,7 +103,8 @@ class AlignmentReport:
                 f"drop {', '.join(names)}: {_conflicts(names)} with {other} at the labels they share"
             )
         if groups["neutral"]:
-            parts.append(f"undecided about {', '.join(groups['neutral'])}: more shots would tell")
+            taken = " (in the mixture by what they are worth)" if mixed and not used else ""
+            parts.append(f"undecided about {', '.join(groups['neutral'])}{taken}: more shots would tell")
         if groups["failed"]:
             parts.append(f"left out {', '.join(groups['failed'])}: failed")
         return "; ".join(parts)

@@ -204,7 +204,9 @@ class SummaryConfig(Section):
     """How gradients travel between tasks."""
 
     kind: Literal["sketch", "exact"] = Field("sketch", description="exact sends all P values")
-    size: Annotated[Whole, Field(ge=64)] = Field(65536, description="values in a sketch")
+    size: Annotated[Whole, Field(ge=64, multiple_of=32)] = Field(
+        65536, description="values in a sketch, a multiple of 32"
+    )
 
 
 class AlignmentConfig(Section):

@@ -285,7 +285,6 @@ def fold(rows: Tensor, start: int, size: int, keys: tuple[int, int, int]) -> Ten
             continue
         shares = min(wanted, end - begin)
         out = torch.empty(shares, 4, count, size, dtype=torch.float32, device=rows.device)
-        # Counted from the part's first row, so that the kernel sees a small number that is a multiple of 16.
         _fold_kernel[(tiles, shares, count)](
             rows,
             out,

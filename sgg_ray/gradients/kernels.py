@@ -134,9 +134,10 @@ def _load_triton() -> ModuleType | None:
 
         cuda.gram(torch.ones(1, device="cuda"), None, None)  # compiles: needs a C compiler on the machine
     except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         warnings.warn(
-            f"the Triton kernels cannot be used here ({str(error).strip().splitlines()[-1:]}): plain torch passes "
-            "take their place, with the same results but more time and memory traffic",
+            f"the Triton kernels cannot be used here ({reason}): plain torch passes take their place, with the same "
+            "results but more time and memory traffic",
             RuntimeWarning,
             stacklevel=2,
         )

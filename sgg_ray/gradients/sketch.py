@@ -10,7 +10,9 @@ products, and the cosine of two sketches has an error of about 1/√D.
 
 Why a sign of the row times a sign of the column is enough: coordinates of one row never meet, so what is added up by
 mistake are pairs from two rows. The product of the four signs of two such pairs has mean zero unless both are from the
-same two rows and the same two columns, as it has with a sign hashed for every coordinate, and the variance is the same.
+same two rows and the same two columns, as it has with a sign hashed for every coordinate. The exception are two rows
+that are moved alike, one pair in D: their columns' signs cancel, and they meet as a whole. It makes the variance of an
+inner product up to twice that of such a sketch, if all rows are parallel, and as large as that if they are not.
 But adding a row is one operation over D values, which reads each of them once.
 
 Why the rows are moved: the columns of a weight matrix whose width divides D come back at the same columns of
@@ -105,7 +107,7 @@ class Sketcher:
         Returns:
             [D] or [n, D] float32: ``out``, or a new tensor.
         """
-        rows = vector.detach().reshape(-1, vector.shape[-1])
+        rows = vector.detach().reshape(vector.shape[:-1].numel(), vector.shape[-1]).contiguous()
         if (fast := triton_kernels(rows)) and rows.numel():
             sums = fast.fold(rows, start, self.size, (self.word_key, *self.row_keys))
         else:

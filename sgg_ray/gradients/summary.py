@@ -1,4 +1,4 @@
-"""What one task tells another about its gradient: a few kilobytes, whatever the model's size."""
+"""What one task tells another about its gradient: as long at most as a sketch, whatever the model's size."""
 
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -50,11 +50,6 @@ class PendingScores:
         done, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
         return len(done) == len(references)
 
-    def cancel(self) -> None:
-        """Forget the answers that are not there yet."""
-        for reference in [*self.target.values(), *self.sources.values()]:
-            ray.cancel(reference)
-
 
 @dataclass(frozen=True)
 class Exchange:
@@ -281,12 +276,25 @@ class Exchange:
 class RefreshedWeights:
     """Source weights that follow the model while it trains: the loop's ``WeightUpdates``, without ever waiting.
 
-    Scores that were asked for at one refresh are used from the next one on. Late or failed ones change nothing. A
-    thread brings the parameters to the host and into the object store: training goes on meanwhile.
+    Scores that were asked for at one refresh are used from the next one on. Late or failed ones change nothing, nor
+    do those without an answer for a source that has a weight. A thread brings the parameters to the host and into the
+    object store: training goes on meanwhile.
+
+    Args:
+        workers: who is asked.
+        weights: of the sources until the first new ones.
+        on_report: called with scores whose weights are taken.
+        on_problem: called with a line about scores that are not.
     """
 
-    def __init__(self, workers: Exchange, on_report=lambda report: None, on_problem=lambda text: None):
-        self.workers = workers
+    def __init__(
+        self,
+        workers: Exchange,
+        weights: Mapping[str, float],
+        on_report=lambda report: None,
+        on_problem=lambda text: None,
+    ):
+        self.workers, self.weights = workers, weights
         self.on_report, self.on_problem = on_report, on_problem
         self._thread = ThreadPoolExecutor(1, "scores")
         self._host = HostCopy()
@@ -302,7 +310,8 @@ class RefreshedWeights:
                 return None  # one scoring at a time: asking again would only make the workers later
             try:
                 report = self.workers.collect(self._asked.result())
-                weights = report.weights
+                self._require_all(report)
+                weights = self.weights = report.weights
                 self.on_report(report)
             except (SggError, RayError) as error:
                 reason = error.problems[0] if isinstance(error, SggError) else str(error).splitlines()[0]
@@ -311,6 +320,14 @@ class RefreshedWeights:
         host = self._host.copy(values)
         self._asked = self._thread.submit(lambda: self.workers.request(step, host()))
         return weights
+
+    def _require_all(self, report: AlignmentReport) -> None:
+        """A source that had a weight would lose it because a worker had no memory, or could not be reached."""
+        lost = [
+            row for row in report.sources if row.score is None and self.weights.get(row.source, 0.0) > 0.0
+        ]
+        if lost:
+            raise ClusterError(f"of {', '.join(row.source for row in lost)}: {lost[0].note}")
 
     def is_done(self) -> bool:
         """Whether all answers to the last question are there, or none will come. Does not wait."""

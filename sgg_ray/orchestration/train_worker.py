@@ -71,6 +71,7 @@ def _train(arguments: dict[str, Any]) -> None:
         if arguments["exchange"] is not None:
             hooks.updates = RefreshedWeights(
                 arguments["exchange"],
+                arguments["weights"],
                 on_report=lambda report: log.tell.remote(run, "report", report),
                 on_problem=lambda text: log.tell.remote(run, "warning", text),
             )

@@ -117,7 +117,9 @@ def score_cells(score: Score | None) -> tuple[str, str, str]:
 
 def _scores_title(report: AlignmentReport) -> str:
     step = f" at step {report.step}" if report.step else ""
-    return f"Alignment of {len(report.sources)} sources with {report.target}{step} ({report.seconds:.1f} s)"
+    number = len(report.sources)
+    sources = f"{number} source{'s' * (number > 1)}"
+    return f"Alignment of {sources} with {report.target}{step} ({report.seconds:.1f} s)"
 
 
 def _score_row(source: SourceAlignment) -> list[str | Text]:

@@ -56,6 +56,10 @@ def test_advice_says_what_to_do_in_one_line():
     assert make_report({"a": (-0.5, -0.8, -0.2), "b": (-0.4, -0.8, -0.2)}).advice == (
         "use no source: none is shown to help; drop b, a: conflict"
     )
+    assert make_report({"a": (0.2, -0.1, 0.5), "b": (0.1, -0.2, 0.5), "c": (-0.4, -0.8, -0.2)}).advice == (
+        "no source is shown to help; drop c: conflicts; "
+        "undecided about a, b (in the mixture by what they are worth): more shots would tell"
+    )
 
 
 def test_a_source_that_pulls_against_a_kept_one_is_told_so():

@@ -42,6 +42,18 @@ def test_the_contrast_of_classes_is_no_part_of_the_spread():
     assert task(random, 0.0, 4000, contrast=50.0).spread == pytest.approx(WIDTH, rel=0.05)
 
 
+def test_a_rare_class_leaves_the_mean_uncertain():
+    """What the mean of one rare class is off by is no distance: 60 examples in parts of 57 and 3."""
+    random = np.random.default_rng(3)
+    classes = np.repeat([0, 1], [57, 3])
+    large = task(random, 0.0, 4000)
+    few = [texts_of(random.normal(size=(60, WIDTH)), classes) for _ in range(400)]
+    off = [float(((found.mean - large.mean) ** 2).sum()) for found in few]
+    assert np.mean(off) == pytest.approx(WIDTH / few[0].examples, rel=0.15)
+    assert few[0].examples == pytest.approx(4 / (1 / 57 + 1 / 3))
+    assert np.mean([likeness(found, large) for found in few]) > 0.85
+
+
 def test_classes_weigh_the_same():
     features = np.array([[0.0], [0.0], [0.0], [4.0]])
     assert texts_of(features, np.array([0, 0, 0, 1])).mean == pytest.approx([2.0])

@@ -47,19 +47,20 @@ def test_without_a_known_direction_noise_is_the_same_everywhere():
         np.testing.assert_allclose(pooled_metric(found, WIDTH, 0.5).apply(columns), WIDTH * columns)
 
 
-@pytest.mark.parametrize("labels", [2, 3])
-def test_the_noise_is_that_of_the_mean_contrast(labels):
-    """Against the spread of the contrast over many draws of 60 examples."""
+@pytest.mark.parametrize("counts", [(30, 30), (20, 20, 20), (56, 4), (40, 16, 4)], ids=str)
+def test_the_noise_is_that_of_the_mean_contrast(counts):
+    """Against the spread of the contrast, mean over its rows, over many draws of 60 examples."""
     random = np.random.default_rng(1)
     shape = random.normal(size=(WIDTH, WIDTH))
-    classes = np.repeat(np.arange(labels), 60 // labels)
-    residuals = (np.eye(labels)[classes] - 1 / labels) / len(classes)
+    labels = len(counts)
+    classes = np.repeat(np.arange(labels), counts)
+    residuals = (np.eye(labels)[classes] - 1 / labels) / (labels * np.array(counts)[classes][:, None])
     means = random.normal(size=(labels, WIDTH))
     rows, features = [], np.empty(0)
     for _ in range(2000):
         features = means[classes] + random.normal(size=(len(classes), WIDTH)) @ shape
-        rows.append((residuals.T @ features)[0])
-    expected = np.cov(np.stack(rows).T)
+        rows.append(residuals.T @ features)
+    expected = np.mean([np.cov(np.stack(draws).T) for draws in zip(*rows)], axis=0)
     found = within_classes(features, classes, WIDTH)
     assert found.rest == pytest.approx(0.0, abs=1e-9)
     assert found.total == pytest.approx(np.trace(expected), rel=0.3)

@@ -33,6 +33,10 @@ QUICKSTART = Path(__file__).parents[3] / "pipelines" / "configs" / "quickstart.y
         ("seed: -1", "seed: must be >= 0, found -1"),
         ("1: 2", "1: must be text; put the key in quotes"),
         (
+            "alignment: {summary: {size: 1000}}",
+            "alignment.summary.size: ",
+        ),
+        (
             "alignment: {summary: {sise: 3}}",
             "alignment.summary.sise: unknown key; did you mean 'size'? (alignment.summary",
         ),

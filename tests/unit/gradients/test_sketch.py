@@ -113,16 +113,16 @@ def _rank_one(width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "parallel"),
     [
-        lambda: torch.randn(2, 200_000),
-        lambda: _columns(64),
-        lambda: _columns(96),
-        lambda: _columns(1024),
-        lambda: _rank_one(64),
-        lambda: _rank_one(96),
-        lambda: _rank_one(1024),
-        lambda: torch.ones(2, 200_000) + 0.3 * torch.randn(2, 200_000),
+        (lambda: torch.randn(2, 200_000), False),
+        (lambda: _columns(64), False),
+        (lambda: _columns(96), False),
+        (lambda: _columns(1024), False),
+        (lambda: _rank_one(64), True),
+        (lambda: _rank_one(96), True),
+        (lambda: _rank_one(1024), True),
+        (lambda: torch.ones(2, 200_000) + 0.3 * torch.randn(2, 200_000), True),
     ],
     ids=[
         "dense",
@@ -135,7 +135,7 @@ def _rank_one(width: int) -> torch.Tensor:
         "all of one sign",
     ],
 )
-def test_cosine_error_is_that_of_count_sketch(make):
+def test_cosine_error_is_that_of_count_sketch(make, parallel):
     torch.manual_seed(0)
     size, trials = 1024, 60
     mine, theirs = [], []
@@ -148,8 +148,9 @@ def test_cosine_error_is_that_of_count_sketch(make):
         ):
             errors.append((torch.cosine_similarity(a, b, dim=0) - exact).item())
     rmse, baseline = (float(np.sqrt(np.mean(np.square(errors)))) for errors in (mine, theirs))
-    assert rmse < 1.3 / size**0.5
-    assert rmse < 1.35 * baseline  # of 60 trials each: the ratio's own spread is 13 %
+    assert rmse < 1.6 / size**0.5
+    # Up to √2 where rows are parallel; of 60 trials each, the ratio's own spread is 13 %.
+    assert rmse < (1.75 if parallel else 1.35) * baseline
     assert abs(np.mean(mine)) < 4 / (size * trials) ** 0.5
 
 
@@ -157,3 +158,12 @@ def test_cosine_error_is_that_of_count_sketch(make):
 def test_sizes_off_the_word_grid_are_refused(size: int):
     with pytest.raises(ConfigError, match="multiple of 32"):
         Sketcher(size, 0)
+
+
+def test_parts_of_other_tensors_and_none_at_all():
+    vectors, sketcher = torch.randint(-8, 9, (3, 4000)).float(), Sketcher(64, 3)
+    for part in (vectors[:, ::2], vectors[0, ::3], vectors[::2], vectors.T[:5], vectors.view(3, 2, 2000)):
+        assert torch.equal(sketcher.sketch(part), sketcher.sketch(part.clone().contiguous()))
+    assert torch.equal(sketcher.sketch(torch.zeros(2, 0)), torch.zeros(2, 64))
+    assert torch.equal(sketcher.sketch(torch.zeros(0)), torch.zeros(64))
+    assert sketcher.sketch(torch.zeros(0, 100)).shape == (0, 64)

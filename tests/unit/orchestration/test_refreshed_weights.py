@@ -19,6 +19,7 @@ class Workers:
     def __init__(self):
         self.may_take, self.taken = threading.Event(), threading.Event()
         self.answered, self.asked, self.problem = False, [], None
+        self.failed = set()
 
     def request(self, step, state):
         assert self.may_take.wait(SECONDS)
@@ -29,13 +30,21 @@ class Workers:
         return SimpleNamespace(step=step, is_done=lambda: self.answered)
 
     def collect(self, pending):
-        return SimpleNamespace(step=pending.step, weights={"clean": float(pending.step)})
+        rows = [
+            SimpleNamespace(source=name, score=None if name in self.failed else 1.0, note="no memory")
+            for name in ("clean", "idle")
+        ]
+        return SimpleNamespace(step=pending.step, weights={"clean": float(pending.step)}, sources=rows)
 
 
 @pytest.fixture
 def asked():
     workers, problems = Workers(), []
-    return workers, RefreshedWeights(workers, on_problem=problems.append), problems
+    return (
+        workers,
+        RefreshedWeights(workers, {"clean": 1.0, "idle": 0.0}, on_problem=problems.append),
+        problems,
+    )
 
 
 def wait_for_question(workers, weights):
@@ -83,3 +92,17 @@ def test_a_question_that_could_not_be_sent_is_a_problem_and_asked_again(asked):
     weights._asked.result(SECONDS)
     workers.answered = True
     assert weights.exchange(12, torch.zeros(1)) == {"clean": 8.0}
+
+
+@pytest.mark.parametrize("failed", [{"clean"}, {"clean", "idle"}])
+def test_a_source_with_a_weight_that_has_no_score_changes_nothing(asked, failed):
+    workers, weights, problems = asked
+    workers.answered, workers.failed = True, failed
+    weights.exchange(4, torch.zeros(1))
+    wait_for_question(workers, weights)
+    assert weights.exchange(8, torch.zeros(1)) is None
+    assert problems == ["scores of step 4 failed (of clean: no memory): the old weights stay"]
+    weights._asked.result(SECONDS)
+    workers.failed = {"idle"}  # has had none since before the training
+    assert weights.exchange(12, torch.zeros(1)) == {"clean": 8.0}
+    assert len(problems) == 1
