@@ -11,8 +11,9 @@
 Names are loaded when they are used: importing the package loads neither torch nor ray.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sgg_ray.lazy import loads_when_used
 
 if TYPE_CHECKING:
     from sgg_ray.artifacts import export_model, open_run
@@ -34,20 +35,17 @@ __all__ = [
     "tune",
 ]
 
-_HOMES = {
-    "compare": "sgg_ray.orchestration",
-    "export_model": "sgg_ray.artifacts",
-    "load_config": "sgg_ray.config",
-    "load_model": "sgg_ray.models",
-    "open_run": "sgg_ray.artifacts",
-    "predict": "sgg_ray.orchestration",
-    "score": "sgg_ray.orchestration",
-    "train": "sgg_ray.orchestration",
-    "tune": "sgg_ray.orchestration",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'sgg_ray' has no attribute '{name}'")
+__getattr__ = loads_when_used(
+    __name__,
+    {
+        "compare": "sgg_ray.orchestration",
+        "export_model": "sgg_ray.artifacts",
+        "load_config": "sgg_ray.config",
+        "load_model": "sgg_ray.models",
+        "open_run": "sgg_ray.artifacts",
+        "predict": "sgg_ray.orchestration",
+        "score": "sgg_ray.orchestration",
+        "train": "sgg_ray.orchestration",
+        "tune": "sgg_ray.orchestration",
+    },
+)

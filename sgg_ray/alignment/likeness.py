@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sgg_ray.alignment.noise import balanced_examples
+
 DISTANCE = 2.0  # how much a squared distance of one spread takes off; 1 to 4 rank sources alike (log.md)
 
 
@@ -15,7 +17,7 @@ class Texts:
 
     mean: np.ndarray  # [width]
     spread: float  # trace of the features' covariance within classes
-    examples: float  # as many, in equal classes, would leave the mean as uncertain
+    examples: float  # see ``balanced_examples``
 
 
 def texts_of(features: np.ndarray, classes: np.ndarray) -> Texts:
@@ -24,8 +26,8 @@ def texts_of(features: np.ndarray, classes: np.ndarray) -> Texts:
     freedom = len(features) - len(members)
     squares = sum(float(((rows - rows.mean(axis=0)) ** 2).sum()) for rows in members)
     mean = np.mean([rows.mean(axis=0) for rows in members], axis=0)
-    examples = len(members) ** 2 / sum(1.0 / len(rows) for rows in members)
-    return Texts(mean.astype(np.float32), squares / freedom if freedom else 0.0, examples)
+    spread = squares / freedom if freedom else 0.0
+    return Texts(mean.astype(np.float32), spread, balanced_examples(classes))
 
 
 def likeness(target: Texts, source: Texts) -> float:

@@ -29,22 +29,28 @@ class Noise:
         return along + self.rest * float((rows**2).sum())
 
 
+def balanced_examples(classes: np.ndarray) -> float:
+    """How many examples in C equal classes would leave the mean of class means as uncertain: C² / Σ_c 1/n_c."""
+    _, counts = np.unique(classes, return_counts=True)
+    return len(counts) ** 2 / float((1.0 / counts).sum())
+
+
 def within_classes(features: np.ndarray, classes: np.ndarray, most: int) -> Noise:
     """Noise of a balanced contrast at a zero-initialised head, from the examples' features [n, width].
 
     A row of the contrast is Σ_c (1[c = row] − 1/C)/C · f̄_c over C classes. With Σ the covariance of features within
-    classes and n_c examples of a class, its covariance is (1 − 1/C)/C³ · Σ_c 1/n_c · Σ, mean over the rows: of n
-    examples in equal parts (1 − 1/C)/(C·n)·Σ. Kept are the ``most`` leading directions of Σ.
+    classes its covariance, mean over the rows, is (1 − 1/C)/(C·n)·Σ, n being the :func:`balanced_examples`. Kept are
+    the ``most`` leading directions of Σ.
 
     Args:
         features: [n, width].
         classes: of these examples [n].
         most: number of directions at most, 0 or more.
     """
-    numbers, counts = np.unique(classes, return_counts=True)
+    numbers = np.unique(classes)
     left = np.concatenate([features[classes == c] - features[classes == c].mean(axis=0) for c in numbers])
     width = features.shape[1]
-    scale = (1.0 - 1.0 / len(numbers)) / len(numbers) ** 3 * float((1.0 / counts).sum())
+    scale = (1.0 - 1.0 / len(numbers)) / (len(numbers) * balanced_examples(classes))
     left = left.astype(np.float64) * np.sqrt(scale / max(len(features) - len(numbers), 1))
     # Eigenvectors of the smaller Gram matrix: a third of the time of a singular value decomposition.
     tall = len(left) > width

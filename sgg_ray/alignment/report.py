@@ -88,9 +88,7 @@ class AlignmentReport:
         for source in self.ranked():
             groups[source.verdict].append(source.source)
         used = ", ".join(groups["use"])
-        mixed = [
-            source.source for source in self.ranked() if source.verdict == "neutral" and source.weight > 0
-        ]
+        mixed = not used and any(row.verdict == "neutral" and row.weight > 0 for row in self.sources)
         without = "no source is shown to help" if mixed else "use no source: none is shown to help"
         parts = [f"use {used}" if used else without]
         against = {source.source: source.score.opposes for source in self.sources if source.score}
@@ -103,7 +101,7 @@ class AlignmentReport:
                 f"drop {', '.join(names)}: {_conflicts(names)} with {other} at the labels they share"
             )
         if groups["neutral"]:
-            taken = " (in the mixture by what they are worth)" if mixed and not used else ""
+            taken = " (in the mixture by what they are worth)" if mixed else ""
             parts.append(f"undecided about {', '.join(groups['neutral'])}{taken}: more shots would tell")
         if groups["failed"]:
             parts.append(f"left out {', '.join(groups['failed'])}: failed")

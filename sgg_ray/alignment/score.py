@@ -73,9 +73,8 @@ class Score:
     low: float
     high: float
     norm_ratio: float  # ‖ḡ_s‖ / ‖ḡ_t‖, of the gradients as observed
-    reliability: (
-        float  # share of ‖ḡ_t‖² that is signal and not noise, in [0, 1]; 1 where one shot a class cannot tell
-    )
+    # Share of ‖ḡ_t‖² that is signal and not noise, in [0, 1]; 1 where one shot a class cannot tell.
+    reliability: float
     observed: float
     steadiness: float = 1.0  # share of ‖ḡ_s‖² that is signal and not noise, in (0, 1]
     likeness: float = 1.0  # of the texts, in (0, 1], see ``sgg_ray.alignment.likeness``

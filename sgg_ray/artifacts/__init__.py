@@ -3,8 +3,7 @@
 What needs PyTorch is loaded when it is used: `sgg init` writes its files without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
@@ -17,6 +16,7 @@ from sgg_ray.artifacts.starter import (
 )
 from sgg_ray.artifacts.storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.table_writer import Writer, check_output, table_writer
+from sgg_ray.lazy import loads_when_used
 
 if TYPE_CHECKING:
     from sgg_ray.artifacts.export import Form, default_form, export_model
@@ -45,16 +45,13 @@ __all__ = [
     "write_model_card",
 ]
 
-_HOMES = {
-    "FinishedRun": "sgg_ray.artifacts.finished_run",
-    "Form": "sgg_ray.artifacts.export",
-    "default_form": "sgg_ray.artifacts.export",
-    "export_model": "sgg_ray.artifacts.export",
-    "open_run": "sgg_ray.artifacts.finished_run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'sgg_ray.artifacts' has no attribute '{name}'")
+__getattr__ = loads_when_used(
+    __name__,
+    {
+        "FinishedRun": "sgg_ray.artifacts.finished_run",
+        "Form": "sgg_ray.artifacts.export",
+        "default_form": "sgg_ray.artifacts.export",
+        "export_model": "sgg_ray.artifacts.export",
+        "open_run": "sgg_ray.artifacts.finished_run",
+    },
+)

@@ -62,16 +62,20 @@ def placement(
     rows: np.ndarray, size: int, keys: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(4·offset_i, low_i, turn_i) of rows i, int64 [rows]; ``keys`` are those of the row and the low stream."""
-    bits = mix((rows.astype(np.uint64) & MASK) ^ keys[0])
-    groups = mix(((rows >> 2).astype(np.uint64) & MASK) ^ keys[1])
-    offsets, lows = 4 * (bits % (size // 4)), (rows.astype(np.uint64) ^ groups) & 3
-    return offsets.astype(np.int64), lows.astype(np.int64), 1 - 2 * (bits >> 31).astype(np.int64)
+    rows = rows.astype(np.uint64)
+    bits = mix((rows & MASK) ^ keys[0])
+    lows = (rows ^ mix(((rows >> 2) & MASK) ^ keys[1])) & 3
+    return (
+        (4 * (bits % (size // 4))).astype(np.int64),
+        lows.astype(np.int64),
+        1 - 2 * (bits >> 31).astype(np.int64),
+    )
 
 
 def column_signs(size: int, key: int) -> Tensor:
     """The signs ±1 of the columns, [D] float32; ``key`` is that of the word stream."""
-    words = mix(np.arange(size // 32, dtype=np.uint64) ^ np.uint64(key))
-    bits = (words[:, None] >> np.arange(32, dtype=np.uint64)) & np.uint64(1)
+    words = mix(np.arange(size // 32, dtype=np.uint64) ^ key)
+    bits = (words[:, None] >> np.arange(32, dtype=np.uint64)) & 1
     return torch.from_numpy(1 - 2 * bits.reshape(-1).astype(np.float32))
 
 
@@ -132,7 +136,7 @@ class Sketcher:
             width = piece.shape[1]
             own = signs if width == self.size else signs[column : column + width]
             target = lanes[lows[i]].narrow(1, offsets[i] + column, width)
-            target.addcmul_(piece if piece.dtype == torch.float32 else piece.float(), own, value=turns[i])
+            target.addcmul_(piece.float(), own, value=turns[i])
         return sums[..., : self.size] + sums[..., self.size :]
 
 

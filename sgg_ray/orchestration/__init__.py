@@ -4,8 +4,9 @@ Names are loaded when they are used: a process that Ray starts for an event log 
 and would otherwise wait seconds for drivers that it has no use for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sgg_ray.lazy import loads_when_used
 
 if TYPE_CHECKING:
     from sgg_ray.orchestration.compare_driver import CompareResult, compare, prepare_comparison
@@ -39,30 +40,27 @@ __all__ = [
     "tune",
 ]
 
-_HOMES = {
-    "Check": "doctor",
-    "CompareResult": "compare_driver",
-    "Listener": "listener",
-    "PredictResult": "predict_driver",
-    "ScoreResult": "score_driver",
-    "Silent": "listener",
-    "TrainResult": "train_driver",
-    "TuneResult": "tune_driver",
-    "compare": "compare_driver",
-    "examine": "doctor",
-    "predict": "predict_driver",
-    "prepare_comparison": "compare_driver",
-    "prepare_scoring": "score_driver",
-    "prepare_training": "train_driver",
-    "prepare_tuning": "tune_driver",
-    "run_smoke": "smoke",
-    "score": "score_driver",
-    "train": "train_driver",
-    "tune": "tune_driver",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"sgg_ray.orchestration.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'sgg_ray.orchestration' has no attribute '{name}'")
+__getattr__ = loads_when_used(
+    __name__,
+    {
+        "Check": "sgg_ray.orchestration.doctor",
+        "CompareResult": "sgg_ray.orchestration.compare_driver",
+        "Listener": "sgg_ray.orchestration.listener",
+        "PredictResult": "sgg_ray.orchestration.predict_driver",
+        "ScoreResult": "sgg_ray.orchestration.score_driver",
+        "Silent": "sgg_ray.orchestration.listener",
+        "TrainResult": "sgg_ray.orchestration.train_driver",
+        "TuneResult": "sgg_ray.orchestration.tune_driver",
+        "compare": "sgg_ray.orchestration.compare_driver",
+        "examine": "sgg_ray.orchestration.doctor",
+        "predict": "sgg_ray.orchestration.predict_driver",
+        "prepare_comparison": "sgg_ray.orchestration.compare_driver",
+        "prepare_scoring": "sgg_ray.orchestration.score_driver",
+        "prepare_training": "sgg_ray.orchestration.train_driver",
+        "prepare_tuning": "sgg_ray.orchestration.tune_driver",
+        "run_smoke": "sgg_ray.orchestration.smoke",
+        "score": "sgg_ray.orchestration.score_driver",
+        "train": "sgg_ray.orchestration.train_driver",
+        "tune": "sgg_ray.orchestration.tune_driver",
+    },
+)

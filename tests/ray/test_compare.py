@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import import_module
 from pathlib import Path
 
 import actors
@@ -101,7 +100,7 @@ def test_a_report_that_finds_the_disk_full_is_written_the_next_time(settings, tm
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(import_module("sgg_ray.orchestration.compare_driver"), "plot_shots", full)
+        patch.setattr("sgg_ray.orchestration.compare_driver.plot_shots", full)
         with pytest.raises(OSError, match="No space left on device"):
             compare(config)
     folder = tmp_path / "runs" / config.name

@@ -2,7 +2,6 @@
 
 import errno
 import json
-from importlib import import_module
 
 import actors
 import numpy as np
@@ -193,7 +192,7 @@ def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(import_module("sgg_ray.orchestration.train_driver"), "_take_over", interrupt)
+        patch.setattr("sgg_ray.orchestration.train_driver._take_over", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     folder = tmp_path / "runs" / config.name
@@ -215,7 +214,7 @@ def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_check
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(import_module("sgg_ray.orchestration.train_driver"), "_take_over", full)
+        patch.setattr("sgg_ray.orchestration.train_driver._take_over", full)
         with pytest.raises(OSError, match=r"No space left on device: '.*toy'"):
             train(config)
     (tmp_path / "runs" / config.name / "ray_train" / "checkpoint_manager_snapshot.json").write_text("")

@@ -34,7 +34,7 @@ QUICKSTART = Path(__file__).parents[3] / "pipelines" / "configs" / "quickstart.y
         ("1: 2", "1: must be text; put the key in quotes"),
         (
             "alignment: {summary: {size: 1000}}",
-            "alignment.summary.size: ",
+            "alignment.summary.size: must be a multiple of 32, found 1000",
         ),
         (
             "alignment: {summary: {sise: 3}}",

@@ -148,7 +148,7 @@ def test_cosine_error_is_that_of_count_sketch(make, parallel):
         ):
             errors.append((torch.cosine_similarity(a, b, dim=0) - exact).item())
     rmse, baseline = (float(np.sqrt(np.mean(np.square(errors)))) for errors in (mine, theirs))
-    assert rmse < 1.6 / size**0.5
+    assert rmse < (1.6 if parallel else 1.3) / size**0.5
     # Up to √2 where rows are parallel; of 60 trials each, the ratio's own spread is 13 %.
     assert rmse < (1.75 if parallel else 1.35) * baseline
     assert abs(np.mean(mine)) < 4 / (size * trials) ** 0.5

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -75,7 +74,7 @@ def test_rows_come_and_go_in_parts(finished_run, source, tmp_path, monkeypatch):
     """What is in memory does not depend on the size of the file."""
     sizes = []
     whole = predict(finished_run, source("in.jsonl"), tmp_path / "whole.csv")
-    monkeypatch.setattr(import_module("sgg_ray.orchestration.predict_driver"), "ROWS", 7)
+    monkeypatch.setattr("sgg_ray.orchestration.predict_driver.ROWS", 7)
     monkeypatch.setattr("sgg_ray.tasks.stream.SCAN", 7)
     add = type(whole.tally).add
     monkeypatch.setattr(
