@@ -1,7 +1,6 @@
 """Write a table in parts, as CSV, JSON lines or Parquet by the file's suffix; it is whole or not there at all."""
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ class Writer(Protocol):
         ...
 
 
-class _Lines:
+class _JsonLines:
     def __init__(self, file: IO[bytes], schema: pa.Schema):
         self.file = file
 
@@ -44,9 +43,22 @@ class _Csv:
         self._write([[_field(value) for value in row.values()] for row in table.to_pylist()])
 
     def _write(self, rows: list[list[Any]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self.file.write(text.getvalue().encode("utf-8"))
+        # Python 3.11.7's csv quotes a carriage return only if it is part of the line end; left bare in a text it tears
+        # the row for whoever reads the file. So lines are written with "\r\n", which is then shortened.
+        lines = _Lines()
+        csv.writer(lines, lineterminator="\r\n").writerows(rows)
+        self.file.write("".join(line.removesuffix("\r\n") + "\n" for line in lines.written).encode("utf-8"))
+
+
+class _Lines:
+    """Takes what csv writes, a row at a time."""
+
+    def __init__(self):
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Keep one row with its line end."""
+        self.written.append(line)
 
 
 def _field(value: Any) -> Any:
@@ -58,11 +70,16 @@ def _field(value: Any) -> Any:
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
-def check_output(path: Path, option: str) -> None:
+def check_output(path: Path, option: str, overwrite: bool) -> None:
     """Look whether a table can be written to ``path``, before anything else is done.
 
+    Args:
+        path: the file.
+        option: what named it, for messages.
+        overwrite: whether a file that is there already may be replaced.
+
     Raises:
-        ConfigError: another suffix, or a folder that is missing or cannot be written to.
+        ConfigError: another suffix, a file that is there already, or a folder that is missing or cannot be written to.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(
@@ -70,6 +87,8 @@ def check_output(path: Path, option: str) -> None:
         )
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; give a file")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{option}: {path} is there already; give another name, or add --overwrite")
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir():
         raise ConfigError(f"{option}: {there} is no folder; choose another file")
@@ -86,4 +105,4 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Writer]:
             with pyarrow.parquet.ParquetWriter(file, schema) as writer:
                 yield writer
         else:
-            yield (_Csv if suffix == ".csv" else _Lines)(file, schema)
+            yield (_Csv if suffix == ".csv" else _JsonLines)(file, schema)

@@ -9,6 +9,7 @@ from sgg_ray.cli.config import config_app
 from sgg_ray.cli.doctor import doctor
 from sgg_ray.cli.export import export
 from sgg_ray.cli.init import init
+from sgg_ray.cli.options import OnceCommand
 from sgg_ray.cli.predict import predict
 from sgg_ray.cli.score import score
 from sgg_ray.cli.train import train
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (init, doctor, score, train, tune, compare, predict, export):
-    app.command()(command)
+    app.command(cls=OnceCommand)(command)
 app.add_typer(config_app, name="config")
 
 

@@ -43,9 +43,10 @@ def init(
             written = write_example(folder)
             print_pairs(console, "written", {str(path): purpose for path, purpose in written.items()})
         else:
-            target = guess_task(data, "--from", text, label)
-            sources = {path: guess_task(path, "--source") for path in source or ()}
-            path, assumed = write_from_files(folder, data, target, sources)
+            own = data.expanduser()
+            target = guess_task(own, "--from", text, label)
+            sources = {path: guess_task(path, "--source") for path in map(Path.expanduser, source or ())}
+            path, assumed = write_from_files(folder, own, target, sources)
             for line in assumed:
                 print_line(console, f"assumed: {line}")
             print_pairs(console, "written", {str(path): "every key with its default; look through it"})

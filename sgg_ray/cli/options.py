@@ -1,9 +1,28 @@
 """Options that several commands have."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option given twice, of which the parser would silently take the last."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        """Parse the command line.
+
+        Raises:
+            BadParameter: an option that takes one value has several.
+        """
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for option, count in Counter(order).items():
+            if isinstance(option, TyperOption) and count > 1 and not option.multiple and not option.is_flag:
+                raise typer.BadParameter(f"{option.opts[0]} is given {count} times; give it once", ctx)
+        return super().parse_args(ctx, args)
+
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
 Overrides = Annotated[

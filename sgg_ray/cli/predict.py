@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def predict(
     trained: RunName,
-    data: Annotated[Path, typer.Option("--data", help="File with texts: .csv, .jsonl or .parquet.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="File with texts: CSV, JSON, Parquet, Arrow or Excel, by its suffix."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .jsonl or .parquet.")],
     text: Annotated[
         str | None, typer.Option("--text", help="Column with the texts or prompts; default: the target's.")
@@ -28,6 +31,9 @@ def predict(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Ray workers to spread the rows over; 0 = none.")
     ] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file that is written to if it is there already.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -38,7 +44,7 @@ def predict(
 
         with report.ProgressDisplay(console) as display:
             result = load_orchestration(display).predict(
-                trained, data, out, display, text=text, label=label, workers=workers
+                trained, data, out, display, text=text, label=label, workers=workers, overwrite=overwrite
             )
         if as_json:
             report.print_json(result.to_dict())

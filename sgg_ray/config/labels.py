@@ -1,7 +1,11 @@
 """One spelling for a label's value, wherever it comes from."""
 
 import re
+import unicodedata
 
+# Nobody sees them: zero-width space, word joiner, byte order mark, soft hyphen. The zero-width joiners stay: words of
+# some languages, and emoji, are spelled with them.
+UNSEEN = re.compile("[\u200b\u2060\ufeff\u00ad]")
 WHOLE_NUMBER = re.compile(r"[-+]?\d+\.0+")
 
 
@@ -9,11 +13,15 @@ def label_name(value: object) -> str:
     """A label's value as text, so that 1, 1.0, "1" and "1.0" are one label, and True and "true" are one.
 
     CSV files know text only, JSON and Parquet have types, and a column with a gap turns whole numbers into
-    floats: without this the same label would have another name in another file.
+    floats: without this the same label would have another name in another file. Texts are put into Unicode's composed
+    form, without characters that nobody sees; bytes are read as UTF-8.
     """
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    text = str(value).strip()
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", UNSEEN.sub("", text))
+    text = text.strip()
     if text.lower() in {"true", "false"}:
         return text.lower()
     return str(int(float(text))) if WHOLE_NUMBER.fullmatch(text) and len(text) < 16 else text

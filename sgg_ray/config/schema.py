@@ -110,7 +110,8 @@ class TaskConfig(Section):
     """What target and sources have in common: where rows come from and what they mean."""
 
     path: str = Field(
-        description=".csv, .jsonl or .parquet file, package://module/file, or hf://repo[/config]"
+        description="a .csv, .tsv, .jsonl, .json, .parquet, .arrow or .xlsx file, package://module/file, or "
+        "hf://repo[/config][@revision]"
     )
     kind: Literal["classification", "generation"] = Field(
         "classification", description="rows have labels, or (causal models) texts to be answered with texts"

@@ -40,6 +40,7 @@ def predict(
     text: str | None = None,
     label: str | None = None,
     workers: int = 0,
+    overwrite: bool = False,
 ) -> PredictResult:
     """Label every row of ``data`` and write it, with all its columns and the predictions, to ``out``.
 
@@ -48,25 +49,27 @@ def predict(
 
     Args:
         run: folder of a finished training, or its name in ``runs``.
-        data: .csv, .jsonl or .parquet; a column with labels is optional.
+        data: a file as a task may have it; a column with labels is optional.
         out: .csv, .jsonl or .parquet, written when all rows are done.
         text: column with the texts or prompts; None takes the target's.
         label: column with true labels or references to compare with; None takes the target's, where the file has it.
         workers: spread the work over so many Ray workers; 0 does it in this process.
+        overwrite: replace ``out`` if it is there already.
 
     Raises:
         SggError: bad input (exit 2) before anything is predicted, a failing cluster (exit 1) later.
     """
     listener = listener or Silent()
     trained = open_run(run)
-    check_output(Path(out), "--out")
-    if Path(out).resolve() == Path(data).resolve():
+    data, out = Path(data).expanduser(), Path(out).expanduser()
+    if out.resolve() == data.resolve():
         raise DataError(f"--out: {out} is the file that is read; give another name")
+    check_output(out, "--out", overwrite)
     listener.stage(f"reading {data}")
-    stream = open_stream(Path(data), "--data")
+    stream = open_stream(data, "--data")
     for note in stream.notes:
         listener.note(note)
-    if Path(data).resolve() == Path(trained.config.target.path).resolve():
+    if data.resolve() == Path(trained.config.target.path).resolve():
         listener.note(f"{data} is the target's own file: rows that the model was trained on are among these")
     own_text, own_label = _own_columns(trained.config.target)
     text = text or own_text
@@ -85,12 +88,12 @@ def predict(
     listener.stage("predicting")
     started = time.perf_counter()
     tables = _predictions(trained, predictor, labelling, stream, workers)
-    with table_writer(Path(out), labelling.predict(predictor, stream.schema.empty_table()).schema) as writer:
+    with table_writer(out, labelling.predict(predictor, stream.schema.empty_table()).schema) as writer:
         for table in tables:
             writer.write(table)
             tally.add(table)
             listener.advance(tally.rows, stream.rows, "rows")
-    return PredictResult(Path(out), tally, time.perf_counter() - started)
+    return PredictResult(out, tally, time.perf_counter() - started)
 
 
 def _predictions(

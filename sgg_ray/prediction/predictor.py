@@ -9,7 +9,7 @@ import torch
 
 from sgg_ray.evaluation import scaled
 from sgg_ray.models import LanguageModel, load_model, read_temperature
-from sgg_ray.tasks import COMPLETIONS, History, Rows
+from sgg_ray.tasks import COMPLETIONS, History, Rows, is_blank
 from sgg_ray.training import SingleProcess, generate_texts, predict
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Predictor:
         return scaled(probabilities, self.temperature or 1.0).max(axis=1)
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
-        """One row a text: ``predicted``, ``p_<label>`` and ``confidence``; nothing for texts without a character.
+        """One row a text: ``predicted``, ``p_<label>`` and ``confidence``; nothing for texts that are blank.
 
         Of a model that answers prompts: ``generated``.
         """
@@ -78,11 +78,11 @@ class Predictor:
         if self.generates:
             return self.complete(texts)
 
-        usable = np.flatnonzero([bool(text.strip()) for text in texts])
+        usable = np.flatnonzero([not is_blank(text) for text in texts])
         values = np.full((len(texts), len(self.labels) + 1), np.nan)
         predicted = np.full(len(texts), None, dtype=object)
         if len(usable):
-            probabilities = self.probabilities([text for text in texts if text.strip()])
+            probabilities = self.probabilities([texts[row] for row in usable])
             values[usable] = np.column_stack([probabilities, self.confidence(probabilities)])
             predicted[usable] = np.array(self.labels, dtype=object)[probabilities.argmax(axis=1)]
         frame = pd.DataFrame(values, columns=list(self.columns[1:]))
@@ -90,10 +90,10 @@ class Predictor:
         return frame
 
     def complete(self, texts: Sequence[str], histories: Sequence[History] = ()) -> "pd.DataFrame":
-        """One row a prompt: ``generated``; nothing for prompts without a character."""
+        """One row a prompt: ``generated``; nothing for prompts that are blank."""
         import pandas as pd
 
-        usable = [row for row, text in enumerate(texts) if text.strip()]
+        usable = [row for row, text in enumerate(texts) if not is_blank(text)]
         found = self.answers(
             [texts[row] for row in usable], [histories[row] for row in usable] if histories else ()
         )

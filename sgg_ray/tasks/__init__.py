@@ -6,6 +6,7 @@ from sgg_ray.tasks.load import Reader, load_tasks
 from sgg_ray.tasks.names import name_rows
 from sgg_ray.tasks.pairs import exchange, messages_in, question
 from sgg_ray.tasks.read import as_texts, no_column
+from sgg_ray.tasks.select import is_blank
 from sgg_ray.tasks.stream import RowStream, open_stream
 from sgg_ray.tasks.task import COMPLETIONS, History, Rows, Task, joined, sharing_labels
 
@@ -22,6 +23,7 @@ __all__ = [
     "exchange",
     "guess_task",
     "hold_out",
+    "is_blank",
     "joined",
     "load_tasks",
     "messages_in",

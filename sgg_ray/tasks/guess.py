@@ -8,9 +8,8 @@ import numpy as np
 
 from sgg_ray.config import TaskConfig
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.labels import MOST_LABELS
+from sgg_ray.tasks.labels import MOST_LABELS, clean_labelled, label_names, number_labels
 from sgg_ray.tasks.read import no_column, read_table
-from sgg_ray.tasks.select import clean
 from sgg_ray.tasks.stream import open_stream
 
 TEXT_NAMES = (
@@ -76,7 +75,7 @@ def guess_task(path: Path, where: str, text: str | None = None, label: str | Non
     """Look at a file.
 
     Args:
-        path: .csv, .jsonl or .parquet.
+        path: a file as a task may have it.
         where: the option that named it, for messages.
         text: the column with the texts, if it is known.
         label: the column with the labels, if it is known.
@@ -146,6 +145,9 @@ def _count(path: Path, where: str, text: str, label: str) -> tuple[dict[str, int
             f"{where}: column '{label}' of {path} has {len(table.values):,} different values, which are no labels; "
             "name another with --label"
         )
-    cleaned = clean(table.texts, table.labels)
-    counts = np.bincount(cleaned.rows.labels, minlength=len(table.values))
-    return dict(zip(table.values, counts.tolist())), (*table.notes, *cleaned.notes)
+    names = label_names(entry, where, table.values)
+    labels = tuple(names.values())
+    numbers = number_labels(table, names, labels, where, entry)
+    cleaned = clean_labelled(table, numbers)
+    counts = np.bincount(cleaned.rows.labels, minlength=len(labels))
+    return dict(zip(labels, counts.tolist())), cleaned.notes

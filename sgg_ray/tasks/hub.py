@@ -11,6 +11,8 @@ SCHEME = "hf://"
 def read_hub(path: str, split: str, wanted: Sequence[str], where: str) -> Columns:
     """Read the wanted columns of ``hf://name``, ``hf://owner/name`` or ``hf://owner/name/config``.
 
+    Behind an @ the path may name a revision: a branch, a tag or a commit.
+
     Class numbers come back as the names that the data set gives them.
 
     Raises:
@@ -19,13 +21,15 @@ def read_hub(path: str, split: str, wanted: Sequence[str], where: str) -> Column
     import datasets
     import pandas as pd
 
-    parts = path.removeprefix(SCHEME).strip("/").split("/", 2)
+    name, _, revision = path.removeprefix(SCHEME).partition("@")
+    parts = name.strip("/").split("/", 2)
     if not parts[0]:
         raise DataError(
-            f"{where}: '{path}' names no data set; write hf://owner/name or hf://owner/name/config"
+            f"{where}: '{path}' names no data set; write hf://owner/name or hf://owner/name/config, and @revision behind it"
         )
     try:
-        data = datasets.load_dataset("/".join(parts[:2]), *parts[2:], split=split)
+        pinned = {"revision": revision} if revision else {}
+        data = datasets.load_dataset("/".join(parts[:2]), *parts[2:], split=split, **pinned)
     except Exception as error:  # anything from ConnectionError to the library's own types
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(

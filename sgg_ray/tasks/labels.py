@@ -1,13 +1,19 @@
 """From values in a file to label names and numbers, the same in every task that shares the names."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 
 from sgg_ray.config import TaskConfig, as_list, label_name
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.read import Table, counted
+from sgg_ray.tasks.select import Cleaned, clean, text_key
 
 LabelOrders = dict[frozenset[str], tuple[str, ...]]  # the first task's order, by set of names
 MOST_LABELS = 100  # of a task that does not list them
+NO_LABEL = "-1"
+LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 
 
 def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str, str]:
@@ -25,6 +31,7 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
     if entry.labels is not None:
         return {name: name for name in map(label_name, entry.labels)}
     column = entry.columns.label
+    found = told_labels(found)
     if len(found) > MOST_LABELS:
         raise DataError(
             f"{key}.columns.label: column '{column}' of {entry.path} has {len(found):,} different "
@@ -38,16 +45,47 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
         )
     alike: dict[str, list[str]] = {}
     for value in found:
-        alike.setdefault(value.casefold(), []).append(value)
+        alike.setdefault(text_key(value), []).append(value)
     twins = {name: values for name, values in alike.items() if len(values) > 1}
     if twins:
         pairs = ", ".join(f"{name}: [{', '.join(alike[name])}]" for name in alike)
         held = " and ".join(f"'{value}'" for value in next(iter(twins.values())))
         raise DataError(
-            f"{key}.labels: column '{column}' of {entry.path} holds {held}, which differ in case alone; say what is "
+            f"{key}.labels: column '{column}' of {entry.path} holds {held}, which {_difference(twins)}; say what is "
             f"one label: {{{pairs}}}"
         )
+    several = _several(found)
+    if several:
+        raise DataError(
+            f"{key}.columns.label: column '{column}' of {entry.path} holds several labels in one value ('{several}'), "
+            "a row has one; keep one of them, or list the values in labels if each is a label of its own"
+        )
     return {value: value for value in found}
+
+
+def _difference(twins: dict[str, list[str]]) -> str:
+    first = next(iter(twins.values()))
+    return "differ in case alone" if len({value.casefold() for value in first}) == 1 else "look alike"
+
+
+def told_labels(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Values without -1, if the others are 0, 1, ...: data sets give that number to rows whose label is not told."""
+    others = tuple(value for value in values if value != NO_LABEL)
+    numbered = len(others) >= 2 and set(others) == {str(number) for number in range(len(others))}
+    return others if numbered else values
+
+
+def _several(values: tuple[str, ...]) -> str | None:
+    """A value that is a list of labels: one in brackets, or of parts that are labels of other rows; None without."""
+    whole = set(values)
+    for value in values:
+        if LIST.fullmatch(value):
+            return value
+        for mark in "|;,":
+            parts = [part.strip() for part in value.split(mark)]
+            if len(parts) > 1 and all(part in whole for part in parts):
+                return value
+    return None
 
 
 def label_words(entry: TaskConfig, key: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -71,13 +109,15 @@ def label_words(entry: TaskConfig, key: str, labels: tuple[str, ...]) -> tuple[s
 def number_labels(
     table: Table, names: dict[str, str], labels: tuple[str, ...], key: str, entry: TaskConfig
 ) -> np.ndarray:
-    """Label number [n] of each row: the position of its name in ``labels``.
+    """Label number [n] of each row: the position of its name in ``labels``; -1 where the file says that it is not told.
 
     Raises:
         DataError: rows carry values that are no label; with how many and which.
     """
     counts = np.bincount(table.labels, minlength=len(table.values))
     unknown = [number for number, value in enumerate(table.values) if value not in names]
+    if [table.values[number] for number in unknown] == [NO_LABEL] and all(map(str.isdecimal, names)):
+        unknown = [] if len(table.values) > 1 else unknown
     if unknown:
         unknown.sort(key=lambda number: -counts[number])
         shown = ", ".join(
@@ -92,5 +132,26 @@ def number_labels(
             f"{key}.labels: column '{entry.columns.label}' of {entry.path} holds {shown}{more}, which is "
             f"none of {', '.join(names)}; {advice}"
         )
-    number = np.array([labels.index(names[value]) for value in table.values], dtype=np.int64)
+    number = np.array(
+        [labels.index(names[value]) if value in names else -1 for value in table.values], dtype=np.int64
+    )
     return number[table.labels]
+
+
+def clean_labelled(table: Table, numbers: np.ndarray) -> Cleaned:
+    """The distinct rows of a table whose labels are told, with the notes of reading and cleaning.
+
+    Args:
+        numbers: label numbers [n], -1 where the label is not told.
+    """
+    told = np.flatnonzero(numbers >= 0)
+    notes, texts = table.notes, table.texts
+    if len(told) < len(numbers):
+        hidden = counted(len(numbers) - len(told), "row")
+        notes = (
+            *notes,
+            f"{hidden} labelled -1, which stands for no label, dropped; list -1 in labels if it is one",
+        )
+        texts, numbers = [texts[row] for row in told], numbers[told]
+    cleaned = clean(texts, numbers)
+    return replace(cleaned, notes=(*notes, *cleaned.notes))

@@ -6,10 +6,10 @@ import numpy as np
 
 from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.labels import LabelOrders, label_names, label_words, number_labels
+from sgg_ray.tasks.labels import LabelOrders, clean_labelled, label_names, label_words, number_labels
 from sgg_ray.tasks.pairs import clean_pairs, read_pairs, shuffle_completions
 from sgg_ray.tasks.read import Table, counted, read_table
-from sgg_ray.tasks.select import Cleaned, clean, first_of_each_class, flip, shuffled, stratified
+from sgg_ray.tasks.select import Cleaned, first_of_each_class, flip, shuffled, stratified
 from sgg_ray.tasks.task import Rows, Task
 
 NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
@@ -43,7 +43,7 @@ class Reader:
         place = _origin(entry), ()
         if place not in self._cleaned:
             pairs = read_pairs(entry, key)
-            self._cleaned[place] = _usable(entry, f"{key}.columns", clean_pairs(pairs), pairs.notes)
+            self._cleaned[place] = _usable(entry, f"{key}.columns", clean_pairs(pairs))
         return self._cleaned[place]
 
     def table(self, entry: TaskConfig, key: str) -> Table:
@@ -196,15 +196,14 @@ def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...],
 
 
 def _cleaned(entry: TaskConfig, key: str, table, numbers: np.ndarray) -> Cleaned:
-    return _usable(entry, f"{key}.columns.text", clean(table.texts, numbers), table.notes)
+    return _usable(entry, f"{key}.columns.text", clean_labelled(table, numbers))
 
 
-def _usable(entry: TaskConfig, place: str, rows: Cleaned, notes: tuple[str, ...]) -> Cleaned:
-    """The rows with all notes, or a DataError if there are none."""
+def _usable(entry: TaskConfig, place: str, rows: Cleaned) -> Cleaned:
+    """The rows, or a DataError if there are none."""
     if not len(rows.rows):
-        reason = "; ".join((*notes, *rows.notes))
-        raise DataError(f"{place}: no row of {entry.path} has a usable text ({reason})")
-    return Cleaned(rows.rows, rows.keys, (*notes, *rows.notes))
+        raise DataError(f"{place}: no row of {entry.path} has a usable text ({'; '.join(rows.notes)})")
+    return rows
 
 
 def _split_off(pool: Cleaned, fraction: float, seed: int) -> tuple[Cleaned, Cleaned]:

@@ -10,7 +10,7 @@ import numpy as np
 from sgg_ray.config import TaskConfig
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.read import as_texts, counted, read_columns
-from sgg_ray.tasks.select import Cleaned, shuffled, text_key
+from sgg_ray.tasks.select import Cleaned, is_blank, shuffled, text_key
 from sgg_ray.tasks.task import History, Rows
 
 ASSISTANT, USER = "assistant", "user"
@@ -122,7 +122,7 @@ def clean_pairs(pairs: Pairs) -> Cleaned:
         return pairs.completions[row].strip(), pairs.texts[row].strip()
 
     for row, (text, completion) in enumerate(zip(pairs.texts, pairs.completions)):
-        if not text.strip() or not completion.strip():
+        if is_blank(text) or is_blank(completion):
             empty += 1
             continue
         history = pairs.histories[row] if pairs.histories else ()
@@ -147,7 +147,9 @@ def clean_pairs(pairs: Pairs) -> Cleaned:
         (duplicates, f"{counted(duplicates, 'duplicate row')} dropped"),
         (others, f"{counted(others, 'row')} with another completion of the same prompt dropped"),
     )
-    return Cleaned(rows, np.array([*place], dtype=object), tuple(note for count, note in notes if count))
+    return Cleaned(
+        rows, np.array([*place], dtype=object), (*pairs.notes, *(note for count, note in notes if count))
+    )
 
 
 def shuffle_completions(rows: Rows, keys: np.ndarray, share: float, seed: int) -> Rows:

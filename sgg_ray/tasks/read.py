@@ -45,6 +45,7 @@ def read_table(config: TaskConfig, key: str) -> Table:
     text, label = config.columns.text, config.columns.label
     frame, notes = read_columns(config, key, [(f"{key}.columns.text", text), (f"{key}.columns.label", label)])
     labels, values = _coded(frame[label], f"{key}.columns.label", config.path)
+    notes += _spellings(frame[label])
     labelled = labels >= 0
     if not labelled.any():
         raise DataError(f"{key}.columns.label: no row of {config.path} has a value in column '{label}'")
@@ -126,13 +127,6 @@ def no_column(where: str, column: str, path: str, names: Sequence[str]) -> str:
     """One line for a column that is not among ``names``, with what may have been meant."""
     near = difflib.get_close_matches(column, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    if len(names) == 1:
-        separators = [mark for mark in (";", "\t", "|") if mark in names[0]]
-        hint = (
-            f"; the file seems to be separated by {separators[0]!r}: save it with commas"
-            if separators
-            else hint
-        )
     shown = ", ".join(name[:60] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return f"{where}: column '{column}' is not in {path}; it has: {shown or 'none'}{hint}"
 
@@ -155,6 +149,18 @@ def _filtered(frame: "pd.DataFrame", config: TaskConfig, key: str) -> "pd.DataFr
     return frame
 
 
+def _spellings(column: "pd.Series") -> list[str]:
+    """A note if labels are spelled in several ways that look the same."""
+    spelled: dict[str, set[str]] = {}
+    for value in column.dropna().unique():
+        if isinstance(value, str):
+            spelled.setdefault(label_name(value), set()).add(value.strip())
+    twins = [
+        name for name, ways in spelled.items() if len(ways) > 1 and not all(way.isascii() for way in ways)
+    ]
+    return [f"labels that look the same in Unicode are one: {', '.join(twins[:SHOWN])}"] if twins else []
+
+
 def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Each row's value as a position in the sorted distinct values; -1 where there is none, or only spaces.
 
@@ -166,7 +172,7 @@ def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tupl
         raw_codes, raw = pd.factorize(column)
     except TypeError:  # not hashable
         raise DataError(
-            f"{where}: column '{column.name}' of {path} holds lists or objects; a label is a text or a number"
+            f"{where}: column '{column.name}' of {path} holds lists or objects; a row has one label, a text or a number"
         ) from None
     named = [label_name(value.item() if isinstance(value, np.generic) else value) for value in raw]
     values = sorted(set(named) - {""})

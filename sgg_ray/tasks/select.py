@@ -13,6 +13,7 @@ from sgg_ray.tasks.task import Rows
 
 VERY_LONG = 20_000  # characters
 # Zero-width characters, byte order mark, soft hyphen: texts that differ in them look alike.
+SEEN = re.compile(r"[^\x00-\x20\x7f-\x9f]")
 INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
 
 
@@ -34,10 +35,19 @@ class Cleaned:
 
 
 def text_key(text: str) -> str:
-    """What two texts have in common when they differ in case, spacing and Unicode spelling only."""
+    """What two texts have in common when they differ in case, spacing and Unicode spelling only.
+
+    Control characters alone are no text, as tokenizers drop them: the key is then empty.
+    """
     if not text.isascii():
         text = unicodedata.normalize("NFC", INVISIBLE.sub("", text))
-    return " ".join(text.split()).casefold()
+    key = " ".join(text.split()).casefold()
+    return key if SEEN.search(key) else ""
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to read: spaces, invisible and control characters at most."""
+    return not text_key(text)
 
 
 def clean(texts: list[str], labels: np.ndarray) -> Cleaned:

@@ -5,24 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.files import (
-    CSV_OPTIONS,
-    check_index,
-    check_names,
-    csv_header,
-    find_encoding,
-    json_rows,
-    readable,
-    valid_csv,
-    valid_parquet,
-)
+from sgg_ray.tasks.arrow import arrow_batches, arrow_rows, arrow_schema
+from sgg_ray.tasks.csv_rows import CsvFile, Oddities, open_csv
+from sgg_ray.tasks.encoding import TextFile, text_file
+from sgg_ray.tasks.files import SEPARATED, SHEET, WHOLE, check_names, readable
+from sgg_ray.tasks.json_rows import json_rows
+from sgg_ray.tasks.sheets import sheet_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Row = TypeVar("Row")
 SCAN = 8192  # rows looked at together while a file is checked
 
 
@@ -34,7 +30,7 @@ class RowStream:
     where: str
     schema: "pa.Schema"
     rows: int
-    encoding: str = "utf-8"
+    text: TextFile | CsvFile | None = None  # how it is read, if it is text
     as_text: frozenset[str] = frozenset()  # columns whose values have no common type
     notes: tuple[str, ...] = ()
 
@@ -44,13 +40,13 @@ class RowStream:
         Raises:
             DataError: the file is damaged, or has changed meanwhile.
         """
-        with readable(self.path, self.where, "the current folder") as suffix:
-            if suffix == ".parquet":
-                yield from _parquet_batches(self, size)
-            elif suffix == ".csv":
-                yield from _csv_batches(self.path, self.where, self.encoding, size)
+        with readable(self.path, self.where, "the current folder"):
+            if isinstance(self.text, CsvFile):
+                yield from _csv_batches(self.text, self.schema, size, Oddities())
+            elif self.path.suffix.lower() in WHOLE and self.path.suffix.lower() != SHEET:
+                yield from arrow_batches(self.path, self.where, size)
             else:
-                for rows in _json_batches(self.path, self.where, self.encoding, size):
+                for rows in _batches(_objects(self.path, self.where, self.text), size):
                     yield _table(rows, self.schema, self.as_text)
 
 
@@ -60,69 +56,63 @@ def open_stream(path: Path, where: str) -> RowStream:
     Reading is quick next to what follows, and a torn line at the end is found before hours of work and not after.
 
     Args:
-        path: .csv, .jsonl or .parquet. A CSV file's values are texts, a JSON lines file's have the types found.
+        path: any file that can be a task's. A CSV file's values are texts, those of JSON and Excel have the types
+            found.
         where: what named the file, for messages.
 
     Raises:
         DataError: there is no such file, or it is not what its suffix says.
     """
     with readable(path, where, "the current folder") as suffix:
-        if suffix == ".parquet":
-            import pyarrow.parquet
-
-            with valid_parquet(path, where), pyarrow.parquet.ParquetFile(path) as file:
-                check_names(file.schema_arrow.names, file.schema_arrow.names, path, where)
-                return RowStream(path, where, file.schema_arrow, file.metadata.num_rows)
-        encoding, notes = find_encoding(path)
-        if suffix == ".csv":
-            return _scan_csv(path, where, encoding, notes)
-        return _scan_json(path, where, encoding, notes)
-
-
-def _parquet_batches(stream: RowStream, size: int) -> Iterator["pa.Table"]:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    with valid_parquet(stream.path, stream.where), pyarrow.parquet.ParquetFile(stream.path) as file:
-        for batch in file.iter_batches(size):
-            yield pa.Table.from_batches([batch])
+        if suffix == SHEET:
+            return _scan_objects(path, where, None)
+        if suffix in WHOLE:
+            schema = arrow_schema(path, where)
+            check_names(schema.names, schema.names, path, where)
+            return RowStream(path, where, schema, arrow_rows(path, where))
+        file = text_file(path, where)
+        if suffix in SEPARATED:
+            return _scan_csv(open_csv(file, SEPARATED[suffix]))
+        return _scan_objects(path, where, file)
 
 
-def _csv_batches(path: Path, where: str, encoding: str, size: int) -> Iterator["pa.Table"]:
-    import pandas as pd
+def _csv_batches(table: CsvFile, schema: "pa.Schema", size: int, odd: Oddities) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
-    with (
-        valid_csv(path, where),
-        pd.read_csv(path, encoding=encoding, chunksize=size, **CSV_OPTIONS) as chunks,
-    ):
-        for chunk in chunks:
-            check_index(chunk)
-            schema = pa.schema([(str(name), pa.string()) for name in chunk.columns])
-            yield pa.Table.from_pandas(chunk, schema=schema, preserve_index=False).replace_schema_metadata()
+    for rows in _batches(table.rows(odd), size):
+        yield pa.Table.from_arrays([pa.array(column, pa.string()) for column in zip(*rows)], schema=schema)
 
 
-def _scan_csv(path: Path, where: str, encoding: str, notes: tuple[str, ...]) -> RowStream:
-    header = [name for name in csv_header(path, encoding) if name]  # pandas names what has none
-    check_names(header, header, path, where)
-    rows, schema = 0, None
-    for batch in _csv_batches(path, where, encoding, SCAN):
-        rows, schema = rows + batch.num_rows, schema or batch.schema
-    assert schema is not None  # pandas gives an empty chunk for a header alone, and refuses less
-    return RowStream(path, where, schema, rows, encoding, notes=notes)
+def _scan_csv(table: CsvFile) -> RowStream:
+    import pyarrow as pa
+
+    file = table.file
+    header = [name for name in table.header if name]  # one without a name gets one
+    check_names(header, header, file.path, file.where)
+    odd = Oddities()
+    rows = sum(1 for _ in table.rows(odd))
+    schema = pa.schema([(name, pa.string()) for name in table.names])
+    notes = (*file.notes, *table.dialect.notes, *odd.notes())
+    return RowStream(file.path, file.where, schema, rows, table, notes=notes)
 
 
-def _json_batches(path: Path, where: str, encoding: str, size: int) -> Iterator[list[dict[str, Any]]]:
-    rows = json_rows(path, where, encoding)
+def _objects(
+    path: Path, where: str, file: TextFile | CsvFile | None, notes: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    return json_rows(file) if isinstance(file, TextFile) else sheet_rows(path, where, notes)
+
+
+def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
     while batch := list(islice(rows, size)):
         yield batch
 
 
-def _scan_json(path: Path, where: str, encoding: str, notes: tuple[str, ...]) -> RowStream:
+def _scan_objects(path: Path, where: str, file: TextFile | None) -> RowStream:
     import pyarrow as pa
 
+    notes: list[str] = list(file.notes) if file else []
     count, types, mixed = 0, {}, set()
-    for rows in _json_batches(path, where, encoding, SCAN):
+    for rows in _batches(_objects(path, where, file, notes), SCAN):
         count += len(rows)
         for name in dict.fromkeys(key for row in rows for key in row):
             known = types.get(name, pa.null())
@@ -137,8 +127,8 @@ def _scan_json(path: Path, where: str, encoding: str, notes: tuple[str, ...]) ->
     schema = pa.schema([(name, pa.string() if name in mixed else kind) for name, kind in types.items()])
     if mixed:
         names = ", ".join(sorted(mixed))
-        notes = (*notes, f"values of different types, or texts that are torn, are kept as text: {names}")
-    return RowStream(path, where, schema, count, encoding, frozenset(mixed), notes)
+        notes.append(f"values of different types, or texts that are torn, are kept as text: {names}")
+    return RowStream(path, where, schema, count, file, frozenset(mixed), tuple(notes))
 
 
 def _common_type(known: "pa.DataType", found: "pa.DataType") -> "pa.DataType":

@@ -88,3 +88,19 @@ def test_a_run_that_is_damaged_is_one_line(refused, finished_run, rows, here, na
     (run / name).unlink() if content is None else (run / name).write_text(content)
     options = ["--data", rows, "--out", "out.csv"] if verb == "predict" else ["--to", "exported"]
     assert refused(verb, "torn", *options).startswith("RUN: torn is damaged (")
+
+
+@pytest.mark.parametrize("option", ["--text", "--label", "--data", "--out", "--workers"])
+def test_an_option_given_twice_is_refused(sgg, finished_run, rows, here, option):
+    result = sgg("predict", finished_run, "--data", rows, "--out", "out.csv", option, "1", option, "2")
+    assert result.exit_code == 2
+    assert f"{option} is given" in result.output
+    assert not (here / "out.csv").exists()
+
+
+def test_a_file_that_is_there_stays_without_overwrite(sgg, refused, finished_run, rows, here):
+    (here / "out.csv").write_text("mine")
+    assert "out.csv is there already" in refused("predict", finished_run, "--data", rows, "--out", "out.csv")
+    result = sgg("predict", finished_run, "--data", rows, "--out", "out.csv", "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert "predicted" in (here / "out.csv").read_text()

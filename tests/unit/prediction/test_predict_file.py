@@ -151,11 +151,11 @@ def test_a_header_alone_is_a_result_without_rows(finished_run, tmp_path):
 
 BROKEN = {
     "empty.csv": ("", "is empty; give a file with rows"),
-    "torn.csv": ('text,n\n"a,1\nb,2\n', "a quote is never closed"),
+    "names.csv": ("\n\n", "it has no line with names of columns"),
     "wide.csv": ("text,n\na,1\nb,2,3\n", "line 3 has 3 fields, expected 2"),
     "torn.jsonl": ('{"text": "a"}\n{"text": ', "line 2 is not valid JSON"),
     "torn.parquet": ("PAR1 and nothing", "is no readable Parquet file"),
-    "in.txt": ("a text", "is no .csv, .jsonl, .parquet file"),
+    "in.txt": ("a text", "is no .csv, .tsv, .jsonl"),
 }
 
 
@@ -165,7 +165,7 @@ def test_broken_files_are_one_line_and_leave_what_was_there(finished_run, tmp_pa
     (tmp_path / name).write_text(content)
     (tmp_path / "out.csv").write_text("from before")
     with pytest.raises(DataError) as caught:
-        predict(finished_run, tmp_path / name, tmp_path / "out.csv")
+        predict(finished_run, tmp_path / name, tmp_path / "out.csv", overwrite=True)
     (line,) = caught.value.problems
     assert line.startswith("--data: ")
     assert said in line
@@ -218,3 +218,53 @@ def test_confidence_follows_the_temperature(finished_run, source, tmp_path, monk
     pd.testing.assert_frame_equal(plain.drop(columns="confidence"), hot.drop(columns="confidence"))
     np.testing.assert_allclose(plain.confidence, plain[["p_negative", "p_positive"]].max(axis=1))
     assert (hot.confidence < plain.confidence).all()
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+@pytest.mark.parametrize("out", ["out.csv", "out.jsonl"])
+def test_carriage_returns_tear_no_rows(finished_run, tmp_path, name, out):
+    texts = ["good1 word1", "bad1\rgood2 word3", "bad3 word4", "good1\r word5"]
+    rows = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+    if name == "in.csv":
+        lines = ["id,text", *(f"{row['id']},{row['text']}" for row in rows)]
+        (tmp_path / name).write_bytes("".join(f"{line}\n" for line in lines).encode())
+    else:
+        toy.write_rows(tmp_path / name, rows)
+    result = predict(finished_run, tmp_path / name, tmp_path / out)
+    frame = read(result.path)
+    assert frame[["id", "text"]].astype(str).to_dict("records") == rows
+    assert frame.predicted.notna().all()
+    assert (frame.predicted == Predictor(finished_run / "model").predict(texts).predicted).all()
+
+
+def test_blank_texts_get_no_prediction(finished_run, tmp_path):
+    rows = [{"text": text} for text in ("good1", "\0", " ", "\u200b", "bad1")]
+    frame = read(
+        predict(finished_run, toy.write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl").path
+    )
+    assert frame.predicted.notna().tolist() == [True, False, False, False, True]
+
+
+def test_what_is_there_is_replaced_only_if_that_is_asked_for(finished_run, source, tmp_path):
+    (tmp_path / "out.csv").write_text("from before")
+    with pytest.raises(
+        ConfigError, match=r"--out: .*out\.csv is there already; give another name, or add --overwrite"
+    ):
+        predict(finished_run, source("in.csv"), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "from before"
+    predict(finished_run, source("in.csv"), tmp_path / "out.csv", overwrite=True)
+    assert "predicted" in read(tmp_path / "out.csv").columns
+
+
+def test_packed_files_separators_and_workbooks_are_read_as_a_task_reads_them(finished_run, rows, tmp_path):
+    frame = pd.DataFrame(rows)
+    frame.to_csv(tmp_path / "in.tsv.gz", index=False, sep="\t")
+    frame.to_csv(tmp_path / "in.csv", index=False, sep=";")
+    frame.to_excel(tmp_path / "in.xlsx", index=False)
+    toy.write_rows(tmp_path / "in.jsonl", rows)
+    found = [
+        read(predict(finished_run, tmp_path / name, tmp_path / f"{name}.csv").path)
+        for name in ("in.jsonl", "in.tsv.gz", "in.csv", "in.xlsx")
+    ]
+    for other in found[1:]:
+        pd.testing.assert_frame_equal(other, found[0])

@@ -6,7 +6,8 @@ import pyarrow.parquet
 import pytest
 
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.files import find_encoding, read_file
+from sgg_ray.tasks.encoding import find_encoding
+from sgg_ray.tasks.files import read_file
 
 
 def read(path, *wanted):
@@ -80,7 +81,7 @@ def test_usual_encodings_are_recognised(write, encoding, note, suffix):
 
 def test_bytes_that_no_windows_page_has_are_read_as_latin_1(write):
     file = write("a.csv", b"text,label\ncaf\xe9 \x81,a\n")
-    assert find_encoding(Path(file))[0] == "latin-1"
+    assert find_encoding(Path(file), "x")[0] == "latin-1"
     assert read(file)[0]["text"].tolist() == ["café \x81"]
 
 
@@ -94,8 +95,8 @@ def test_a_torn_character_does_not_change_how_the_rest_is_read(write, torn):
 
 
 def test_a_character_on_the_edge_of_a_chunk_is_whole(write, monkeypatch):
-    monkeypatch.setattr("sgg_ray.tasks.files.CHUNK", 3)
-    assert find_encoding(Path(write("a.csv", "xé€\U0001f600é"))) == ("utf-8-sig", ())
+    monkeypatch.setattr("sgg_ray.tasks.encoding.CHUNK", 3)
+    assert find_encoding(Path(write("a.csv", "xé€\U0001f600é")), "x") == ("utf-8-sig", ())
 
 
 @pytest.mark.parametrize(
@@ -104,21 +105,28 @@ def test_a_character_on_the_edge_of_a_chunk_is_whole(write, monkeypatch):
         (
             "a.csv",
             "text,label\na,b\nc,d,e\n",
-            "line 3 has 3 fields, expected 2; put texts with commas in quotes",
+            "(line 3 has 3 fields, expected 2: 'c,d,e'; 1 row before it could be read); put texts that hold ','",
         ),
-        ("a.csv", "text,label\na,b,c\nd,e,f\n", "its rows have more fields than its header"),
-        ("a.csv", 'text,label\n"a,b\nc,d\n', "a quote is never closed"),
+        ("a.csv", "text,label\na,b,c\nd,e,f\n", "line 2 has 3 fields, expected 2: 'a,b,c'; 0 rows before it"),
         ("a.csv", "", "is empty; give a file with rows"),
         ("a.csv", "\n\n", "is not valid CSV"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "line 2 is not valid JSON"),
-        ("a.jsonl", '[{"text": "a"}]\n', "line 1 must be an object {...}, found [{"),
+        ("a.jsonl", '[{"text": "a"}]\n["b"]\n', "line 1 must be an object {...}, found [{"),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', "1 row before it could be read"),
+        ("a.json", '[{"text": "a"},\n "b"]\n', 'entry 2 of its array must be an object {...}, found "b"'),
+        ("a.json", '[{"text": "a"},\n {"text": ]\n', "line 2 is not valid JSON"),
         ("a.jsonl", '\n"a"\n', 'line 2 must be an object {...}, found "a"'),
-        ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON (nested too deeply)"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON (nested too deeply"),
         ("a.parquet", "text,label\na,b\n", "is no readable Parquet file"),
         ("a.parquet", b"PAR1" + b"\0" * 40 + b"PAR1", "is no readable Parquet file"),
-        ("a.txt", "x", "is no .csv, .jsonl, .parquet file; convert it"),
-        ("a.csv.gz", "x", "is no .csv, .jsonl, .parquet file; convert it"),
-        ("a", "x", "is no .csv, .jsonl, .parquet file; convert it"),
+        ("a.arrow", "text,label\na,b\n", "is no readable Arrow file"),
+        ("a.xlsx", "text,label\na,b\n", "is no readable Excel workbook"),
+        (
+            "a.txt",
+            "x",
+            "is no .csv, .tsv, .jsonl, .json, .ndjson, .parquet, .arrow, .feather, .xlsx file; convert it",
+        ),
+        ("a", "x", ".xlsx file; convert it"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_one_line(write, name, content, expected):

@@ -45,6 +45,14 @@ def test_a_path_names_repository_and_configuration(hub, path, arguments):
     assert hub == [(arguments, {"split": "validation"})]
 
 
+@pytest.mark.parametrize("path", ["hf://owner/name@v1.2", "hf://owner/name/config@v1.2", "hf://name@v1.2"])
+def test_a_revision_is_passed_on(hub, path):
+    read(path, split="test")
+    ((names, options),) = hub
+    assert options == {"split": "test", "revision": "v1.2"}
+    assert not any("@" in name for name in names)
+
+
 def test_class_numbers_get_their_names_and_hidden_labels_are_dropped(hub):
     table = read("hf://owner/name")
     assert [table.values[number] for number in table.labels] == ["bad", "good"]

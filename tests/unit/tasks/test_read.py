@@ -91,12 +91,6 @@ def test_all_missing_columns_are_named_at_once_with_the_nearest(write):
     assert lines[1].endswith("; it has: text, label, source; did you mean 'label'?")
 
 
-@pytest.mark.parametrize("mark", [";", "\t", "|"])
-def test_another_separator_is_recognised(write, mark):
-    lines = refused(write("a.csv", f"text{mark}label\na{mark}b\n"))
-    assert all(f"separated by {mark!r}" in line for line in lines)
-
-
 @pytest.mark.parametrize(
     ("name", "content", "options", "expected"),
     [

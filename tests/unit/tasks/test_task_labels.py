@@ -88,3 +88,94 @@ def test_labels_that_differ_in_case_alone_are_not_guessed_to_be_others(configure
     labels = {"bad": ["BAD", "bad"], "fair": ["fair"], "good": ["Good", "good"]}
     target, _ = load_tasks(configure(path=path, labels=labels))
     assert target.labels == ("bad", "fair", "good")
+
+
+ACCENTS = ("cafe\u0301", "caf\u00e9")
+
+
+@pytest.mark.parametrize("twins", [ACCENTS, ("bar", "ba\u200br"), ("bar", "bar\u00ad")])
+def test_labels_that_look_the_same_are_one_and_said(configure, write, twins):
+    path = write("t.csv", reviews(40, labels=(*twins, "other")))
+    target, _ = load_tasks(configure(path=path))
+    assert len(target.labels) == 2
+    assert set(target.labels) == {"other", twins[1] if twins == ACCENTS else "bar"}
+    assert target.notes[0].startswith("labels that look the same in Unicode are one: ")
+    named, _ = load_tasks(configure(path=path, labels=["other", twins[0]]))
+    assert named.labels == ("other", *({*target.labels} - {"other"}))
+
+
+def test_one_spelling_alone_is_no_twin(configure, write):
+    target, _ = load_tasks(configure(path=write("t.csv", reviews(40, labels=("caf\u0065\u0301", "bar")))))
+    assert target.labels == ("bar", "caf\u00e9")
+    assert target.notes == ()
+
+
+def test_labels_that_joiners_alone_tell_apart_are_not_guessed(configure, problems, write):
+    path = write("t.csv", reviews(40, labels=("mi\u200ckhaham", "mikhaham")))
+    (line,) = problems(configure(path=path))
+    assert "which look alike; say what is one label" in line
+
+
+def test_minus_one_stands_for_no_label(configure, write):
+    path = write("t.csv", [(f"r{n}", (0, 1, -1)[n % 3]) for n in range(60)])
+    note = "20 rows labelled -1, which stands for no label, dropped; list -1 in labels if it is one"
+    for labels in (None, [0, 1]):
+        target, _ = load_tasks(configure(path=path, labels=labels))
+        assert target.labels == ("0", "1")
+        assert target.notes == (note,)
+        assert len(target.train) + len(target.test) == 8 + 8
+    target, _ = load_tasks(configure(path=path, labels={"no": 0, "yes": 1}))
+    assert (target.labels, target.notes) == (("no", "yes"), (note,))
+    target, _ = load_tasks(configure(path=path, labels=[-1, 0, 1]))
+    assert (target.labels, target.notes) == (("-1", "0", "1"), ())
+
+
+def test_minus_one_is_a_label_beside_others_than_class_numbers(configure, write):
+    for values in ((-1, 1), (-1, 1, 2), ("-1", "x", "y")):
+        path = write("t.csv", [(f"r{n}", values[n % len(values)]) for n in range(60)])
+        assert "-1" in load_tasks(configure(path=path))[0].labels
+
+
+def test_a_test_file_with_hidden_labels_is_refused_and_single_ones_are_dropped(configure, problems, write):
+    rows = [(f"r{n}", n % 2) for n in range(40)]
+    hidden = write("hidden.csv", [(f"t{n}", -1) for n in range(9)])
+    (line,) = problems(configure(path=write("t.csv", rows), test={"path": hidden}))
+    assert "holds '-1' (9 rows), which is none of 0, 1" in line
+    some = write("some.csv", [(f"t{n}", (0, 1, -1)[n % 3]) for n in range(9)])
+    target, _ = load_tasks(configure(path=write("t.csv", rows), test={"path": some}))
+    assert len(target.test) == 6
+    assert target.notes[0].startswith("test: 3 rows labelled -1")
+
+
+@pytest.mark.parametrize(
+    "values", [("price|speed", "price", "speed"), ("['a', 'b']", "['a']"), ("a, b", "b", "a"), ('["a"]', "b")]
+)
+def test_lists_of_labels_are_no_classes(configure, problems, write, values):
+    path = write("t.jsonl", reviews(40, labels=values))
+    (line,) = problems(configure(path=path))
+    assert f"holds several labels in one value ('{values[0]}'), a row has one" in line
+    target, _ = load_tasks(configure(path=path, labels=list(values)))
+    assert target.labels == values
+
+
+def test_a_comma_in_a_label_is_no_list(configure, write):
+    values = ("food, drink", "travel", "food")
+    assert load_tasks(configure(path=write("t.jsonl", reviews(40, labels=values))))[0].labels == tuple(
+        sorted(values)
+    )
+
+
+def test_bytes_are_labels_as_texts_are(configure, tmp_path):
+    import pandas as pd
+
+    rows = [(f"row {n}".encode(), (b"garden", "café".encode())[n % 2]) for n in range(40)]
+    pd.DataFrame(rows, columns=["text", "label"]).to_parquet(tmp_path / "t.parquet")
+    target, _ = load_tasks(configure(path=str(tmp_path / "t.parquet")))
+    assert target.labels == ("café", "garden")
+    assert all(text.startswith("row ") for text in target.train.texts)
+
+
+@pytest.mark.parametrize("nothing", ["\0", "\x01\x02 \x7f", "\u200b \ufeff", "\x85"])
+def test_control_and_invisible_characters_alone_are_no_text(configure, write, nothing):
+    target, _ = load_tasks(configure(path=write("t.jsonl", [*reviews(40), *[(nothing, "negative")] * 3])))
+    assert target.notes == ("3 rows with an empty text dropped",)
