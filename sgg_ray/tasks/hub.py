@@ -24,9 +24,7 @@ def read_hub(path: str, split: str, wanted: Sequence[str], where: str) -> Column
     name, _, revision = path.removeprefix(SCHEME).partition("@")
     parts = name.strip("/").split("/", 2)
     if not parts[0]:
-        raise DataError(
-            f"{where}: '{path}' names no data set; write hf://owner/name or hf://owner/name/config, and @revision behind it"
-        )
+        raise DataError(f"{where}: '{path}' names no data set; write hf://owner/name[/config][@revision]")
     try:
         pinned = {"revision": revision} if revision else {}
         data = datasets.load_dataset("/".join(parts[:2]), *parts[2:], split=split, **pinned)
