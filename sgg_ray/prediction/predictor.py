@@ -82,7 +82,7 @@ class Predictor:
         values = np.full((len(texts), len(self.labels) + 1), np.nan)
         predicted = np.full(len(texts), None, dtype=object)
         if len(usable):
-            probabilities = self.probabilities([texts[row] for row in usable])
+            probabilities = self.probabilities([texts[int(row)] for row in usable])
             values[usable] = np.column_stack([probabilities, self.confidence(probabilities)])
             predicted[usable] = np.array(self.labels, dtype=object)[probabilities.argmax(axis=1)]
         frame = pd.DataFrame(values, columns=list(self.columns[1:]))
