@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sgg_ray.secrets import redacted
+
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
@@ -49,13 +51,25 @@ def told_where(place: str | Path) -> Iterator[None]:
         raise OSError(said.errno, said.strerror, str(place)) from error
 
 
+LONGEST_LINE = 2000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def one_line(text: str) -> str:
+    """A text for the terminal: without secrets, without what a terminal takes for commands, and not endless."""
+    text = _CONTROL.sub(lambda found: " " if found[0] in "\n\t" else ascii(found[0])[1:-1], redacted(text))
+    half = LONGEST_LINE // 2 - 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]} … {text[-half:]}"
+
+
 class SggError(Exception):
     """Base of all deliberate errors. Each problem is one line: what is wrong, where, what to do."""
 
     exit_code = EXIT_FAILED
 
     def __init__(self, problems: str | Sequence[str]):
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        lines = (problems,) if isinstance(problems, str) else problems
+        self.problems = tuple(map(one_line, lines))
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self):  # keep the list of problems when an actor sends the error to the driver

@@ -6,7 +6,11 @@ from typing import Any
 
 import yaml
 
+from sgg_ray.bounded import read_bounded
 from sgg_ray.errors import ConfigError
+
+LARGEST_MIB = 1.0  # of a configuration; the parser takes some ten seconds for that
+MOST_VALUES = 500_000  # with every alias written out
 
 MERGE, NULL = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:null"
 # YAML 1.2's scalars. In 1.1, which the library reads, 5e-5 is text (no dot), the label names yes and no are
@@ -90,11 +94,30 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: the text is no YAML.
     """
     try:
-        return yaml.load(text, _Loader)
+        data = yaml.load(text, _Loader)
+        if _values(data, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"it holds more than {MOST_VALUES:,} values, aliases written out")
+        return data
     except RecursionError:
         raise yaml.YAMLError("nested too deeply") from None
     except ValueError as error:  # a tag whose text does not fit it, such as !!int x
         raise yaml.YAMLError(str(error)) from None
+
+
+def _values(node: Any, known: dict[int, int]) -> int:
+    """How many values a document holds once its aliases are written out; an alias to itself never ends.
+
+    Args:
+        node: what the parser made, in which an alias is the same object again.
+        known: the counts of objects that were seen.
+    """
+    if not isinstance(node, dict | list | tuple | set):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # what is still being counted when it comes again holds itself
+        inner = [*node, *node.values()] if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_values(item, known) for item in inner)
+    return known[id(node)]
 
 
 def write_yaml(data: Any) -> str:
@@ -110,7 +133,7 @@ def read_document(path: Path) -> dict[str, Any]:
     """
     example = "give a YAML file, for instance pipelines/configs/quickstart.yaml"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, LARGEST_MIB).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; {example}") from None
     except UnicodeDecodeError as error:

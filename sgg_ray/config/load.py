@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sgg_ray.config.document import read_document, write_yaml
 from sgg_ray.config.kinds import check_kinds
-from sgg_ray.config.messages import problem_line
+from sgg_ray.config.messages import problem_lines
 from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.roles import check_roles
 from sgg_ray.config.schema import Config, same_names
@@ -47,10 +47,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
         # The schema compares names only once every value is right, but all problems are wanted at once: names
         # are compared here, and the schema's own line for them is left out.
         twice = same_names(_names(data))
-        for detail in error.errors():
-            if detail["loc"]:
-                problems.append(problem_line(detail, data))
-            elif (line := str(detail.get("ctx", {}).get("error"))) != "; ".join(twice):
+        problems += problem_lines(error, data)
+        for detail in error.errors(include_url=False):
+            line = str(detail.get("ctx", {}).get("error"))
+            if not detail["loc"] and line != "; ".join(twice):
                 problems.append(line)
         raise ConfigError([*problems, *twice]) from None
     problems += check_kinds(config)

@@ -2,16 +2,23 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from sgg_ray.config.schema import Config
 
 Location = Sequence[int | str]
+
+MOST_LINES = 20  # of one file
+MOST_CHARACTERS = 80  # of a value or a key
+_SHORT = reprlib.Repr()  # which takes time for what it shows alone, however large a value is
+_SHORT.maxlevel = 3
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = MOST_CHARACTERS
 
 WORDING = {
     "greater_than_equal": "must be >= {ge:g}",
@@ -31,8 +38,20 @@ WORDING = {
     "bool_parsing": "must be true or false",
     "list_type": "must be a list ('- ...' for each entry)",
     "dict_type": "must be 'key: value' pairs",
+    "string_too_long": "must have at most {max_length} characters",
     "invalid_key": "must be text; put the key in quotes",
 }
+
+
+def problem_lines(error: ValidationError, data: dict[str, Any]) -> list[str]:
+    """The errors that have a place in the file, a line each; of very many the first, and how many more there are."""
+    details = [detail for detail in error.errors(include_url=False, include_context=True) if detail["loc"]]
+    lines = [problem_line(detail, data) for detail in details[:MOST_LINES]]
+    more = len(details) - len(lines)
+    if more > 0:
+        unknown = sum(detail["type"] == "extra_forbidden" for detail in details[MOST_LINES:])
+        lines.append(f"and {more:,} more problems, of which {unknown:,} are unknown keys; mend these first")
+    return lines
 
 
 def problem_line(detail: ErrorDetails, data: dict[str, Any]) -> str:
@@ -74,7 +93,7 @@ def _readable(location: Location, data: Any) -> str:
     for part in location:
         node = _inside(node, part)
         named = isinstance(part, int) and isinstance(node, dict) and isinstance(node.get("name"), str)
-        parts.append(node["name"] if named else str(part))
+        parts.append(_cut(node["name"] if named else str(part)))
     return ".".join(parts)
 
 
@@ -93,13 +112,17 @@ def _key_hint(location: Location) -> str:
 
 
 def _nearest(found: Any, choices: list[str]) -> str:
-    near = difflib.get_close_matches(found, choices, n=1) if isinstance(found, str) else []
+    short = isinstance(found, str) and len(found) <= MOST_CHARACTERS
+    near = difflib.get_close_matches(found, choices, n=1) if short else []
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _short(found: Any) -> str:
-    shown = "nothing" if found is None else repr(found)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return "nothing" if found is None else _cut(_SHORT.repr(found))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 
 def _keys(location: Location) -> list[str]:

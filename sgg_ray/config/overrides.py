@@ -47,7 +47,7 @@ def _position(entries: list[Any], part: str) -> int | None:
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     if part in names:
         return names.index(part)
-    return int(part) if part.isdecimal() and int(part) < len(entries) else None
+    return int(part) if part.isdecimal() and len(part) < 10 and int(part) < len(entries) else None
 
 
 def _no_entry(override: str, parents: list[str], entries: list[Any], part: str) -> str:

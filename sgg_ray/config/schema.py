@@ -21,6 +21,7 @@ from sgg_ray.config.values import (
 )
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+LONGEST_NAME = 100  # it becomes the name of a folder
 
 
 class Section(BaseModel):
@@ -184,7 +185,7 @@ class HeldOutConfig(Section):
 class TargetConfig(TaskConfig):
     """The task to adapt to."""
 
-    name: str = Field("target", pattern=NAME, description="in tables and plots")
+    name: str = Field("target", pattern=NAME, max_length=LONGEST_NAME, description="in tables and plots")
     shots: Count = Field(
         description="labelled examples per class for training; of kind generation, examples in all"
     )
@@ -194,7 +195,11 @@ class TargetConfig(TaskConfig):
 class SourceConfig(TaskConfig):
     """A task to learn from."""
 
-    name: str = Field(pattern=NAME, description="in tables and plots, and in --set sources.NAME.key=value")
+    name: str = Field(
+        pattern=NAME,
+        max_length=LONGEST_NAME,
+        description="in tables and plots, and in --set sources.NAME.key=value",
+    )
     flip_labels: Share = Field(0.0, description="experiments only: share of rows that get a wrong label")
     shuffle_completions: Share = Field(
         0.0, description="experiments only, kind generation: share of rows that get another row's completion"
@@ -384,7 +389,9 @@ class TuneConfig(Section):
 class StrategyConfig(Section):
     """One way to fine-tune: what it changes of the file's own sections."""
 
-    name: str = Field(pattern=NAME, description="in tables; default: the file's name")
+    name: str = Field(
+        pattern=NAME, max_length=LONGEST_NAME, description="in tables; default: the file's name"
+    )
     description: str = Field("", description="one line for people")
     model: dict[str, Any] = Field(default_factory=dict, description="keys of 'model' and their values")
     alignment: dict[str, Any] = Field(default_factory=dict, description="keys of 'alignment'")
@@ -466,7 +473,11 @@ class TrackingConfig(Section):
 class Config(Section):
     """One run: a model, a target, its sources, and what to do with them."""
 
-    name: str = Field(pattern=NAME, description="of the run and its folder; default: the file's name")
+    name: str = Field(
+        pattern=NAME,
+        max_length=LONGEST_NAME,
+        description="of the run and its folder; default: the file's name",
+    )
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(
         0, description="of splits, batches, dropout and sketches"
     )
@@ -554,7 +565,8 @@ class Config(Section):
 
 def same_names(names: Sequence[Any]) -> list[str]:
     """One line for each name that several tasks have."""
-    twice = [name for name in dict.fromkeys(names) if isinstance(name, str) and names.count(name) > 1]
+    names = [name for name in names if isinstance(name, str)]  # the schema says what others are
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     return [
         f"sources: {names.count(name)} tasks are named '{name}'; give each its own name "
         "(the target's counts, by default 'target')"

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sgg_ray.config.document import read_document
-from sgg_ray.config.messages import problem_line
+from sgg_ray.config.messages import problem_lines
 from sgg_ray.config.schema import Config, StrategyConfig
 from sgg_ray.config.space import with_values
 from sgg_ray.errors import ConfigError
@@ -63,10 +63,9 @@ def check_strategies(config: Config) -> list[str]:
         try:
             apply_strategy(config, strategy)
         except ValidationError as error:
-            data = _merged(config, strategy)
-            for detail in error.errors():
-                line = problem_line(detail, data) if detail["loc"] else str(detail.get("ctx", {})["error"])
-                problems.append(f"compare.strategies.{strategy.name}.{line}")
+            lines = problem_lines(error, _merged(config, strategy))
+            lines += [str(detail.get("ctx", {})["error"]) for detail in error.errors() if not detail["loc"]]
+            problems += [f"compare.strategies.{strategy.name}.{line}" for line in lines]
     known = config.flat()
     for key in config.compare.vary:
         if key not in known or key.split(".")[0] not in SECTIONS:

@@ -11,13 +11,29 @@ import torch
 from torch import nn
 
 from sgg_ray.config import ModelConfig
-from sgg_ray.errors import ModelError
+from sgg_ray.errors import ModelError, SggError
 from sgg_ray.models.locate import locate_model
+from sgg_ray.models.model_files import check_model_files, check_settings
 
 
 def first_line(error: Exception) -> str:
     """The first line of a library's message, which may be a page long."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def refused(problem: str, advice: str) -> Iterator[None]:
+    """Turn whatever a library raises over somebody's files into one line: its authors did not expect them all.
+
+    Raises:
+        ModelError: in place of any other error than this package's own.
+    """
+    try:
+        yield
+    except SggError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{problem} ({first_line(error)}); {advice}") from error
 
 
 @contextmanager
@@ -50,20 +66,20 @@ def find_model(path: str) -> Origin:
     Raises:
         ModelError: nothing there, not readable, needs code of its own, or neither encoder nor causal language model.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
     location = locate_model(path)
-    try:
+    check_model_files(location)
+    with refused(
+        f"model.path: {path} cannot be read as a Transformers model",
+        "give a folder with config.json, a hub id that this machine can reach, or package://module/folder",
+    ):
+        check_settings(PretrainedConfig.get_config_dict(location)[0], f"{path}/config.json")
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"model.path: {path} cannot be read as a Transformers model ({first_line(error)}); give a "
-            "folder with config.json, a hub id that this machine can reach, or package://module/folder"
-        ) from error
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
         config, "is_decoder", False
     )
@@ -90,13 +106,12 @@ def load_tokenizer(location: str):
     """
     from transformers import AutoTokenizer
 
-    try:
+    check_model_files(location)
+    with refused(
+        f"model.path: {location} has no tokenizer that Transformers can read",
+        "save one beside the model with tokenizer.save_pretrained",
+    ):
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"model.path: {location} has no tokenizer that Transformers can read ({first_line(error)}); "
-            "save one beside the model with tokenizer.save_pretrained"
-        ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         # Without its files, Transformers 5 makes a tokenizer that knows no words instead of raising.
         raise ModelError(
@@ -123,20 +138,20 @@ def load_backbone(origin: Origin, pooling: str, dtype: torch.dtype = torch.float
     Raises:
         ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the encoder has no pooler.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModel, AutoModelForCausalLM
 
+    check_model_files(origin.location)
     kind = AutoModelForCausalLM if origin.causal else AutoModel
-    try:
-        with quiet_transformers():
-            backbone = kind.from_pretrained(
-                origin.location, trust_remote_code=False, use_safetensors=True, dtype=dtype
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"model.path: the weights of {origin.location} cannot be loaded ({first_line(error)}); only "
-            "safetensors files are read: convert others once with model.save_pretrained"
-        ) from error
+    with (
+        refused(
+            f"model.path: the weights of {origin.location} cannot be loaded",
+            "only safetensors files are read: convert others once with model.save_pretrained",
+        ),
+        quiet_transformers(),
+    ):
+        backbone = kind.from_pretrained(
+            origin.location, trust_remote_code=False, use_safetensors=True, dtype=dtype
+        )
     if not origin.causal:
         choose_pooler(backbone, origin.location, pooling)
     return backbone

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,14 @@ from sgg_ray.models.backbone import (
     find_model,
     first_line,
     load_tokenizer,
+    refused,
 )
 from sgg_ray.models.language_model import uses_chat
 from sgg_ray.models.prompts import Prompter
 from sgg_ray.tasks import Task, name_rows
 
 LOOKED_AT = 100  # rows of a task
+SPARE_PARAMETERS = 50_000_000  # that may be missing in the weights, such as a pooler's
 MUCH_CUT = 0.25  # of its texts
 
 
@@ -44,12 +47,13 @@ def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -
     """
     origin = find_model(config.path)
     load_tokenizer(origin.location)
-    _check_weights(origin.location, config.path)
+    stored = _check_weights(origin.location, config.path)
     if origin.causal and config.trainable == "heads":
         raise ModelError(
             "model.trainable: a causal language model has no heads; use biases, all or an adapter"
         )
-    skeleton = _skeleton(origin)
+    skeleton = _skeleton(origin, config.path)
+    _check_size(skeleton, stored, config.path)
     if not origin.causal:
         choose_pooler(skeleton, origin.location, config.pooling)
     virtual = 0
@@ -226,13 +230,17 @@ def _prompter(config: Config, origin: Origin, max_length: int) -> Prompter:
     return Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), max_length)
 
 
-def _check_weights(location: str, path: str) -> None:
-    """Read the heads of the weight files, which tell a torn file too. Weights on a hub are not looked at."""
+def _check_weights(location: str, path: str) -> int | None:
+    """Read the heads of the weight files, which tell a torn file too. Weights on a hub are not looked at.
+
+    Returns:
+        Bytes of the weights; None for those on a hub.
+    """
     from safetensors import SafetensorError, safe_open
 
     folder = Path(location)
     if not folder.is_dir():
-        return
+        return None
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
@@ -247,16 +255,32 @@ def _check_weights(location: str, path: str) -> None:
             raise ModelError(
                 f"model.path: {file} is no readable safetensors file ({first_line(error)}); fetch it again"
             ) from error
+    return sum(file.stat().st_size for file in files)
 
 
-def _skeleton(origin: Origin) -> nn.Module:
+def _skeleton(origin: Origin, path: str) -> nn.Module:
     """The architecture with shapes and no values."""
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(origin.location, trust_remote_code=False)
     kind = AutoModelForCausalLM if origin.causal else AutoModel
-    with torch.device("meta"):
+    with (
+        refused(f"model.path: {path}/config.json describes no model", "fetch it again"),
+        torch.device("meta"),
+    ):
+        config = AutoConfig.from_pretrained(origin.location, trust_remote_code=False)
         return kind.from_config(config, trust_remote_code=False)
+
+
+def _check_size(skeleton: Any, stored: int | None, path: str) -> None:
+    """Weights that are not in the files would be made up, in memory that the machine may not have."""
+    if stored is None or getattr(skeleton.config, "quantization_config", None) is not None:
+        return
+    described = sum(parameter.numel() for parameter in skeleton.parameters())
+    if described > stored + SPARE_PARAMETERS:
+        raise ModelError(
+            f"model.path: {path}/config.json describes {described:,} parameters, the weights have {stored:,} bytes; "
+            "fetch both again"
+        )
 
 
 def _positions(backbone: nn.Module) -> int | None:
