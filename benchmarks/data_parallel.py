@@ -33,7 +33,8 @@ from torch import Tensor, multiprocessing
 
 from sgg_ray.gradients import FlatParameters
 from sgg_ray.models import graphed
-from sgg_ray.training import Distributed, SingleProcess, loop, run_training
+from sgg_ray.training import Distributed, SingleProcess, run_training
+from sgg_ray.training import trainer as loop
 from sgg_ray.training.reduction import STRETCH, GradientSum
 
 WAIT = timedelta(minutes=3)  # for another process; then something is wrong
@@ -282,16 +283,16 @@ def toy_settings(folder: Path) -> dict[str, Any]:
             {"name": "flipped", "path": str(clean), "flip_labels": 1.0},
         ],
         "train": {
-            "steps": EQUALITY_STEPS,
+            "max_steps": EQUALITY_STEPS,
             "batch_size": 24,
             "source_batch_size": 20,
             "learning_rate": 1e-4,
             "max_length": 24,
-            "log_every": 5,
+            "logging_steps": 5,
             "calibration_folds": 0,
         },
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
-        "ray": {"storage": str(folder / "runs")},
+        "ray": {"storage_path": str(folder / "runs")},
     }
 
 

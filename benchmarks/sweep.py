@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from sgg_ray.artifacts import write_example
-from sgg_ray.orchestration.smoke import tiny_encoder
+from sgg_ray.orchestration.doctor.smoke import tiny_encoder
 
 STAGES = (
     ("loading PyTorch and Ray", "importing"),
@@ -37,9 +37,9 @@ def measure(folder: Path, trials: int, steps: int) -> dict[str, object]:
     write_example(folder)
     settings = {
         "model.path": tiny_encoder(folder / "model"),
-        "train.steps": steps,
-        "train.log_every": 1,
-        "tune.samples": trials,
+        "train.max_steps": steps,
+        "train.logging_steps": 1,
+        "tune.num_samples": trials,
         "tune.folds": 2,
         "tune.search": "random",
     }

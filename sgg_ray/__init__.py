@@ -1,7 +1,7 @@
 """Structured gradient guidance for few-shot adaptation of language models, on Ray.
 
     import sgg_ray
-    config = sgg_ray.load_config("sgg.yaml", ["train.steps=50"])
+    config = sgg_ray.load_config("sgg.yaml", ["train.max_steps=50"])
     report = sgg_ray.score(config).report      # which sources help
     run = sgg_ray.train(config)                # fine-tune, evaluate, leave a run folder
     run.predict(["a text to label"])           # labels, probabilities, confidence
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from sgg_ray.artifacts import export_model, open_run
     from sgg_ray.config import load_config
     from sgg_ray.models import load_model
-    from sgg_ray.orchestration import compare, predict, score, train, tune
+    from sgg_ray.orchestration.compare.compare_driver import compare
+    from sgg_ray.orchestration.predict.predict_driver import predict
+    from sgg_ray.orchestration.score.score_driver import score
+    from sgg_ray.orchestration.train.train_driver import train
+    from sgg_ray.orchestration.tune.tune_driver import tune
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,14 +42,14 @@ __all__ = [
 __getattr__ = loads_when_used(
     __name__,
     {
-        "compare": "sgg_ray.orchestration",
+        "compare": "sgg_ray.orchestration.compare.compare_driver",
         "export_model": "sgg_ray.artifacts",
         "load_config": "sgg_ray.config",
         "load_model": "sgg_ray.models",
         "open_run": "sgg_ray.artifacts",
-        "predict": "sgg_ray.orchestration",
-        "score": "sgg_ray.orchestration",
-        "train": "sgg_ray.orchestration",
-        "tune": "sgg_ray.orchestration",
+        "predict": "sgg_ray.orchestration.predict.predict_driver",
+        "score": "sgg_ray.orchestration.score.score_driver",
+        "train": "sgg_ray.orchestration.train.train_driver",
+        "tune": "sgg_ray.orchestration.tune.tune_driver",
     },
 )

@@ -89,14 +89,14 @@ def settings(encoder: Path, data: Path) -> dict[str, Any]:
             {"name": "flipped", "path": clean, "flip_labels": 1.0},
         ],
         "train": {
-            "steps": 8,
+            "max_steps": 8,
             "batch_size": 8,
             "source_batch_size": 8,
             "learning_rate": 1e-3,
             "head_learning_rate": 1e-2,
             "max_length": 24,
-            "log_every": 2,
-            "checkpoint_every": 3,
+            "logging_steps": 2,
+            "save_steps": 3,
             "calibration_folds": 0,
         },
         "ray": {"cpus_per_task_worker": 0.25},
@@ -109,7 +109,7 @@ def make_config(settings: dict[str, Any], tmp_path: Path) -> MakeConfig:
 
     def make(**changes: Any) -> Config:
         outputs = {
-            "ray": {"storage": str(tmp_path / "runs")},
+            "ray": {"storage_path": str(tmp_path / "runs")},
             "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
         }
         return Config.model_validate(toy.merged(toy.merged(settings, outputs), changes))
@@ -155,7 +155,7 @@ def make_generation(generation: dict[str, Any], tmp_path: Path) -> MakeConfig:
 
     def make(**changes: Any) -> Config:
         outputs = {
-            "ray": {"storage": str(tmp_path / "runs")},
+            "ray": {"storage_path": str(tmp_path / "runs")},
             "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
         }
         return Config.model_validate(toy.merged(toy.merged(generation, outputs), changes))
@@ -172,7 +172,7 @@ def write_config(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
 def _writer(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
     def write(**changes: Any) -> Path:
         outputs = {
-            "ray": {"storage": str(tmp_path / "runs")},
+            "ray": {"storage_path": str(tmp_path / "runs")},
             "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
         }
         content = toy.merged(toy.merged(settings, outputs), changes)
@@ -186,6 +186,6 @@ def _writer(settings: dict[str, Any], tmp_path: Path) -> WriteConfig:
 @pytest.fixture(scope="session")
 def finished_run(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished training on the toy target, which has learnt it."""
-    storage = {"ray": {"storage": str(tmp_path_factory.mktemp("finished") / "runs")}}
-    train = {"train": {"steps": 40}, "sources": settings["sources"][:1]}
+    storage = {"ray": {"storage_path": str(tmp_path_factory.mktemp("finished") / "runs")}}
+    train = {"train": {"max_steps": 40}, "sources": settings["sources"][:1]}
     return toy.finish_run(Config.model_validate(toy.merged(toy.merged(settings, storage), train)))

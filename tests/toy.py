@@ -148,19 +148,19 @@ def finish_run(config: Any) -> Path:
 
     from sgg_ray.artifacts import RunFolder
     from sgg_ray.models import save_model
-    from sgg_ray.orchestration.predicted import Judged
+    from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions
     from sgg_ray.tasks import load_tasks
     from sgg_ray.training import run_training
 
     target, sources = load_tasks(config)
     weights = {source.name: 1 / len(sources) for source in sources}
     outcome = run_training(config, target, sources, weights, torch.device("cpu"))
-    folder = RunFolder(config.ray.storage, config.name)
+    folder = RunFolder(config.ray.storage_path, config.name)
     folder.begin(config)
     folder.update(command="train")
     (folder.path / "model").mkdir()
     save_model(outcome.model, folder.path / "model", base=config.model.path, target_head=target.head)
-    metrics = Judged.of(target, outcome.predicted).metrics()
+    metrics = EvaluatedPredictions.of(target, outcome.predicted).metrics()
     folder.write_json("metrics.json", {"guided": metrics.to_dict()})
     folder.finish()
     return folder.path

@@ -1,19 +1,19 @@
 """Which sources pull the model the way the target does: scores, intervals, verdicts and mixture weights."""
 
+from sgg_ray.alignment.alignment_report import AlignmentReport, SourceAlignment
+from sgg_ray.alignment.alignment_score import Evidence, Score, score_alignment
 from sgg_ray.alignment.contradiction import OwnHead, contradictions
-from sgg_ray.alignment.likeness import Texts, likeness, texts_of
+from sgg_ray.alignment.domains import Texts, domain_similarity, text_features
 from sgg_ray.alignment.noise import Noise, within_classes
 from sgg_ray.alignment.pooled import (
     OWN_HEAD,
-    Vouched,
-    expected_by_names,
+    PooledEstimate,
+    label_name_expectation,
     matched_cosine,
     matching,
+    pooled_mean,
     pooled_scores,
-    vouched_mean,
 )
-from sgg_ray.alignment.report import AlignmentReport, SourceAlignment
-from sgg_ray.alignment.score import Evidence, Score, score_alignment
 from sgg_ray.alignment.verdict import Verdict, verdict
 from sgg_ray.alignment.weights import WEIGHTINGS, mixture_weights
 
@@ -24,21 +24,21 @@ __all__ = [
     "Evidence",
     "Noise",
     "OwnHead",
+    "PooledEstimate",
     "Score",
     "SourceAlignment",
     "Texts",
     "Verdict",
-    "Vouched",
     "contradictions",
-    "expected_by_names",
-    "likeness",
+    "domain_similarity",
+    "label_name_expectation",
     "matched_cosine",
     "matching",
     "mixture_weights",
+    "pooled_mean",
     "pooled_scores",
     "score_alignment",
-    "texts_of",
+    "text_features",
     "verdict",
-    "vouched_mean",
     "within_classes",
 ]

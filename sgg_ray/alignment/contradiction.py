@@ -23,7 +23,7 @@ class OwnHead:
 
     head: str  # which head: sources of the same one are compared
     contrast: np.ndarray  # mean gradient [rows, width], rows in the order of the head's labels
-    worth: float
+    utility: float
     noise: Noise | None = None  # of a row of the contrast; None: taken to be zero
 
 
@@ -51,9 +51,9 @@ def _within(sources: dict[str, OwnHead]) -> dict[str, str]:
     names = [
         name
         for name, source in sources.items()
-        if np.isfinite(source.worth) and np.linalg.norm(source.contrast) > 0.0
+        if np.isfinite(source.utility) and np.linalg.norm(source.contrast) > 0.0
     ]
-    weights = np.array([max(0.0, sources[name].worth) for name in names])
+    weights = np.array([max(0.0, sources[name].utility) for name in names])
     if len(names) < 2 or not weights.any():
         return {}
     contrasts = np.stack([sources[name].contrast.astype(np.float64) for name in names])

@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sgg_ray.alignment.alignment_score import Score
 from sgg_ray.alignment.moments import side_moments
 from sgg_ray.alignment.noise import Noise, pooled_metric
-from sgg_ray.alignment.score import Score
 
 # What a source counts that trains a head of its own: it can shape the features, but not the target's head.
 OWN_HEAD = 0.5
 SIGNAL_SHARE = 0.05  # of the squared length of the mean that is taken to be signal at least
 # How much of the noise's covariance is what sources have seen; the rest is the same in all directions. Sources know it
-# from a limited number of rows, of other domains: log.md has 0 … 0.8.
+# from a limited number of rows, of other domains: studies/log.md has 0 … 0.8.
 SEEN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
-class Vouched:
+class PooledEstimate:
     """The target's mean gradient as far as sources vouch for it, and the noise that is left in it."""
 
     mean: np.ndarray  # [rows, width]
@@ -38,13 +38,13 @@ class Vouched:
         return float(np.linalg.norm(self.mean @ contrast.T) - np.linalg.norm(self.noise @ contrast.T))
 
 
-def vouched_mean(
+def pooled_mean(
     vectors: np.ndarray,
     classes: np.ndarray,
     contrasts: Sequence[np.ndarray],
     noises: Sequence[Noise] = (),
     expected: np.ndarray | None = None,
-) -> Vouched:
+) -> PooledEstimate:
     """The target's mean gradient as far as sources vouch for it: its expectation, given its examples and the sources.
 
     With a handful of examples most of a mean gradient is noise; what tasks have labels for lies in few directions, and
@@ -65,14 +65,14 @@ def vouched_mean(
         contrasts: mean gradients of the sources [r_s, width] each; of length 0 are passed over.
         noises: of the sources' gradients, as far as it is known; without, noise is the same in all directions.
         expected: what the mean gradient is like before any example is seen [rows, width], see
-            :func:`expected_by_names`; None: nothing is known.
+            :func:`label_name_expectation`; None: nothing is known.
     """
     rows, width = vectors.shape[1:]
     mean = vectors.mean(axis=0)
     norms = [float(np.linalg.norm(contrast)) for contrast in contrasts]
     kept = [contrast / norm for contrast, norm in zip(contrasts, norms) if norm > 0.0]
     if not kept:
-        return Vouched(mean, np.zeros((0, width)))
+        return PooledEstimate(mean, np.zeros((0, width)))
     basis = np.concatenate(kept).astype(np.float64)
     strengths, turns = np.linalg.eigh(basis @ basis.T)
     present = strengths > 1e-6 * strengths.max()
@@ -88,16 +88,16 @@ def vouched_mean(
     signal = float(belief @ (squares - rows * np.diagonal(noise)))
     signal = max(signal, SIGNAL_SHARE * float(belief @ squares))
     if not signal > 0.0:
-        return Vouched(np.zeros_like(mean), np.zeros((0, width)))
+        return PooledEstimate(np.zeros_like(mean), np.zeros((0, width)))
     prior = np.diag(belief) * (signal / float(belief @ belief) / rows)
     share = np.linalg.solve(prior + noise, prior)
     variances, axes = np.linalg.eigh(share.T @ noise @ share * rows)
     left = np.sqrt(np.maximum(variances, 0.0))[:, None] * axes.T
     middle = np.zeros_like(found) if expected is None else expected @ directions
-    return Vouched((middle + (found - middle) @ share) @ directions.T, left @ directions.T)
+    return PooledEstimate((middle + (found - middle) @ share) @ directions.T, left @ directions.T)
 
 
-def expected_by_names(
+def label_name_expectation(
     names: np.ndarray, contrasts: Sequence[np.ndarray], noises: Sequence[Noise | None], length: float
 ) -> np.ndarray:
     """What the names of the labels let one expect of the target's mean gradient, from how they lie to the sources.
@@ -143,9 +143,9 @@ def pooled_scores(
 ) -> list[Score]:
     """Scores with values that borrow strength from the other sources.
 
-    With ĝ_t = :func:`vouched_mean` over all sources, one with the target's labels has the value
+    With ĝ_t = :func:`pooled_mean` over all sources, one with the target's labels has the value
     ⟨ĝ_t, g_s⟩ / (‖g_s‖·‖μ_t‖), and one with other labels (``matched``) OWN_HEAD · (‖ĝ_t g_sᵀ‖ − noise) / (‖g_s‖·‖μ_t‖):
-    what the contrasts of both have in common, whatever the labels are called, see :meth:`Vouched.in_common`.
+    what the contrasts of both have in common, whatever the labels are called, see :meth:`PooledEstimate.in_common`.
     Intervals stay each source's own, and are widened where the value lies outside.
 
     Args:
@@ -164,18 +164,18 @@ def pooled_scores(
     if names is not None:
         same = [number for number, other in enumerate(matched) if not other]
         length = float(np.sqrt(signal))
-        expected = expected_by_names(
+        expected = label_name_expectation(
             names, [contrasts[number] for number in same], [noises[number] for number in same], length
         )
     known = [noise for noise in noises if noise is not None]
-    vouched = vouched_mean(vectors, classes, contrasts, known, expected)
+    pooled = pooled_mean(vectors, classes, contrasts, known, expected)
     found = []
     for score, contrast, other in zip(scores, contrasts, matched):
         length = float(np.linalg.norm(contrast)) * float(np.sqrt(signal))
         if not length > 0.0 or not np.isfinite(score.value):
             found.append(score)
             continue
-        common = OWN_HEAD * vouched.in_common(contrast) if other else float((vouched.mean * contrast).sum())
+        common = OWN_HEAD * pooled.in_common(contrast) if other else float((pooled.mean * contrast).sum())
         value = float(np.clip(common / length, -1.0, 1.0))
         found.append(replace(score, value=value, low=min(score.low, value), high=max(score.high, value)))
     return found

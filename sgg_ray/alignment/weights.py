@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sgg_ray.alignment.score import Score
+from sgg_ray.alignment.alignment_score import Score
 
 
 def _uniform(values: np.ndarray, lows: np.ndarray, temperature: float) -> np.ndarray:
@@ -65,7 +65,7 @@ def mixture_weights(
     usable = np.array([score is not None for score in taken], dtype=bool)
     weights = np.zeros(len(scores))
     kept = [score for score in taken if score is not None]
-    values = np.array([score.worth for score in kept])
+    values = np.array([score.utility for score in kept])
     lows = np.array([score.low * score.factor for score in kept])
     weights[usable] = _RULES[weighting](values, lows, temperature)
     total = weights.sum()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
+from sgg_ray.artifacts.run_storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.starter import (
     HUB_MODEL,
     example_tasks,
@@ -14,7 +15,6 @@ from sgg_ray.artifacts.starter import (
     write_example,
     write_from_files,
 )
-from sgg_ray.artifacts.storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.table_writer import Writer, check_output, table_writer
 from sgg_ray.lazy import loads_when_used
 

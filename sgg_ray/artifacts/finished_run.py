@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.artifacts.run_folder import RunFolder
-from sgg_ray.artifacts.storage import is_uri
+from sgg_ray.artifacts.run_storage import is_uri
 from sgg_ray.config import Config, load_config
 from sgg_ray.errors import ConfigError
 from sgg_ray.models import MODEL_MANIFEST
@@ -17,7 +17,7 @@ from sgg_ray.prediction import Predictor
 if TYPE_CHECKING:
     import pandas as pd
 
-STORAGE = "runs"  # where `ray.storage` puts run folders unless told otherwise
+STORAGE = "runs"  # where `ray.storage_path` puts run folders unless told otherwise
 
 
 @dataclass(frozen=True)

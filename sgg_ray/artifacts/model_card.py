@@ -70,7 +70,7 @@ def _header(config: Config, target: Task, licence: str) -> str:
     task = "text-generation" if target.generates else "text-classification"
     tags = json.dumps([task, "few-shot", "sgg-ray"])  # JSON is YAML
     labels = ", ".join(f"`{label}`" for label in target.labels)
-    adapter = f" with a {config.model.adapter.method} adapter" if config.model.adapter else ""
+    adapter = f" with a {config.model.adapter.peft_type} adapter" if config.model.adapter else ""
     what = (
         f"Answers prompts of **{target.name}**"
         if target.generates
@@ -80,7 +80,7 @@ def _header(config: Config, target: Task, licence: str) -> str:
         f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: {task}\n---\n\n"
         f"# {config.name}\n\n"
         f"{what}: `{_portable(config.model.path)}`{adapter}, "
-        f"adapted by sgg_ray with seed {config.seed} in {config.train.steps} steps. The settings are in the "
+        f"adapted by sgg_ray with seed {config.seed} in {config.train.max_steps} steps. The settings are in the "
         "run's `config.yaml`.\n"
     )
 
@@ -112,8 +112,8 @@ def _sources(report: AlignmentReport | None, sources: Sequence[Task]) -> str:
     lines = [
         "## Sources\n",
         f"Alignment is the cosine of a source's gradient with the target's, with its {percent} interval; "
-        f"the weight (`{report.weighting}`) is the source's share of the mixture at the start.\n",
-        "| source | alignment | interval | verdict | weight |",
+        f"the share (weighting `{report.weighting}`) is the source's share of the mixture at the start.\n",
+        "| source | alignment | interval | verdict | share |",
         "|---|---:|---:|---|---:|",
     ]
     for source in report.ranked():

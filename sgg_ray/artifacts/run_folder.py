@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.artifacts.files import FolderLock, as_json, drop_torn_line, replace_file
-from sgg_ray.artifacts.storage import Remote, StorageFolder, is_uri, local_folder, location
+from sgg_ray.artifacts.run_storage import Remote, StorageFolder, is_uri, local_folder, location
 from sgg_ray.config import Config, dump_config
 from sgg_ray.errors import MACHINE, ConfigError, told_where
 
@@ -121,7 +121,7 @@ class RunFolder:
         except OSError as error:
             advice = ", or ".join(filter(None, (MACHINE.get(error.errno or 0), "choose another folder")))
             raise ConfigError(
-                f"ray.storage: cannot write to {self.location}: {error.strerror}; {advice}"
+                f"ray.storage_path: cannot write to {self.location}: {error.strerror}; {advice}"
             ) from None
         return resumed
 
@@ -155,7 +155,7 @@ class RunFolder:
         if foreign:
             raise ConfigError(
                 f"name: {self.location} is there and is no run of sgg (it has no run.json); choose another "
-                "--name or another ray.storage"
+                "--name or another ray.storage_path"
             )
 
     def _refuse_unwritable(self) -> None:
@@ -164,7 +164,7 @@ class RunFolder:
             return  # object stores have no permissions that can be looked at
         there = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise ConfigError(f"ray.storage: cannot write to {there}; choose another folder")
+            raise ConfigError(f"ray.storage_path: cannot write to {there}; choose another folder")
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, for instance ``mlflow_run_id``."""

@@ -37,7 +37,7 @@ POLITICS = ("debated the new budget", "voted on the reform", "called an election
 SPORT = ("won the cup final", "scored in the last minute", "broke the record", "lost the semi-final")
 
 # Of a target without sources: nobody else tells its head where to begin (docs/results.md).
-ALONE = {"head": "names"}
+ALONE = {"head": "label_names"}
 
 Rows = list[dict[str, str]]
 
@@ -78,7 +78,7 @@ def write_example(folder: Path) -> dict[Path, str]:
         written[replace_file(folder / name, lines.encode("utf-8"))] = purpose
     target = {"name": "orders", "path": "orders.jsonl", "labels": ["negative", "positive"], "shots": 8}
     sources = [{"name": "hotels", "path": "hotels.jsonl"}, {"name": "news", "path": "news.jsonl"}]
-    settings = {"steps": 20, "batch_size": 8, "source_batch_size": 8, "max_length": 24}
+    settings = {"max_steps": 20, "batch_size": 8, "source_batch_size": 8, "max_length": 24}
     config = _write(folder, target | {"test": {"fraction": 0.5}}, sources, settings)
     return {config: "the run: every key with its default", **written}
 
@@ -155,7 +155,7 @@ seed: 0                  # of the choice of examples, batches and dropout
 model:
   path: {starter_model()}   # an encoder: hub id, folder, or package://module/folder
   pooling: mean          # how token states become one vector: mean, cls, own
-  # adapter: {{method: lora, r: 8}}   # a PEFT adapter; left out, every parameter is trained
+  # adapter: {{peft_type: lora, r: 8}}   # a PEFT adapter; left out, every parameter is trained
 
 # What the model is to learn. shots: labelled examples of each class that it may see;
 # test.fraction: share of the rows that it never sees and is tested on.

@@ -1,6 +1,8 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before it is needed."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -21,6 +23,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sgg_ray {version('sgg-ray')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 for command in (init, doctor, score, train, tune, compare, predict, export):
     app.command(cls=OnceCommand)(command)
 app.add_typer(config_app, name="config")

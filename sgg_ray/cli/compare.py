@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder
+from sgg_ray.cli.run import announce_loading, end_dry_run, run, run_folder
 from sgg_ray.config import Config, load_config, shots_of, strategy_configs, targets_of
 
 if TYPE_CHECKING:
@@ -29,12 +29,14 @@ def compare(
         with report.ProgressDisplay(console) as display:
             plan = _plan(loaded)
             report.print_plan(console, "sgg compare", plan)
-            orchestration = load_orchestration(display)
+            announce_loading(display)
+            from sgg_ray.orchestration.compare import compare_driver
+
             if dry_run:
-                orchestration.prepare_comparison(loaded, display)
+                compare_driver.prepare_comparison(loaded, display)
                 end_dry_run(plan, as_json)
                 return
-            result = orchestration.compare(loaded, display)
+            result = compare_driver.compare(loaded, display)
         if as_json:
             report.print_json({**result.to_dict(), "folder": run_folder(loaded)})
             return
@@ -58,8 +60,8 @@ def _plan(config: Config) -> dict[str, Any]:
         "sources": ", ".join(source.name for source in config.sources) or "none",
         "shots": ", ".join(map(str, shots)) + " per class",
         "seeds": f"{config.seed} to {config.seed + settings.seeds - 1}",
-        "judged on": f"{settings.judge} rows",
-        "cells": f"{cells} of {train.steps} steps",
+        "judged on": f"{settings.eval_split} rows",
+        "cells": f"{cells} of {train.max_steps} steps",
         "a cell": f"{config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
         "run folder": run_folder(config),
     }

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgg_ray.cli.options import AsJson, Debug
-from sgg_ray.cli.run import load_orchestration, run
+from sgg_ray.cli.run import announce_loading, run
 from sgg_ray.errors import EXIT_FAILED, SggError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from sgg_ray.orchestration import Check
 
 
 def doctor(
@@ -36,19 +34,22 @@ def doctor(
         checks = []
         # One display for all of it: its clock shows that a check that takes long is still being made.
         with report.ProgressDisplay(console) as display:
-            orchestration = load_orchestration(display)
+            announce_loading(display)
+            from sgg_ray.orchestration.doctor.checks import Check, examine
+            from sgg_ray.orchestration.doctor.smoke import run_smoke
+
             display.stage("looking at this machine")
 
-            def try_everything() -> "Check":
+            def try_everything() -> Check:
                 started = time.perf_counter()
                 try:
-                    found, holds = orchestration.run_smoke(loaded, display), True
+                    found, holds = run_smoke(loaded, display), True
                 except SggError as error:
                     found, holds = error.problems[0], False
                 found += f" in {time.perf_counter() - started:.0f} s"
-                return orchestration.Check("smoke", holds, found, "mend what is said above, or report it")
+                return Check("smoke", holds, found, "mend what is said above, or report it")
 
-            for check in orchestration.examine(cluster, tracking, try_everything if smoke else None):
+            for check in examine(cluster, tracking, try_everything if smoke else None):
                 checks.append(check)
                 report.print_check(console, check.name, check.holds, check.found, check.fix)
         failed = [check.name for check in checks if not check.holds]

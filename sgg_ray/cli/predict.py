@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgg_ray.cli.options import AsJson, Debug, RunName
-from sgg_ray.cli.run import load_orchestration, run
+from sgg_ray.cli.run import announce_loading, run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,10 @@ def predict(
         from sgg_ray import report
 
         with report.ProgressDisplay(console) as display:
-            result = load_orchestration(display).predict(
+            announce_loading(display)
+            from sgg_ray.orchestration.predict import predict_driver
+
+            result = predict_driver.predict(
                 trained, data, out, display, text=text, label=label, workers=workers, overwrite=overwrite
             )
         if as_json:

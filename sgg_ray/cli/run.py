@@ -5,7 +5,6 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -30,7 +29,7 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
         # It logs tracebacks of what it tells as well.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        from sgg_ray.report.layout import make_console
+        from sgg_ray.report.console import make_console
 
         work(make_console(as_json))
     except SggError as error:
@@ -56,12 +55,9 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (--debug shows where; please report it)"
 
 
-def load_orchestration(display: "ProgressDisplay") -> ModuleType:
-    """``sgg_ray.orchestration``. Its parts take seconds to load, on a busy machine many: say so first."""
+def announce_loading(display: "ProgressDisplay") -> None:
+    """What a command imports next takes seconds, on a busy machine many: say so first."""
     display.stage("loading PyTorch and Ray")
-    from sgg_ray import orchestration
-
-    return orchestration
 
 
 def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any]:
@@ -69,20 +65,26 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     from sgg_ray import report
 
     guidance, settings = config.guidance, config.train
-    of_sources = f", alignment {guidance.alignment:g}, source {guidance.source:g}" if config.sources else ""
+    of_sources = (
+        f", alignment {guidance.lambda_alignment:g}, source {guidance.lambda_source:g}"
+        if config.sources
+        else ""
+    )
     source_rows = f" and {settings.source_batch_size} source" if config.sources else ""
     plan: dict[str, Any] = {
-        "model": config.model.path + (f" + {config.model.adapter.method}" if config.model.adapter else ""),
+        "model": config.model.path + (f" + {config.model.adapter.peft_type}" if config.model.adapter else ""),
         "target": f"{config.target.name}, {config.target.shots} "
         + ("examples with completions" if config.target.kind == "generation" else "shots per class"),
         "sources": ", ".join(source.name for source in config.sources) or "none",
     }
     if command != "score":
         plan |= {
-            "guidance": f"direction {guidance.direction:g}, magnitude {guidance.magnitude:g}{of_sources}; "
+            "guidance": f"direction {guidance.lambda_direction:g}, magnitude "
+            f"{guidance.lambda_magnitude:g}{of_sources}; "
             f"H·v by {guidance.hvp}",
-            "steps": f"{settings.steps} of {settings.batch_size} target{source_rows} rows",
-            "workers": f"{config.ray.workers} × {config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
+            "steps": f"{settings.max_steps} of {settings.batch_size} target{source_rows} rows",
+            "workers": f"{config.ray.num_workers} × {config.ray.cpus_per_worker:g} CPU, "
+            f"{config.ray.gpus_per_worker:g} GPU",
         }
     plan["run folder"] = run_folder(config)
     report.print_plan(console, f"sgg {command}", plan)
@@ -93,7 +95,7 @@ def run_folder(config: Config) -> str:
     """Where the run's files are, in the words of the configuration."""
     from sgg_ray.artifacts import location
 
-    return location(config.ray.storage, config.name)
+    return location(config.ray.storage_path, config.name)
 
 
 def end_dry_run(plan: dict[str, Any], as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder, show_plan
+from sgg_ray.cli.run import announce_loading, end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ def score(
 
         with report.ProgressDisplay(console) as display:
             plan = show_plan(console, loaded, "score")
-            orchestration = load_orchestration(display)
+            announce_loading(display)
+            from sgg_ray.orchestration.score import score_driver
+
             if dry_run:
-                orchestration.prepare_scoring(loaded, display)
+                score_driver.prepare_scoring(loaded, display)
                 end_dry_run(plan, as_json)
                 return
-            result = orchestration.score(loaded, display)
+            result = score_driver.score(loaded, display)
         if as_json:
             report.print_json(
                 {**result.report.to_dict(), "folder": run_folder(loaded), "cached": result.cached}

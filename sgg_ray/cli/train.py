@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder, show_plan
+from sgg_ray.cli.run import announce_loading, end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ def train(
 
         with report.ProgressDisplay(console) as display:
             plan = show_plan(console, loaded, "train")
-            orchestration = load_orchestration(display)
+            announce_loading(display)
+            from sgg_ray.orchestration.train import train_driver
+
             if dry_run:
-                orchestration.prepare_training(loaded, display)
+                train_driver.prepare_training(loaded, display)
                 end_dry_run(plan, as_json)
                 return
-            result = orchestration.train(loaded, display)
+            result = train_driver.train(loaded, display)
         if as_json:
             report.print_json({**result.to_dict(), "folder": run_folder(loaded)})
             return

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
-from sgg_ray.cli.run import end_dry_run, load_orchestration, run, run_folder, show_plan
+from sgg_ray.cli.run import announce_loading, end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ def tune(
 
         with report.ProgressDisplay(console) as display:
             plan = show_plan(console, loaded, "tune")
-            orchestration = load_orchestration(display)
+            announce_loading(display)
+            from sgg_ray.orchestration.tune import tune_driver
+
             if dry_run:
-                orchestration.prepare_tuning(loaded, display)
+                tune_driver.prepare_tuning(loaded, display)
                 end_dry_run(plan, as_json)
                 return
-            result = orchestration.tune(loaded, display)
+            result = tune_driver.tune(loaded, display)
         if as_json:
             folder = run_folder(loaded)
             report.print_json({**result.to_dict(), "folder": folder, "best": f"{folder}/best.yaml"})

@@ -1,8 +1,8 @@
 """The YAML file: its schema, and the only code that reads it."""
 
+from sgg_ray.config.config_file import config_schema, dump_config, load_config
 from sgg_ray.config.document import write_yaml
-from sgg_ray.config.labels import label_name
-from sgg_ray.config.load import config_schema, dump_config, load_config
+from sgg_ray.config.label_names import label_name
 from sgg_ray.config.roles import shots_of, targets_of, with_target
 from sgg_ray.config.schema import (
     AlignmentConfig,

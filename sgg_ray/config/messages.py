@@ -43,6 +43,38 @@ WORDING = {
 }
 
 
+# Keys by what they were called before 0.2: users of Transformers, PEFT and Ray know the names of now.
+RENAMED = {
+    "train.steps": "max_steps",
+    "train.warmup": "warmup_ratio",
+    "train.max_gradient_norm": "max_grad_norm",
+    "train.checkpoint_every": "save_steps",
+    "train.log_every": "logging_steps",
+    "train.evaluation_batch_size": "eval_batch_size",
+    "ray.workers": "num_workers",
+    "ray.storage": "storage_path",
+    "tune.samples": "num_samples",
+    "tune.max_concurrent": "max_concurrent_trials",
+    "tune.monitor": "metric",
+    "compare.judge": "eval_split",
+    "compare.apart": "exclude_together",
+    "compare.max_concurrent": "max_concurrent_cells",
+    "guidance.direction": "lambda_direction",
+    "guidance.magnitude": "lambda_magnitude",
+    "guidance.alignment": "lambda_alignment",
+    "guidance.source": "lambda_source",
+    "guidance.radius": "fd_relative_change",
+    "guidance.distance": "fd_step",
+    "guidance.limit": "max_hvp_ratio",
+    "guidance.every": "interval",
+    "guidance.warmup": "warmup_ratio",
+    "alignment.names": "label_name_prior",
+    "alignment.refresh_every": "refresh_interval",
+    "target.limit": "max_rows",
+    "sources.limit": "max_rows",
+}
+
+
 def problem_lines(error: ValidationError, data: dict[str, Any]) -> list[str]:
     """The errors that have a place in the file, a line each; of very many the first, and how many more there are."""
     details = [detail for detail in error.errors(include_url=False, include_context=True) if detail["loc"]]
@@ -107,8 +139,20 @@ def _inside(node: Any, part: int | str) -> Any:
 def _key_hint(location: Location) -> str:
     section = ".".join(str(part) for part in location[:-1] if isinstance(part, str)) or "top level"
     keys = _keys(location[:-1])
-    near = _nearest(str(location[-1]), keys).removeprefix("; ")
+    now = RENAMED.get(".".join(str(part) for part in location if isinstance(part, str)))
+    near = f"it is now '{now}'" if now else _nearest_key(location, keys)
     return f"{near + ' ' if near else ''}({section} takes: {', '.join(keys)})"
+
+
+def _nearest_key(location: Location, keys: list[str]) -> str:
+    """What may have been meant: a key, or what one was called before."""
+    section = ".".join(str(part) for part in location[:-1] if isinstance(part, str))
+    names = {key: key for key in keys}
+    for before, now in RENAMED.items():
+        if before.rpartition(".")[0] == section:
+            names[before.rpartition(".")[2]] = now
+    near = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f"did you mean '{names[near[0]]}'?" if near else ""
 
 
 def _nearest(found: Any, choices: list[str]) -> str:

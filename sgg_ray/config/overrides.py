@@ -10,12 +10,12 @@ from sgg_ray.config.document import parse_yaml
 def apply_override(data: dict[str, Any], override: str) -> list[str]:
     """Set one ``a.b=value`` in place, the value in YAML; return what is wrong with it, as lines.
 
-    An entry of a list goes by its ``name`` or its position: ``sources.imdb.limit``, ``sources.0.limit``.
+    An entry of a list goes by its ``name`` or its position: ``sources.imdb.max_rows``, ``sources.0.max_rows``.
     """
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        return [f"--set {override}: must be key=value, for instance train.steps=50"]
+        return [f"--set {override}: must be key=value, for instance train.max_steps=50"]
     try:
         value = parse_yaml(text)
     except yaml.YAMLError:

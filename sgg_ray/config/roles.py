@@ -16,7 +16,7 @@ def check_roles(config: Config) -> list[str]:
     compare = config.compare
     named = [("targets", name) for name in compare.targets]
     named += [("unseen", name) for name in compare.unseen]
-    named += [("apart", name) for group in compare.apart for name in group]
+    named += [("exclude_together", name) for group in compare.exclude_together for name in group]
     problems = []
     for key, name in named:
         if name not in known:
@@ -71,4 +71,4 @@ def _as_source(entry: TaskConfig, name: str) -> SourceConfig:
 
 
 def _apart(compare: CompareConfig, one: str, other: str) -> bool:
-    return any(one in group and other in group for group in compare.apart)
+    return any(one in group and other in group for group in compare.exclude_together)

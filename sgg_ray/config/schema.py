@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sgg_ray.config.labels import label_name
+from sgg_ray.config.label_names import label_name
 from sgg_ray.config.space import Distribution
 from sgg_ray.config.values import (
     Count,
@@ -47,7 +47,7 @@ class AdapterConfig(Section):
     """A PEFT adapter: the method's name and, beside it, any option of that method's PEFT configuration."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    method: str = Field(description="PEFT method: lora, ia3, prefix_tuning, prompt_tuning, ...")
+    peft_type: str = Field(description="PEFT method: lora, ia3, prefix_tuning, prompt_tuning, ...")
 
 
 class ModelConfig(Section):
@@ -134,7 +134,7 @@ class TaskConfig(Section):
     )
     split: str = Field("train", description="hf:// only: which split to read")
     license: str | None = Field(None, description="of the rows, for the model card; null = unknown")
-    limit: Count | None = Field(
+    max_rows: Count | None = Field(
         None, description="rows used at most: of a source, or of the target's test rows"
     )
 
@@ -223,10 +223,10 @@ class AlignmentConfig(Section):
         "relu", description="from scores to weights of the mixture; none = no mixture"
     )
     temperature: Positive = Field(0.1, description="of softmax weighting")
-    refresh_every: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
+    refresh_interval: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
     confidence: OpenShare = Field(0.95, description="level of the intervals")
-    names: bool = Field(
+    label_name_prior: bool = Field(
         True,
         description="encoders: what the target's labels are called counts as well, as far as sources bear it out",
     )
@@ -235,24 +235,24 @@ class AlignmentConfig(Section):
 class GuidanceConfig(Section):
     """The terms of the objective and how their gradient is computed."""
 
-    direction: NotNegative = Field(0.1, description="λ of 1 − cos(g, r)")
-    magnitude: NotNegative = Field(0.1, description="λ of ‖g‖")
-    alignment: NotNegative = Field(0.05, description="λ of 1 − cos(g, ĝ_S)")
-    source: NotNegative = Field(1.0, description="weight of the source mixture's own loss")
+    lambda_direction: NotNegative = Field(0.1, description="λ of 1 − cos(g, r)")
+    lambda_magnitude: NotNegative = Field(0.1, description="λ of ‖g‖")
+    lambda_alignment: NotNegative = Field(0.05, description="λ of 1 − cos(g, ĝ_S)")
+    lambda_source: NotNegative = Field(1.0, description="weight of the source mixture's own loss")
     hvp: Literal["finite_difference", "central_difference", "exact", "first_order"] = Field(
         "finite_difference", description="how H·v is computed"
     )
-    radius: Positive = Field(
+    fd_relative_change: Positive = Field(
         0.2, description="change of the gradient over the finite difference, as a share of ‖g‖"
     )
-    distance: Positive | None = Field(
-        None, description="ε of the finite difference, if it shall not follow from radius"
+    fd_step: Positive | None = Field(
+        None, description="ε of the finite difference, instead of one that follows from fd_relative_change"
     )
-    limit: Positive | None = Field(
-        None, description="most ‖H·v‖ as a share of ‖g‖, times every; null: as long as it comes"
+    max_hvp_ratio: Positive | None = Field(
+        None, description="most ‖H·v‖ as a share of ‖g‖, times interval; null: as long as it comes"
     )
-    every: Count = Field(1, description="apply the terms every n-th step, times n")
-    warmup: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
+    interval: Count = Field(1, description="apply the terms every n-th step, times n")
+    warmup_ratio: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
     reference: Literal["ema", "full"] = Field(
         "ema", description="r: running mean of g, or gradient of all few-shot rows"
     )
@@ -268,10 +268,10 @@ class GuidanceConfig(Section):
 
     @model_validator(mode="after")
     def _a_length_to_limit(self):
-        if self.limit is not None and (self.distance is not None or self.hvp == "first_order"):
-            other = "hvp: first_order has no H·v" if self.distance is None else "distance is fixed"
+        if self.max_hvp_ratio is not None and (self.fd_step is not None or self.hvp == "first_order"):
+            other = "hvp: first_order has no H·v" if self.fd_step is None else "fd_step is fixed"
             raise ValueError(
-                f"limit follows from how far H·v went before, but {other}; leave out one of them"
+                f"max_hvp_ratio follows from how far H·v went before, but {other}; leave out one of them"
             )
         return self
 
@@ -296,7 +296,7 @@ class TrainConfig(Section):
         description="share of the steps, the first ones, that train the features alone: on pairs of rows, whose "
         "cosine shall be 1 for equal labels and 0 for others",
     )
-    head: Literal["zero", "regression", "names"] = Field(
+    head: Literal["zero", "regression", "label_names"] = Field(
         "zero",
         description="the target's head when its training begins: zero, a logistic regression on the shots' features, "
         "or what the labels are called, as far as the shots bear it out",
@@ -310,7 +310,7 @@ class TrainConfig(Section):
         0.0,
         description="share of the steps, the last ones, whose parameters are averaged into the final ones",
     )
-    steps: Count = Field(150, description="optimiser steps")
+    max_steps: Count = Field(150, description="optimiser steps")
     batch_size: Count = Field(16, description="target rows a step, over all workers")
     source_batch_size: Count = Field(32, description="source rows a step, over all workers")
     micro_batch_size: Count | None = Field(
@@ -319,8 +319,8 @@ class TrainConfig(Section):
     learning_rate: Positive = Field(5e-5, description="of backbone or adapter")
     head_learning_rate: Positive = Field(1e-3, description="of the heads, which start at zero")
     weight_decay: NotNegative = Field(0.01, description="AdamW, on matrices only")
-    warmup: Share = Field(0.1, description="share of the steps over which the learning rate rises")
-    max_gradient_norm: Positive = Field(1.0, description="clip the whole gradient to this norm")
+    warmup_ratio: Share = Field(0.1, description="share of the steps over which the learning rate rises")
+    max_grad_norm: Positive = Field(1.0, description="clip the whole gradient to this norm")
     max_length: Annotated[Whole, Field(ge=8)] = Field(
         128,
         description="tokens kept of a text; of a causal model, of text, prompt and answer, of which the text is cut",
@@ -333,15 +333,15 @@ class TrainConfig(Section):
         description="on a GPU: record the model's passes once for each shape of a batch and launch them as a whole; "
         "false = kernel by kernel, which saves memory",
     )
-    evaluation_batch_size: Count = Field(64, description="rows a batch in evaluation")
+    eval_batch_size: Count = Field(64, description="rows a batch in evaluation")
     max_new_tokens: Count = Field(64, description="kind generation: tokens of an answer at most")
-    checkpoint_every: Count = Field(50, description="steps between two checkpoints")
+    save_steps: Count = Field(50, description="steps between two checkpoints")
     calibration_folds: CountOrZero = Field(
         2,
         description="trainings that leave out a part of the shots in turn, for a calibrated confidence; "
         "0 or 1 = none",
     )
-    log_every: Count = Field(5, description="steps between two transfers of metrics to the host")
+    logging_steps: Count = Field(5, description="steps between two transfers of metrics to the host")
     baseline: bool = Field(
         True, description="also train on the target alone, same seed and steps, to compare"
     )
@@ -350,12 +350,12 @@ class TrainConfig(Section):
 class TuneConfig(Section):
     """A sweep: what is varied, how it is searched, and what is compared."""
 
-    samples: Count = Field(20, description="trials; a grid runs each combination instead")
+    num_samples: Count = Field(20, description="trials; a grid runs each combination instead")
     search: Literal["optuna", "random", "grid"] = Field("optuna", description="how trials are chosen")
     scheduler: Literal["none", "asha"] = Field(
         "none", description="asha stops trials that do badly on their first held-out parts"
     )
-    monitor: Literal["loss", "accuracy"] = Field(
+    metric: Literal["loss", "accuracy"] = Field(
         "loss",
         description="what is compared, on held-out shots: mean cross-entropy, or accuracy (of kind generation exact "
         "match)",
@@ -366,11 +366,11 @@ class TuneConfig(Section):
         "null = 4 for under 100 held-out rows, else 1",
     )
     seeds: Count = Field(1, description="trainings of each part, with seeds from 'seed' on")
-    max_concurrent: Count | None = Field(None, description="trials at a time; null = as many as fit")
+    max_concurrent_trials: Count | None = Field(None, description="trials at a time; null = as many as fit")
     space: dict[str, Distribution] = Field(
         default_factory=lambda: {
             f"guidance.{term}": Distribution.model_validate({"log_uniform": (1e-3, 1.0)})
-            for term in ("direction", "magnitude", "alignment")
+            for term in ("lambda_direction", "lambda_magnitude", "lambda_alignment")
         },
         min_length=1,
         description="dotted key: {uniform | log_uniform | integer: [low, high]} or {choice: [...]}",
@@ -405,7 +405,7 @@ class CompareConfig(Section):
 
     strategies: list[StrategyConfig] = Field(
         min_length=1,
-        description="files by name (pipelines/configs/strategies) or path, or sections like such a file",
+        description="strategies by name or the path of a .yaml file, or sections like such a file",
         json_schema_extra=lambda schema: schema.update(
             items={"anyOf": [{"type": "string"}, schema["items"]]}
         ),
@@ -423,25 +423,25 @@ class CompareConfig(Section):
         default_factory=list,
         description="names of tasks that are the target in turn, the others being sources; empty = the target",
     )
-    apart: list[list[str]] = Field(
+    exclude_together: list[list[str]] = Field(
         default_factory=list,
         description="groups of tasks made of the same texts: never source and target at once",
     )
     unseen: list[str] = Field(
         default_factory=list, description="sources that are never trained on: cross-task accuracy"
     )
-    judge: Literal["test", "validation"] = Field(
+    eval_split: Literal["test", "validation"] = Field(
         "test",
         description="rows that are predicted; validation = neither test rows nor shots, to choose settings",
     )
-    max_concurrent: Count | None = Field(None, description="cells at a time; null = as many as fit")
+    max_concurrent_cells: Count | None = Field(None, description="cells at a time; null = as many as fit")
 
 
 class RayConfig(Section):
     """Where the work runs."""
 
     address: str = Field("local", description="local, auto, or ray://host:port")
-    workers: Count = Field(1, description="data-parallel training workers")
+    num_workers: Count = Field(1, description="data-parallel training workers")
     cpus_per_worker: Positive = Field(1, description="CPUs of a training worker")
     gpus_per_worker: NotNegative = Field(0, description="GPUs of a training worker; fractions share one")
     task_workers: Count | None = Field(
@@ -449,7 +449,7 @@ class RayConfig(Section):
     )
     cpus_per_task_worker: Positive = Field(0.25, description="CPUs of a task worker")
     gpus_per_task_worker: NotNegative = Field(0, description="GPUs of a task worker; fractions share one")
-    storage: str = Field(
+    storage_path: str = Field(
         "runs",
         description="folder of the run folders; on several nodes a shared one, or a URI such as s3://bucket/runs",
     )
@@ -496,9 +496,10 @@ class Config(Section):
     def _schedule_fits(self):
         if self.train.schedule == "sequential" and self.train.combine != "sum":
             raise ValueError("train.combine: needs target and sources in one step; use train.schedule: joint")
-        if self.train.schedule == "sequential" and self.guidance.alignment > 0:
+        if self.train.schedule == "sequential" and self.guidance.lambda_alignment > 0:
             raise ValueError(
-                "guidance.alignment: needs the sources beside the target; set it to 0, or train.schedule to joint"
+                "guidance.lambda_alignment: needs the sources beside the target; set it to 0, or train.schedule "
+                "to joint"
             )
         return self
 
@@ -507,7 +508,7 @@ class Config(Section):
         method = self.train.method
         if method == "gradients":
             return self
-        terms = ("direction", "magnitude", "alignment", "source")
+        terms = ("lambda_direction", "lambda_magnitude", "lambda_alignment", "lambda_source")
         guided = [term for term in terms if getattr(self.guidance, term) > 0]
         if guided:
             raise ValueError(
@@ -519,8 +520,8 @@ class Config(Section):
             raise ValueError(
                 "model: train.method setfit trains every parameter; leave out adapter and trainable"
             )
-        if self.ray.workers > 1:
-            raise ValueError("ray.workers: train.method setfit trains in one process; use 1")
+        if self.ray.num_workers > 1:
+            raise ValueError("ray.num_workers: train.method setfit trains in one process; use 1")
         return self
 
     @model_validator(mode="after")
@@ -536,9 +537,9 @@ class Config(Section):
             raise ValueError("train.contrastive: needs train.schedule: joint")
         if train.contrastive == 1 and train.head == "zero":
             raise ValueError("train.contrastive: 1 leaves no step for the head; set train.head to regression")
-        if self.ray.workers > 1:
+        if self.ray.num_workers > 1:
             raise ValueError(
-                "train.contrastive: pairs are made of all rows of a batch, in one process; set ray.workers to 1"
+                "train.contrastive: pairs are made of all rows of a batch, in one process; set ray.num_workers to 1"
             )
         if train.micro_batch_size is not None:
             raise ValueError(

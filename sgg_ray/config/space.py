@@ -15,7 +15,7 @@ SCORED = (  # what alignment scores depend on, whole sections or single keys
     "alignment.summary",
     "alignment.rows",
     "alignment.confidence",
-    "alignment.names",
+    "alignment.label_name_prior",
     "train.max_length",
     "train.share_labels",
 )

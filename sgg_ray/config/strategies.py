@@ -2,7 +2,9 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
+from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,21 +13,20 @@ from pydantic import ValidationError
 
 from sgg_ray.config.document import read_document
 from sgg_ray.config.messages import problem_lines
-from sgg_ray.config.schema import Config, StrategyConfig
+from sgg_ray.config.schema import NAME, Config, StrategyConfig
 from sgg_ray.config.space import with_values
 from sgg_ray.errors import ConfigError
 
 SECTIONS = ("model", "alignment", "guidance", "train")
 FOLDER = "strategies"
-# Of the clone that this package lies in.
-SHIPPED = Path(__file__).parents[2] / "pipelines" / "configs" / FOLDER
+SHIPPED = Path(str(files("sgg_ray"))) / FOLDER  # package data
 
 
 def read_strategies(data: dict[str, Any], base: Path) -> list[str]:
     """Put the contents of strategy files in place of their names, in the document of a configuration.
 
-    A name stands for ``strategies/NAME.yaml`` beside the configuration, or else of the clone. What ends in .yaml is a
-    path, relative to the configuration.
+    A name stands for ``strategies/NAME.yaml`` beside the configuration, or else one that the package ships. What
+    ends in .yaml is a path, relative to the configuration.
 
     Args:
         data: the document; changed in place.
@@ -45,13 +46,14 @@ def read_strategies(data: dict[str, Any], base: Path) -> list[str]:
         path = _find(entry, base)
         if path is None:
             problems.append(f"compare.strategies: there is no strategy '{entry}'; {_hint(entry, base)}")
-            continue
         try:
-            entries[place] = {"name": path.stem, **read_document(path)}
+            found = read_document(path) if path else {}
         except ConfigError as error:
             problems += error.problems
-    # What could not be read is told above, and would only be told again by the schema.
-    section["strategies"] = [entry for entry in entries if not isinstance(entry, str)] or None
+            found = {}
+        # What cannot be read changes nothing, so that the schema does not tell of it a second time.
+        fallback = entry if re.match(NAME, entry) else f"strategy-{place}"
+        entries[place] = {"name": path.stem if path else fallback, **found}
     return problems
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from sgg_ray.config.labels import label_name
+from sgg_ray.config.label_names import label_name
 
 
 def _no_boolean(value: Any) -> Any:

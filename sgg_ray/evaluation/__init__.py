@@ -6,7 +6,7 @@ from sgg_ray.evaluation.classification import (
     evaluate_classification,
     metrics_of,
 )
-from sgg_ray.evaluation.generation import (
+from sgg_ray.evaluation.generation_metrics import (
     AnswerScores,
     GenerationComparison,
     GenerationMetrics,
@@ -17,9 +17,9 @@ from sgg_ray.evaluation.generation import (
     score_answers,
     share_interval,
 )
-from sgg_ray.evaluation.grid import Cell, Contrast, Ranking, Standing, mean_ranks, standings
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
+from sgg_ray.evaluation.standings import Cell, Contrast, Ranking, Standing, mean_ranks, standings
 from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
 
 __all__ = [

@@ -40,8 +40,8 @@ from sgg_ray.guidance.terms import (
 Mode = Literal["finite_difference", "central_difference", "exact", "first_order"]
 MODES = ("finite_difference", "central_difference", "exact", "first_order")
 SAMPLE = 1 << 17  # coordinates per segment from which ‖H·v‖/‖g‖ is estimated
-DEFAULT_RADIUS = 0.2
-FIRST_DISTANCE = 0.05  # of the first difference step, times the radius; see Guidance._adapt
+DEFAULT_FD_RELATIVE_CHANGE = 0.2
+FIRST_FD_STEP = 0.05  # of the first difference step, times the radius; see Guidance._adapt
 MOST_CHANGE = 4.0  # factor by which the distance changes between two steps
 
 
@@ -53,18 +53,19 @@ class Guidance:
 
     Args:
         parameters: the model's.
-        direction: λ of 1 − cos(g, r).
-        magnitude: λ of ‖g‖ or of the hinge.
-        alignment: λ of 1 − cos(g, ĝ_S).
+        lambda_direction: λ of 1 − cos(g, r).
+        lambda_magnitude: λ of ‖g‖ or of the hinge.
+        lambda_alignment: λ of 1 − cos(g, ĝ_S).
         hvp: how H·v is computed.
-        radius: how much the gradient shall change over the finite difference, ‖∇L(θ + εv/‖v‖) − g‖ as a share of
-            ‖g‖. The distance ε adapts to it from step to step. Too small, and the difference drowns in the rounding
-            of bfloat16; too large, and it is no derivative any more. docs/performance.md has the measurements.
-        distance: ε itself instead, the same in every step. With ``magnitude`` alone, equal to ε, and no floor, the
-            forward difference is the gradient at θ + ε g/‖g‖: sharpness-aware minimisation.
-        limit: most ‖H·v‖ as a share of ‖g‖, times ``every``; longer products are shortened, by the curvature that was
-            found in the steps before. Below 1 the step still descends the loss. None: as long as they come.
-        every: apply the regularisers every n-th step, n times as strongly.
+        fd_relative_change: how much the gradient shall change over the finite difference, ‖∇L(θ + εv/‖v‖) − g‖ as a
+            share of ‖g‖. The distance ε adapts to it from step to step. Too small, and the difference drowns in the
+            rounding of bfloat16; too large, and it is no derivative any more. docs/performance.md has the measurements.
+        fd_step: ε itself instead, the same in every step. With ``lambda_magnitude`` alone, equal to ε, and no floor,
+            the forward difference is the gradient at θ + ε g/‖g‖: sharpness-aware minimisation.
+        max_hvp_ratio: most ‖H·v‖ as a share of ‖g‖, times ``interval``; longer products are shortened, by the
+            curvature that was found in the steps before. Below 1 the step still descends the loss. None: as long as
+            they come.
+        interval: apply the regularisers every n-th step, n times as strongly.
         warmup_steps: λ rises linearly over so many steps.
         reference: "ema" of the unit gradients of guided steps, or "full": what :meth:`set_reference` was given.
         reference_decay: of the moving average.
@@ -82,14 +83,14 @@ class Guidance:
         self,
         parameters: FlatParameters,
         *,
-        direction: float = 0.0,
-        magnitude: float = 0.0,
-        alignment: float = 0.0,
+        lambda_direction: float = 0.0,
+        lambda_magnitude: float = 0.0,
+        lambda_alignment: float = 0.0,
         hvp: Mode = "finite_difference",
-        radius: float = DEFAULT_RADIUS,
-        distance: float | None = None,
-        limit: float | None = None,
-        every: int = 1,
+        fd_relative_change: float = DEFAULT_FD_RELATIVE_CHANGE,
+        fd_step: float | None = None,
+        max_hvp_ratio: float | None = None,
+        interval: int = 1,
         warmup_steps: int = 0,
         reference: Literal["ema", "full"] = "ema",
         reference_decay: float = 0.9,
@@ -100,21 +101,29 @@ class Guidance:
         world_size: int = 1,
     ):
         self.parameters = parameters
-        self.direction, self.magnitude, self.alignment = direction, magnitude, alignment
-        self.hvp, self.radius, self.every, self.warmup_steps = hvp, radius, every, warmup_steps
+        self.lambda_direction, self.lambda_magnitude = lambda_direction, lambda_magnitude
+        self.lambda_alignment = lambda_alignment
+        self.hvp, self.fd_relative_change, self.interval, self.warmup_steps = (
+            hvp,
+            fd_relative_change,
+            interval,
+            warmup_steps,
+        )
         self.reference_kind, self.reference_decay = reference, reference_decay
         self.magnitude_form: MagnitudeForm = magnitude_form
-        self.gradient_floor, self.fixed_distance, self.limit = gradient_floor, distance, limit
+        self.gradient_floor, self.fixed_fd_step, self.max_hvp_ratio = gradient_floor, fd_step, max_hvp_ratio
         self.private, self.shared, self.world_size = private, shared, world_size
         self._check()
         self.size = shared.stop
-        needs_median = magnitude > 0 and (magnitude_form == "hinge" or hvp == "first_order")
+        needs_median = lambda_magnitude > 0 and (magnitude_form == "hinge" or hvp == "first_order")
         self.norms = RunningNorms(parameters.device, needs_median)
-        self.distance = torch.full_like(
-            self.norms.count, FIRST_DISTANCE * radius if distance is None else distance
+        self.fd_step = torch.full_like(
+            self.norms.count, FIRST_FD_STEP * fd_relative_change if fd_step is None else fd_step
         )
-        self.reference = torch.zeros_like(parameters.values[: self.size]) if direction > 0 else None
-        self._pair = torch.tensor([direction, alignment], dtype=torch.float64, device=parameters.device)
+        self.reference = torch.zeros_like(parameters.values[: self.size]) if lambda_direction > 0 else None
+        self._pair = torch.tensor(
+            [lambda_direction, lambda_alignment], dtype=torch.float64, device=parameters.device
+        )
         self._workspace: Workspace | None = None
 
     def apply(
@@ -144,7 +153,7 @@ class Guidance:
         measures = self._measure(source_gradient)
         scales = Scales(self.gradient_floor * self.norms.means, self.norms.median)
         warmth = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        strengths = Strengths(self._pair, self.magnitude, warmth)
+        strengths = Strengths(self._pair, self.lambda_magnitude, warmth)
         metrics = {
             "gradient_norm": measures.norms[0],
             "penalty": penalty(measures, strengths, scales, self.magnitude_form),
@@ -153,8 +162,10 @@ class Guidance:
             metrics["direction_cosine"] = measures.cosines[0]
         if source_gradient is not None:
             metrics["alignment_cosine"] = measures.cosines[1]
-        if step % self.every == self.every - 1 and (self.direction or self.magnitude or self.alignment):
-            strengths = replace(strengths, factor=warmth * self.every)
+        if step % self.interval == self.interval - 1 and (
+            self.lambda_direction or self.lambda_magnitude or self.lambda_alignment
+        ):
+            strengths = replace(strengths, factor=warmth * self.interval)
             metrics |= self._guide(measures, strengths, scales, source_gradient, losses, reduce)
         self.norms.add(measures.norms)
         return metrics
@@ -170,7 +181,7 @@ class Guidance:
         """What has to be kept for the training to go on as if it had not stopped: tensors by name, not
         copies."""
         state = {f"norms.{name}": value for name, value in self.norms.state_dict().items()}
-        state["distance"] = self.distance
+        state["fd_step"] = self.fd_step
         if self.reference is not None:
             state["reference"] = self.reference
         return state
@@ -192,7 +203,7 @@ class Guidance:
         self.norms.load_state_dict(
             {name.removeprefix("norms."): value for name, value in state.items() if name.startswith("norms.")}
         )
-        self.distance = state["distance"].to(self.distance.device, copy=True)
+        self.fd_step = state["fd_step"].to(self.fd_step.device, copy=True)
         if self.reference is not None:
             self.reference.copy_(state["reference"])
 
@@ -224,7 +235,7 @@ class Guidance:
         else:
             found = coefficients(measures, strengths, scales, self.magnitude_form)
         norm = combined_norm(measures, found)
-        if self.limit is not None:
+        if self.max_hvp_ratio is not None:
             factor = self._shortening(norm)
             found, norm = found * factor, norm * factor
         moves = self.reference is not None and self.reference_kind == "ema"
@@ -242,7 +253,7 @@ class Guidance:
         before = self._sample()
         self._add_hvp(direction, losses, reduce)
         ratio = ((self._sample() - before).norm() / before.norm()).double()
-        if self.fixed_distance is None:
+        if self.fixed_fd_step is None:
             self._adapt(direction.norm, ratio)
         return {"hvp_ratio": ratio}
 
@@ -254,14 +265,16 @@ class Guidance:
         one batch's curvature is noisy.
         """
         # A step that was skipped, or whose gradient did not change at all, teaches nothing.
-        factor = torch.nan_to_num(self.radius * norm / (ratio * self.distance), nan=1.0, posinf=1.0)
-        self.distance = self.distance * factor.sqrt().clamp(1 / MOST_CHANGE, MOST_CHANGE)
+        factor = torch.nan_to_num(
+            self.fd_relative_change * norm / (ratio * self.fd_step), nan=1.0, posinf=1.0
+        )
+        self.fd_step = self.fd_step * factor.sqrt().clamp(1 / MOST_CHANGE, MOST_CHANGE)
 
     def _shortening(self, norm: Tensor) -> Tensor:
         """What to multiply v by, of length ``norm``. The distance says how far H·v was: ‖H·v‖/‖g‖ = radius·‖v‖/ε."""
-        assert self.limit is not None
-        expected = self.radius * norm / self.distance
-        return torch.nan_to_num(self.limit * self.every / expected, nan=1.0).clamp(max=1.0)
+        assert self.max_hvp_ratio is not None
+        expected = self.fd_relative_change * norm / self.fd_step
+        return torch.nan_to_num(self.max_hvp_ratio * self.interval / expected, nan=1.0).clamp(max=1.0)
 
     def _add_hvp(self, direction: Direction, losses: Losses, reduce: Reduce) -> None:
         if self._workspace is None:
@@ -270,9 +283,9 @@ class Guidance:
         if self.hvp == "exact":
             add_hvp_exact(*arguments, self.world_size)
         elif self.hvp == "central_difference":
-            add_hvp_central(*arguments, self.distance, self.world_size)
+            add_hvp_central(*arguments, self.fd_step, self.world_size)
         else:
-            add_hvp_forward(*arguments, self.distance, self.world_size)
+            add_hvp_forward(*arguments, self.fd_step, self.world_size)
 
     def _blend(self, direction: Direction) -> None:
         one = torch.ones_like(direction.norm)
@@ -298,19 +311,24 @@ class Guidance:
         problems = [
             f"guidance.{name}: must be {rule}, found {value}"
             for name, value, rule, fine in (
-                ("direction", self.direction, ">= 0", self.direction >= 0),
-                ("magnitude", self.magnitude, ">= 0", self.magnitude >= 0),
-                ("alignment", self.alignment, ">= 0", self.alignment >= 0),
+                ("lambda_direction", self.lambda_direction, ">= 0", self.lambda_direction >= 0),
+                ("lambda_magnitude", self.lambda_magnitude, ">= 0", self.lambda_magnitude >= 0),
+                ("lambda_alignment", self.lambda_alignment, ">= 0", self.lambda_alignment >= 0),
                 ("hvp", self.hvp, f"one of {', '.join(MODES)}", self.hvp in MODES),
-                ("radius", self.radius, "> 0", self.radius > 0),
+                ("fd_relative_change", self.fd_relative_change, "> 0", self.fd_relative_change > 0),
                 (
-                    "distance",
-                    self.fixed_distance,
+                    "fd_step",
+                    self.fixed_fd_step,
                     "> 0",
-                    self.fixed_distance is None or self.fixed_distance > 0,
+                    self.fixed_fd_step is None or self.fixed_fd_step > 0,
                 ),
-                ("limit", self.limit, "> 0", self.limit is None or self.limit > 0),
-                ("every", self.every, ">= 1", self.every >= 1),
+                (
+                    "max_hvp_ratio",
+                    self.max_hvp_ratio,
+                    "> 0",
+                    self.max_hvp_ratio is None or self.max_hvp_ratio > 0,
+                ),
+                ("interval", self.interval, ">= 1", self.interval >= 1),
                 ("reference", self.reference_kind, "ema or full", self.reference_kind in ("ema", "full")),
                 ("reference_decay", self.reference_decay, "in [0, 1)", 0 <= self.reference_decay < 1),
                 (

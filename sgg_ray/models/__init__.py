@@ -1,14 +1,13 @@
 """Backbones, heads keyed by label set, adapters; load and save."""
 
-from sgg_ray.models.backbone import find_model, load_tokenizer, quiet_transformers
+from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
-from sgg_ray.models.check import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.models.classifier import EncoderClassifier
-from sgg_ray.models.foundation import Foundation
 from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
-from sgg_ray.models.storage import (
+from sgg_ray.models.model_checks import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.models.model_folder import (
     MODEL_MANIFEST,
     build_model,
     is_language_model,
@@ -17,14 +16,16 @@ from sgg_ray.models.storage import (
     save_model,
     write_temperature,
 )
+from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.task_model import TaskModel
+from sgg_ray.models.transformers_output import quiet_transformers
 
 __all__ = [
     "MODEL_MANIFEST",
     "Batch",
     "EncoderClassifier",
-    "Foundation",
     "LanguageModel",
+    "PretrainedModel",
     "PromptedRows",
     "TaskModel",
     "TokenisedRows",

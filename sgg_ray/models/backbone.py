@@ -2,8 +2,7 @@
 
 import difflib
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,45 +10,10 @@ import torch
 from torch import nn
 
 from sgg_ray.config import ModelConfig
-from sgg_ray.errors import ModelError, SggError
+from sgg_ray.errors import ModelError
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.model_files import check_model_files, check_settings
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message, which may be a page long."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def refused(problem: str, advice: str) -> Iterator[None]:
-    """Turn whatever a library raises over somebody's files into one line: its authors did not expect them all.
-
-    Raises:
-        ModelError: in place of any other error than this package's own.
-    """
-    try:
-        yield
-    except SggError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{problem} ({first_line(error)}); {advice}") from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep Transformers from showing a progress bar, and from reporting a pooler that nobody uses."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+from sgg_ray.models.transformers_output import first_line, quiet_transformers, refused
 
 
 @dataclass(frozen=True)
@@ -183,17 +147,15 @@ def adapter_config(adapter: Mapping[str, Any], causal: bool = False) -> Any:
     import peft
 
     options = dict(adapter)
-    method = str(options.pop("method")).upper()
+    method = str(options.pop("peft_type")).upper()
     known = {str(kind.value): cls for kind, cls in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if method not in known:
         near = difflib.get_close_matches(method, known, n=1)
         hint = f"did you mean '{near[0].lower()}'? " if near else ""
         raise ModelError(
-            f"model.adapter.method: PEFT has no method '{method.lower()}'; {hint}it has: "
+            f"model.adapter.peft_type: PEFT has no method '{method.lower()}'; {hint}it has: "
             + ", ".join(sorted(name.lower() for name in known))
         )
-    if "rank" in options:
-        options["r"] = options.pop("rank")
     try:
         return known[method](task_type="CAUSAL_LM" if causal else "FEATURE_EXTRACTION", **options)
     except (TypeError, ValueError) as error:
@@ -201,7 +163,7 @@ def adapter_config(adapter: Mapping[str, Any], causal: bool = False) -> Any:
 
 
 def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any], causal: bool = False) -> nn.Module:
-    """Freeze the backbone and wrap it with a PEFT adapter, for instance ``{method: lora, r: 8}``.
+    """Freeze the backbone and wrap it with a PEFT adapter, for instance ``{peft_type: lora, r: 8}``.
 
     Raises:
         ModelError: PEFT finds no modules to adapt, or nothing would be trained.

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from sgg_ray.errors import ModelError
+from sgg_ray.models.transformers_output import first_line, quiet_transformers
 
 CACHE = "SGG_CACHE"  # environment variable: where dequantised models are kept
 
@@ -69,8 +70,6 @@ def _check(file: Path) -> None:
 def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from sgg_ray.models.backbone import first_line, quiet_transformers
 
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:

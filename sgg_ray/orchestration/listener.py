@@ -35,7 +35,7 @@ class Listener(Protocol):
         ...
 
 
-class Silent:
+class NullListener:
     """Hears nothing."""
 
     def stage(self, text: str) -> None:

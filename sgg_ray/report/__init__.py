@@ -1,8 +1,9 @@
 """What a person sees: tables, progress and pictures."""
 
 from sgg_ray.report.checks import print_check
-from sgg_ray.report.comparison import Comparison, print_standings
 from sgg_ray.report.comparison_plots import plot_ranks, plot_shots, plot_stability
+from sgg_ray.report.comparison_tables import Comparison, print_standings
+from sgg_ray.report.console import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.html import (
     html_comparison,
     html_page,
@@ -11,12 +12,11 @@ from sgg_ray.report.html import (
     html_scores,
     html_sweep,
 )
-from sgg_ray.report.layout import make_console, print_line, print_pairs, print_table
 from sgg_ray.report.module_plots import module_table, plot_modules
 from sgg_ray.report.plots import plot_curves, plot_layers, plot_scores, plot_similarity
-from sgg_ray.report.predictions import print_predictions
+from sgg_ray.report.prediction_table import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
-from sgg_ray.report.sweep import (
+from sgg_ray.report.sweep_plots import (
     plot_importance,
     plot_parallel,
     print_sweep,

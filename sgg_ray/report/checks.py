@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
-from sgg_ray.report.layout import print_line
+from sgg_ray.report.console import print_line
 
 _NAME_WIDTH = 18
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sgg_ray.evaluation import Ranking
-from sgg_ray.report.comparison import Comparison
+from sgg_ray.report.comparison_tables import Comparison
 from sgg_ray.report.plots import new_figure, plain_frame, save_figure
 
 MARKERS = "osD^vP*X<>ph"

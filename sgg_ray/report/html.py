@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sgg_ray.alignment import AlignmentReport
     from sgg_ray.config import TuneConfig
     from sgg_ray.evaluation import Trial
-    from sgg_ray.report.comparison import Comparison
+    from sgg_ray.report.comparison_tables import Comparison
     from sgg_ray.report.tables import ModelResult
 
 
@@ -55,7 +55,7 @@ def html_scores(report: AlignmentReport) -> str:
     from sgg_ray.report.tables import score_cells
 
     level = f"{100 * report.confidence:g} % interval"
-    headings = ["source", "rows", "alignment", level, "worth", "weight", "verdict"]
+    headings = ["source", "rows", "alignment", level, "utility", "share", "verdict"]
     rows = []
     for source in report.ranked():
         cells = [source.source, str(source.rows), *score_cells(source.score)]
@@ -66,7 +66,7 @@ def html_scores(report: AlignmentReport) -> str:
 def html_results(results: Sequence[ModelResult]) -> str:
     """Quality of several models on the same test rows, and their gains over the first."""
     from sgg_ray.evaluation import ClassificationMetrics, GenerationComparison
-    from sgg_ray.report.generation import HEADINGS, generation_rows
+    from sgg_ray.report.generation_table import HEADINGS, generation_rows
     from sgg_ray.report.tables import generation_results
 
     said = generation_results(results)
@@ -99,7 +99,7 @@ def html_comparison(comparison: Comparison) -> str:
 
 def html_sweep(trials: Sequence[Trial], settings: TuneConfig) -> str:
     """The best trials of a sweep, and what it shows."""
-    from sgg_ray.report.sweep import conclusion, sweep_table
+    from sgg_ray.report.sweep_plots import conclusion, sweep_table
 
     headings, rows = sweep_table(trials, settings)
     return html_table(headings, rows) + _html_lines(conclusion(trials, settings))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Event = Mapping[str, Any]
 
-_VERDICT_COLOURS = {"use": "#2a7f62", "neutral": "#b58900", "conflict": "#c0392b", "failed": "#7f7f7f"}
+_VERDICT_COLOURS = {"helps": "#2a7f62", "unclear": "#b58900", "harmful": "#c0392b", "failed": "#7f7f7f"}
 _BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = "#1f5fa8", "#d9772b", "#2a7f62", "#7b4ea3", "#8a8a8a"
 _OTHERS = (_GREY, _GREEN, _PURPLE)
 _COMPARED = {"loss", "gradient_norm"}  # what is shown of the other runs

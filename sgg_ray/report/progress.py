@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from sgg_ray.alignment import AlignmentReport
-from sgg_ray.report.layout import print_line
+from sgg_ray.report.console import print_line
 from sgg_ray.report.tables import print_scores
 
 _PLAIN_SECONDS = 5.0  # at least this long between two plain lines of one piece of work

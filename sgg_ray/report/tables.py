@@ -18,10 +18,10 @@ from sgg_ray.evaluation import (
     GenerationMetrics,
     PairedComparison,
 )
-from sgg_ray.report.generation import HEADINGS, generation_caption, generation_rows
-from sgg_ray.report.layout import print_line, print_pairs, print_table
+from sgg_ray.report.console import print_line, print_pairs, print_table
+from sgg_ray.report.generation_table import HEADINGS, generation_caption, generation_rows
 
-VERDICT_STYLES = {"use": "green", "neutral": "yellow", "conflict": "red", "failed": "magenta"}
+VERDICT_STYLES = {"helps": "green", "unclear": "yellow", "harmful": "red", "failed": "magenta"}
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def print_plan(console: Console, title: str, plan: Mapping[str, object]) -> None
 
 
 def print_scores(console: Console, report: AlignmentReport) -> None:
-    """Sources ranked by what they are worth, best first, and what to do about them."""
+    """Sources ranked by utility, best first, and what to do about them."""
     percent = f"{100 * report.confidence:g} %"
-    headings = ["source", "rows", "alignment", f"{percent} interval", "worth", "weight", "verdict"]
+    headings = ["source", "rows", "alignment", f"{percent} interval", "utility", "share", "verdict"]
     print_line(console, _scores_title(report), style="bold")
     print_table(console, headings, [_score_row(source) for source in report.ranked()])
     for source in report.ranked():
@@ -109,10 +109,10 @@ def print_json(payload: Mapping[str, Any]) -> None:
 
 
 def score_cells(score: Score | None) -> tuple[str, str, str]:
-    """Value, interval and worth of a score as they are printed everywhere."""
+    """Value, interval and utility of a score as they are printed everywhere."""
     if score is None:
         return "–", "–", "–"
-    return f"{score.value:+z.2f}", f"{score.low:+z.2f} … {score.high:+z.2f}", f"{score.worth:+z.2f}"
+    return f"{score.value:+z.2f}", f"{score.low:+z.2f} … {score.high:+z.2f}", f"{score.utility:+z.2f}"
 
 
 def _scores_title(report: AlignmentReport) -> str:
@@ -123,7 +123,7 @@ def _scores_title(report: AlignmentReport) -> str:
 
 
 def _score_row(source: SourceAlignment) -> list[str | Text]:
-    value, interval, worth = score_cells(source.score)
+    value, interval, utility = score_cells(source.score)
     verdict = Text(source.verdict, style=VERDICT_STYLES[source.verdict])
     weight = f"{100 * source.weight:.0f} %"
-    return [source.source, str(source.rows), value, interval, worth, weight, verdict]
+    return [source.source, str(source.rows), value, interval, utility, weight, verdict]

@@ -5,18 +5,8 @@ from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, Predicted, plain, run_training
-from sgg_ray.training.layers import LayerComparison, LayerGradients
-from sgg_ray.training.loop import Event, Trainer, WeightUpdates
-from sgg_ray.training.scoring import score_tasks, scores_of
 from sgg_ray.training.setfit import check_setfit
-from sgg_ray.training.summaries import (
-    SourceGradients,
-    Space,
-    TargetGradients,
-    TaskSummariser,
-    comparison_space,
-    spaces_of,
-)
+from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 __all__ = [
     "Answers",
@@ -24,28 +14,18 @@ __all__ = [
     "Distributed",
     "Event",
     "Hooks",
-    "LayerComparison",
-    "LayerGradients",
     "Outcome",
     "Predicted",
     "SingleProcess",
-    "SourceGradients",
-    "Space",
-    "TargetGradients",
-    "TaskSummariser",
     "Trainer",
     "WeightUpdates",
     "answer",
     "check_checkpoint",
     "check_setfit",
-    "comparison_space",
     "generate_texts",
     "load_checkpoint",
     "plain",
     "predict",
     "run_training",
     "save_checkpoint",
-    "score_tasks",
-    "scores_of",
-    "spaces_of",
 ]

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sgg_ray.errors import CheckpointError
-from sgg_ray.training.loop import Trainer
+from sgg_ray.training.trainer import Trainer
 
 STATE = "trainer.safetensors"
 METADATA = ("step", "weights", "parameters")

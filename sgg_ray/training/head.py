@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from sgg_ray.models import EncoderClassifier, TokenisedRows
-from sgg_ray.models.contrast import class_mean_head, row_features
+from sgg_ray.scoring.class_contrasts import class_mean_head, row_features
 
 MOST_ITERATIONS = 1000
 # How steep logits along the contrast of label names are before any shot is seen, and how unsure that is: all rows of
-# five tasks give MiniLM -0.1 to 0.5 (log.md).
+# five tasks give MiniLM -0.1 to 0.5 (studies/log.md).
 STEEPNESS, UNSURE = 0.3, 0.3
 
 

@@ -8,14 +8,21 @@ import numpy as np
 import torch
 
 from sgg_ray.config import Config
-from sgg_ray.models import EncoderClassifier, Foundation, LanguageModel, TaskModel, TokenisedRows, build_model
-from sgg_ray.tasks import Task, name_rows, sharing_labels
+from sgg_ray.models import (
+    EncoderClassifier,
+    LanguageModel,
+    PretrainedModel,
+    TaskModel,
+    TokenisedRows,
+    build_model,
+)
+from sgg_ray.tasks import Task, label_name_rows, sharing_labels
 from sgg_ray.training.answers import Answers, answer
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.communicator import Communicator, SingleProcess
 from sgg_ray.training.evaluate import predict
-from sgg_ray.training.loop import Event, Trainer, WeightUpdates
 from sgg_ray.training.setfit import train_setfit
+from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 IN_CONTEXT = 6  # stream of random numbers
 
@@ -68,7 +75,7 @@ def run_training(
     device: torch.device,
     communicator: Communicator | None = None,
     hooks: Hooks | None = None,
-    foundation: Foundation | None = None,
+    foundation: PretrainedModel | None = None,
 ) -> Outcome:
     """Fine-tune the configured model on ``target`` with a weighted mixture of ``sources``, and predict the test rows.
 
@@ -86,7 +93,7 @@ def run_training(
         return _run_setfit(config, target, device, communicator, hooks, foundation)
     if config.train.method != "gradients":
         return _run_untrained(config, target, device, communicator, hooks, foundation)
-    refreshed = config.alignment.refresh_every > 0
+    refreshed = config.alignment.refresh_interval > 0
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
     if config.train.share_labels:
         used = sharing_labels(target, used)
@@ -122,13 +129,13 @@ def _run_setfit(
     device: torch.device,
     communicator: Communicator,
     hooks: Hooks,
-    foundation: Foundation | None,
+    foundation: PretrainedModel | None,
 ) -> Outcome:
     """The same with another package's loop, of which only the time is known."""
     model = build_model(config, [target], foundation).to(device)
     assert isinstance(model, EncoderClassifier)
     seconds = train_setfit(model, target, config)
-    hooks.on_events([{"step": config.train.steps - 1, "seconds": seconds}])
+    hooks.on_events([{"step": config.train.max_steps - 1, "seconds": seconds}])
     predicted = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(model, predicted, 0, 0, sum(value.numel() for value in model.parameters()))
 
@@ -139,7 +146,7 @@ def _run_untrained(
     device: torch.device,
     communicator: Communicator,
     hooks: Hooks,
-    foundation: Foundation | None,
+    foundation: PretrainedModel | None,
 ) -> Outcome:
     """Whether fine-tuning pays at all: the model as it is, with or without the shots in the prompt."""
     in_context = config.train.method == "in_context"
@@ -163,10 +170,10 @@ def _predict_test_rows(
     """What the model makes of the test rows."""
     if target.generates:
         assert isinstance(model, LanguageModel)
-        size = config.train.evaluation_batch_size
+        size = config.train.eval_batch_size
         return answer(model, target, target.test, size, communicator, hooks.on_evaluation)
     rows = model.tokenise(target, target.test)
-    return predict(model, rows, config.train.evaluation_batch_size, communicator, hooks.on_evaluation)
+    return predict(model, rows, config.train.eval_batch_size, communicator, hooks.on_evaluation)
 
 
 def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -198,14 +205,19 @@ def _probe(model: TaskModel, target: Task, hooks: Hooks) -> dict[str, tuple[Toke
 
 def _names(model: TaskModel, target: Task, config: Config) -> TokenisedRows | None:
     """What the target's labels are called, if its head begins there."""
-    rows = name_rows(target.labels) if config.train.head == "names" else None
+    rows = label_name_rows(target.labels) if config.train.head == "label_names" else None
     return None if rows is None else model.tokenise(target, rows)
 
 
 def plain(config: Config) -> Config:
     """The same configuration without sources and without any term: ordinary fine-tuning on the target alone."""
     off = config.guidance.model_copy(
-        update={"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+        update={
+            "lambda_direction": 0.0,
+            "lambda_magnitude": 0.0,
+            "lambda_alignment": 0.0,
+            "lambda_source": 0.0,
+        }
     )
-    alignment = config.alignment.model_copy(update={"refresh_every": 0})
+    alignment = config.alignment.model_copy(update={"refresh_interval": 0})
     return config.model_copy(update={"sources": [], "guidance": off, "alignment": alignment})

@@ -14,7 +14,7 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.models import EncoderClassifier, locate_model
-from sgg_ray.models.backbone import quiet_transformers
+from sgg_ray.models.transformers_output import quiet_transformers
 from sgg_ray.tasks import Task
 from sgg_ray.training.head import take_head
 
@@ -42,7 +42,7 @@ def check_setfit(config: Config) -> None:
 def train_setfit(model: EncoderClassifier, target: Task, config: Config) -> float:
     """Train ``model`` in place on the target's shots; returns seconds a step.
 
-    The budget is that of the other strategies: ``train.steps`` steps of ``train.batch_size`` pairs, at
+    The budget is that of the other strategies: ``train.max_steps`` steps of ``train.batch_size`` pairs, at
     ``train.learning_rate``.
     """
     check_setfit(config)
@@ -74,9 +74,9 @@ def train_setfit(model: EncoderClassifier, target: Task, config: Config) -> floa
             args=TrainingArguments(
                 output_dir=scratch,
                 batch_size=settings.batch_size,
-                max_steps=settings.steps,
+                max_steps=settings.max_steps,
                 body_learning_rate=settings.learning_rate,
-                warmup_proportion=settings.warmup,
+                warmup_proportion=settings.warmup_ratio,
                 seed=config.seed,
                 max_length=settings.max_length,
                 show_progress_bar=False,
@@ -92,4 +92,4 @@ def train_setfit(model: EncoderClassifier, target: Task, config: Config) -> floa
         trainer.train()
     model.backbone.load_state_dict(transformer.auto_model.state_dict(), strict=False)
     take_head(model, target.head, classifier.model_head)
-    return (time.perf_counter() - started) / settings.steps
+    return (time.perf_counter() - started) / settings.max_steps

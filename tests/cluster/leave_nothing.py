@@ -29,7 +29,7 @@ SECONDS = 120
 # A line of the command's output after which its workers are at it.
 AT_WORK = {"train": "training, ", "tune": "trial 1 ", "score": "exchanging gradient summaries"}
 ENDINGS = ("success", "failure", "interrupt", "kill")
-FAILS = {"train.learning_rate": 1e30, "train.head_learning_rate": 1e30, "train.warmup": 0.0}
+FAILS = {"train.learning_rate": 1e30, "train.head_learning_rate": 1e30, "train.warmup_ratio": 0.0}
 
 
 def settings(folder: Path, verb: str, ending: str) -> Path:
@@ -47,15 +47,19 @@ def settings(folder: Path, verb: str, ending: str) -> Path:
         "sources": [{"name": "clean", "path": str(folder / "clean.jsonl")}],
         "alignment": {"rows": 6000 if long or verb == "score" else 64},
         "train": {
-            "steps": 5000 if long else 12,
+            "max_steps": 5000 if long else 12,
             "batch_size": 8,
             "max_length": 24,
-            "log_every": 1,
+            "logging_steps": 1,
             "baseline": False,
             "calibration_folds": 0,
         },
-        "tune": {"samples": 3, "folds": 2, "space": {"guidance.direction": {"choice": [0.1, 0.2]}}},
-        "ray": {"address": "auto", "storage": str(folder / "runs"), "cpus_per_task_worker": 0.5},
+        "tune": {
+            "num_samples": 3,
+            "folds": 2,
+            "space": {"guidance.lambda_direction": {"choice": [0.1, 0.2]}},
+        },
+        "ray": {"address": "auto", "storage_path": str(folder / "runs"), "cpus_per_task_worker": 0.5},
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
     }
     if ending == "failure" and verb != "score":

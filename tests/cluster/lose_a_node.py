@@ -19,12 +19,15 @@ import ray
 from ray.cluster_utils import Cluster
 
 from sgg_ray import load_config
-from sgg_ray.orchestration import Silent, score, train, tune
+from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.score.score_driver import score
+from sgg_ray.orchestration.train.train_driver import train
+from sgg_ray.orchestration.tune.tune_driver import tune
 
 TITLES = {"training": "ray::RayTrainWorker", "sweep": "ray::ImplicitFunc", "scoring": "ray::TaskWorker"}
 
 
-class Killer(Silent):
+class Killer(NullListener):
     """Removes a node that has work when the moment has come."""
 
     def __init__(self, cluster: Cluster, title: str, moment: float):

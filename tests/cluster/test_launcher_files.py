@@ -112,14 +112,14 @@ def test_the_rayjob_runs_a_pipeline_of_this_version_on_a_shared_folder(kubernete
     config = load_config(
         ROOT / command[2].removeprefix(home), [value for value in command[3:] if value != "--set"]
     )
-    assert (config.ray.address, config.ray.storage) == ("auto", "/mnt/runs")
+    assert (config.ray.address, config.ray.storage_path) == ("auto", "/mnt/runs")
     claim = kubernetes["PersistentVolumeClaim"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         (container,), (volume,) = pod["containers"], pod["volumes"]
         assert container["image"].endswith(f":{cluster['rayVersion']}")
-        assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": config.ray.storage}]
+        assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": config.ray.storage_path}]
         assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
 
 

@@ -51,7 +51,7 @@ def test_a_cluster_comes_up_trains_and_goes_down(settings, tmp_path):
     changes = {
         "sources": [],
         "train": {"baseline": False},
-        "ray": {"address": "auto", "storage": str(tmp_path / "runs")},
+        "ray": {"address": "auto", "storage_path": str(tmp_path / "runs")},
         "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
     }
     config = tmp_path / "toy.yaml"

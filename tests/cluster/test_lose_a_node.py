@@ -16,8 +16,9 @@ import yaml
 from sgg_ray.config import load_config
 from sgg_ray.errors import CapacityError
 from sgg_ray.models import build_model
+from sgg_ray.scoring import TaskSummariser, score_tasks
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import TaskSummariser, run_training, score_tasks
+from sgg_ray.training import run_training
 
 pytestmark = pytest.mark.ray
 SCRIPT = Path(__file__).with_name("lose_a_node.py")
@@ -30,13 +31,13 @@ def lose_a_node(settings, still_encoder, tmp_path):
     common = {
         "model": {"path": str(still_encoder)},
         "train": {
-            "steps": 40,
+            "max_steps": 40,
             "learning_rate": 1e-4,
-            "log_every": 1,
-            "checkpoint_every": 5,
+            "logging_steps": 1,
+            "save_steps": 5,
             "baseline": False,
         },
-        "ray": {"storage": str(tmp_path / "runs"), "task_workers": 2, "cpus_per_task_worker": 1},
+        "ray": {"storage_path": str(tmp_path / "runs"), "task_workers": 2, "cpus_per_task_worker": 1},
         "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
     }
 
@@ -60,16 +61,16 @@ def lose_a_node(settings, still_encoder, tmp_path):
 
 
 def test_a_training_ends_with_the_parameters_of_an_undisturbed_one(lose_a_node):
-    config, found = lose_a_node("training", 12, ray={"workers": 2})
+    config, found = lose_a_node("training", 12, ray={"num_workers": 2})
     target, sources = load_tasks(config)
-    stored = json.loads((Path(config.ray.storage) / config.name / "scores.json").read_text())
+    stored = json.loads((Path(config.ray.storage_path) / config.name / "scores.json").read_text())
     weights = {row["source"]: row["weight"] for row in stored["sources"]}
     alone = run_training(config, target, sources, weights, torch.device("cpu"))
     np.testing.assert_allclose(found["probabilities"], alone.probabilities, atol=1e-4)
 
 
 def test_a_sweep_finishes_all_its_trials(lose_a_node):
-    space = {"guidance.direction": {"choice": [0.01, 0.1, 1.0]}}
+    space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 1.0]}}
     tune = {"search": "grid", "folds": 2, "space": space}
     _, found = lose_a_node("sweep", 50, tune=tune, sources=[])
     assert sorted(number for number, _, _ in found["trials"]) == [1, 2, 3]
@@ -86,10 +87,12 @@ def test_scores_are_those_of_an_undisturbed_scoring(lose_a_node):
 
 def test_a_relative_folder_on_several_nodes_is_an_error(make_config, monkeypatch):
     """Three nodes as Ray lists them; a real cluster of three is what the tests above have."""
-    from sgg_ray.orchestration import cluster
+    from sgg_ray.orchestration.runtime import cluster
 
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True}] * 3 + [{"Alive": False}])
     monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0})
     cluster.check_capacity(make_config())
-    with pytest.raises(CapacityError, match=r"^ray\.storage: 'runs' is relative, and each of the 3 nodes"):
-        cluster.check_capacity(make_config(ray={"storage": "runs"}))
+    with pytest.raises(
+        CapacityError, match=r"^ray\.storage_path: 'runs' is relative, and each of the 3 nodes"
+    ):
+        cluster.check_capacity(make_config(ray={"storage_path": "runs"}))

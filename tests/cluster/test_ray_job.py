@@ -32,7 +32,7 @@ def submit(head, settings, tmp_path):
         work = tmp_path / "work"
         shutil.copytree(PIPELINES, work / "pipelines")
         common = {
-            "ray": {"storage": str(tmp_path / "runs")},
+            "ray": {"storage_path": str(tmp_path / "runs")},
             "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
         }
         content = toy.merged(toy.merged(settings, common), changes)
@@ -78,8 +78,8 @@ def test_a_command_that_is_killed_leaves_nothing_in_the_cluster(head, settings, 
     """Nor does one that ends by itself, as those before this one did. leave_nothing.py tries the other cases."""
     assert head.left() == []
     common = {
-        "ray": {"address": "auto", "storage": str(tmp_path / "runs")},
-        "train": {"steps": 20000, "baseline": False},
+        "ray": {"address": "auto", "storage_path": str(tmp_path / "runs")},
+        "train": {"max_steps": 20000, "baseline": False},
         "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
     }
     config, log = tmp_path / "toy.yaml", tmp_path / "log"

@@ -74,7 +74,7 @@ def kill_and_repeat(s3, settings, still_encoder, tmp_path):
         common = {
             "name": verb,
             "model": {"path": str(still_encoder)},
-            "ray": {"storage": STORAGE, "task_workers": 1},
+            "ray": {"storage_path": STORAGE, "task_workers": 1},
             "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
         }
         config = tmp_path / f"{verb}.yaml"
@@ -105,7 +105,7 @@ def read(s3, path: str) -> bytes:
 
 
 def test_a_killed_training_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path):
-    steps = {"steps": 120, "checkpoint_every": 15, "log_every": 1, "baseline": False, "learning_rate": 1e-4}
+    steps = {"max_steps": 120, "save_steps": 15, "logging_steps": 1, "baseline": False, "learning_rate": 1e-4}
     snapshot = "bucket/runs/train/ray_train/checkpoint_manager_snapshot.json"  # a checkpoint is there
     config, printed = kill_and_repeat(
         "train", lambda: s3[1].get_file_info(snapshot).type == FileType.File, train=steps
@@ -138,9 +138,9 @@ def test_a_killed_sweep_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path):
         found = [info.path for info in s3[1].get_file_info(selector) if "experiment_state" in info.path]
         return any(b"TERMINATED" in s3[1].open_input_stream(path).read() for path in found)
 
-    space = {"guidance.direction": {"choice": [0.01, 0.1, 0.5, 1.0]}}
-    tune = {"search": "grid", "folds": 2, "max_concurrent": 1, "space": space}
-    _, printed = kill_and_repeat("tune", one_has_ended, tune=tune, sources=[], train={"steps": 60})
+    space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 0.5, 1.0]}}
+    tune = {"search": "grid", "folds": 2, "max_concurrent_trials": 1, "space": space}
+    _, printed = kill_and_repeat("tune", one_has_ended, tune=tune, sources=[], train={"max_steps": 60})
     assert "finished trials are kept, the others go on" in printed
     (tmp_path / "trials.parquet").write_bytes(read(s3, "tune/trials.parquet"))
     frame = pandas.read_parquet(tmp_path / "trials.parquet")
@@ -152,10 +152,10 @@ def test_a_killed_sweep_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path):
 
 def test_a_bucket_that_is_not_there_is_said_before_anything_starts(s3, settings, tmp_path):
     config = tmp_path / "toy.yaml"
-    config.write_text(yaml.safe_dump(toy.merged(settings, {"ray": {"storage": "s3://elsewhere/runs"}})))
+    config.write_text(yaml.safe_dump(toy.merged(settings, {"ray": {"storage_path": "s3://elsewhere/runs"}})))
     done = subprocess.run(
         [*COMMAND, "train", str(config)], cwd=tmp_path, env=s3[0], capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 2
-    assert "ray.storage: there is no bucket 'elsewhere'" in done.stderr
+    assert "ray.storage_path: there is no bucket 'elsewhere'" in done.stderr
     assert "starting Ray" not in done.stdout

@@ -15,14 +15,14 @@ from sgg_ray.models import TokenisedRows, load_model
 
 ROOT = Path(__file__).parents[2]
 CUT = (
-    "train.steps=4",
-    "train.checkpoint_every=3",
-    "train.log_every=2",
+    "train.max_steps=4",
+    "train.save_steps=3",
+    "train.logging_steps=2",
     "target.test.fraction=0.01",
-    "sources.imdb.limit=200",
-    "sources.imdb-flipped.limit=200",
-    "sources.tweets.limit=200",
-    "sources.tweets-3way.limit=200",
+    "sources.imdb.max_rows=200",
+    "sources.imdb-flipped.max_rows=200",
+    "sources.tweets.max_rows=200",
+    "sources.tweets-3way.max_rows=200",
     "alignment.rows=200",
 )
 
@@ -98,7 +98,7 @@ def test_mlflow_run_has_parameters_curves_metrics_and_model(run: Path):
     record = json.loads((run / "runs/quickstart/run.json").read_text())
     found = client.get_run(record["mlflow_run_id"])
     assert found.info.status == "FINISHED"
-    assert found.data.params["guidance.direction"] == "0.1"
+    assert found.data.params["guidance.lambda_direction"] == "0.1"
     assert found.data.params["sources.imdb-flipped.flip_labels"] == "1.0"
     assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == [0, 1, 2, 3]
     assert "test/accuracy" in found.data.metrics

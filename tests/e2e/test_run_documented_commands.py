@@ -107,7 +107,7 @@ def with_toys(settings, finished_run, tmp_path) -> Path:
     """A folder in which toy tasks have the names that the pages use."""
     configs = tmp_path / "pipelines" / "configs"
     configs.mkdir(parents=True)
-    common = toy.merged(settings, {"name": "quickstart", "train": {"steps": 4}})
+    common = toy.merged(settings, {"name": "quickstart", "train": {"max_steps": 4}})
     (configs / "quickstart.yaml").write_text(yaml.safe_dump(common))
     grid = {"name": "grid", "compare": {"strategies": ["full", "sgg"], "shots": [4], "seeds": 1}}
     (configs / "compare.yaml").write_text(yaml.safe_dump(toy.merged(common, grid)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psutil
 
-from sgg_ray.orchestration import Silent
+from sgg_ray.orchestration.listener import NullListener
 
 
 def processes(title: str) -> list[psutil.Process]:
@@ -32,7 +32,7 @@ def kill(process: psutil.Process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-class Recorder(Silent):
+class Recorder(NullListener):
     """Remembers what it was told, and can act at a training step."""
 
     def __init__(self, at: dict[int, Callable[[], None]] | None = None):

@@ -4,11 +4,11 @@ import pytest
 from ray.autoscaler import sdk
 
 from sgg_ray.config import RayConfig
-from sgg_ray.orchestration import cluster
-from sgg_ray.orchestration.listener import Silent
+from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.runtime import cluster
 
 
-class Listening(Silent):
+class Listening(NullListener):
     def __init__(self):
         self.stages = []
 
@@ -67,11 +67,11 @@ def test_nodes_are_asked_for_once_and_waited_for(autoscaler):
 
 
 def test_nobody_waits_for_what_is_there(autoscaler):
-    cluster.grow(config(workers=8, scale_up_seconds=60), Silent())
-    cluster.grow(config(workers=9), Silent())  # an error, but of whoever checks
+    cluster.grow(config(workers=8, scale_up_seconds=60), NullListener())
+    cluster.grow(config(workers=9), NullListener())  # an error, but of whoever checks
     assert autoscaler == []
 
 
 def test_the_wait_has_an_end(autoscaler):
-    cluster.grow(config(workers=5, gpus_per_worker=1, scale_up_seconds=1), Silent())
+    cluster.grow(config(workers=5, gpus_per_worker=1, scale_up_seconds=1), NullListener())
     assert autoscaler[-1] == []

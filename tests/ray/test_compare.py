@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 from sgg_ray.cli import app
 from sgg_ray.config import Config, load_config
 from sgg_ray.errors import ConfigError
-from sgg_ray.orchestration import compare
-from sgg_ray.orchestration.bench import Bench, CellKey, Split
+from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split
+from sgg_ray.orchestration.compare.compare_driver import compare
 
 pytestmark = pytest.mark.ray
 
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "compare.py"
-OFF = {"direction": 0, "magnitude": 0, "alignment": 0, "source": 0}
+OFF = {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0, "lambda_source": 0}
 FULL = {"name": "full", "guidance": OFF}
 PROBE = {"name": "probe", "guidance": OFF, "model": {"trainable": "heads"}}
 SGG = {"name": "sgg"}
@@ -35,10 +35,10 @@ SGG = {"name": "sgg"}
 
 def content(settings, folder, strategies=(FULL, PROBE, SGG), **changes):
     common = {
-        "train": {"steps": 4},
-        "ray": {"storage": str(folder / "runs"), "cpus_per_worker": 1},
+        "train": {"max_steps": 4},
+        "ray": {"storage_path": str(folder / "runs"), "cpus_per_worker": 1},
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
-        "compare": {"strategies": list(strategies), "seeds": 2, "shots": [4, 8], "max_concurrent": 2},
+        "compare": {"strategies": list(strategies), "seeds": 2, "shots": [4, 8], "max_concurrent_cells": 2},
     }
     return toy.merged(toy.merged(settings, common), changes)
 
@@ -60,7 +60,7 @@ def finished(settings, tmp_path_factory):
 def test_every_cell_is_the_training_of_one_process(finished):
     config, result = finished
     assert len(result.cells) == result.total == 3 * 2 * 2
-    bench = Bench(config, torch.device("cpu"))
+    bench = CellRunner(config, torch.device("cpu"))
     split = Split(1, "target", 8)
     scores = bench.score(split)
     for name in ("full", "probe", "sgg"):
@@ -100,7 +100,7 @@ def test_a_report_that_finds_the_disk_full_is_written_the_next_time(settings, tm
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sgg_ray.orchestration.compare_driver.plot_shots", full)
+        patch.setattr("sgg_ray.orchestration.compare.compare_driver.plot_shots", full)
         with pytest.raises(OSError, match="No space left on device"):
             compare(config)
     folder = tmp_path / "runs" / config.name
@@ -140,7 +140,7 @@ def test_a_killed_process_costs_one_cell_and_an_interrupted_grid_goes_on(setting
     class Trouble(actors.Recorder):
         def advance(self, done, total, what, text=""):
             if done == 2:
-                killed.append(actors.processes("GridSlot")[0])
+                killed.append(actors.processes("CellActor")[0])
                 actors.kill(killed[0])
             if done == 6:
                 raise KeyboardInterrupt
@@ -169,8 +169,8 @@ def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(settings, tmp_pat
         tmp_path,
         strategies=(FULL, broken),
         sources=[],
-        train={"steps": 30, "warmup": 0.0},
-        compare={"seeds": 1, "shots": [4], "max_concurrent": 1},
+        train={"max_steps": 30, "warmup_ratio": 0.0},
+        compare={"seeds": 1, "shots": [4], "max_concurrent_cells": 1},
     )
     result = compare(config)
     assert [cell.strategy for cell in result.cells] == ["full"]
@@ -186,7 +186,7 @@ def test_targets_take_turns_and_unseen_tasks_are_only_predicted(settings, data, 
         "sources": [{"name": "clean", "path": clean}, {"name": "copy", "path": clean}],
         "compare": {
             "targets": ["target", "clean"],
-            "apart": [["clean", "copy"]],
+            "exclude_together": [["clean", "copy"]],
             "unseen": ["copy"],
             "seeds": 1,
         },
@@ -201,7 +201,7 @@ def test_the_command_prints_the_table(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "toy.yaml"
     path.write_text(
-        json.dumps(content(settings, tmp_path, compare={"seeds": 1, "shots": [4], "max_concurrent": 1}))
+        json.dumps(content(settings, tmp_path, compare={"seeds": 1, "shots": [4], "max_concurrent_cells": 1}))
     )
     done = CliRunner().invoke(app, ["compare", str(path), "--json"])
     assert done.exit_code == 0, done.output
@@ -216,7 +216,7 @@ def test_the_command_prints_the_table(settings, tmp_path, monkeypatch):
 def test_a_killed_driver_goes_on_with_what_is_missing(settings, tmp_path):
     """kill -9 of a whole command with a Ray of its own."""
     path = tmp_path / "toy.yaml"
-    path.write_text(json.dumps(content(settings, tmp_path, compare={"seeds": 4, "max_concurrent": 1})))
+    path.write_text(json.dumps(content(settings, tmp_path, compare={"seeds": 4, "max_concurrent_cells": 1})))
     log = tmp_path / "log"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with open(log, "w") as output:

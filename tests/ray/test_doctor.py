@@ -9,9 +9,7 @@ from typer.testing import CliRunner
 from sgg_ray.cli import app
 from sgg_ray.config import RayConfig, TrackingConfig
 from sgg_ray.errors import ClusterError
-from sgg_ray.orchestration import examine
-from sgg_ray.orchestration.cluster import connected
-from sgg_ray.orchestration.doctor import (
+from sgg_ray.orchestration.doctor.checks import (
     check_disk,
     check_gpus,
     check_shared_memory,
@@ -21,10 +19,12 @@ from sgg_ray.orchestration.doctor import (
     check_tracking,
     check_upload,
     check_versions,
+    examine,
 )
+from sgg_ray.orchestration.runtime.cluster import connected
 
 pytestmark = pytest.mark.ray
-DOCTOR = import_module("sgg_ray.orchestration.doctor")
+DOCTOR = import_module("sgg_ray.orchestration.doctor.checks")
 
 
 @pytest.fixture

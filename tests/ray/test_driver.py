@@ -60,7 +60,7 @@ class Command:
 
 def test_an_interrupted_run_goes_on_under_its_name(write_config, tmp_path):
     # Long enough not to be over before the signal arrives, however late the first checkpoint is seen.
-    steps = {"steps": 150, "checkpoint_every": 10, "log_every": 1, "baseline": False}
+    steps = {"max_steps": 150, "save_steps": 10, "logging_steps": 1, "baseline": False}
     config = write_config(train=steps, ray={"task_workers": 1})
     folder = tmp_path / "runs" / "toy"
 
@@ -86,6 +86,6 @@ def test_an_interrupted_run_goes_on_under_its_name(write_config, tmp_path):
     assert (folder / "scores.json").read_bytes() == scores  # not scored again
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     seen = [event["step"] for event in events if "step" in event]
-    assert set(seen) == set(range(steps["steps"]))  # none is lost
+    assert set(seen) == set(range(steps["max_steps"]))  # none is lost
     assert seen.count(0) == 1  # and training did not start again
     assert again.left() == []

@@ -10,12 +10,16 @@ import yaml
 
 from sgg_ray.artifacts import open_run
 from sgg_ray.config import Config, load_config
-from sgg_ray.orchestration import compare, predict, score, train, tune
+from sgg_ray.orchestration.compare.compare_driver import compare
+from sgg_ray.orchestration.predict.predict_driver import predict
+from sgg_ray.orchestration.score.score_driver import score
+from sgg_ray.orchestration.train.train_driver import train
+from sgg_ray.orchestration.tune.tune_driver import tune
 from sgg_ray.prediction import Predictor
 
 pytestmark = pytest.mark.ray
 
-LORA = {"model": {"adapter": {"method": "lora", "rank": 4}}}
+LORA = {"model": {"adapter": {"peft_type": "lora", "r": 4}}}
 BASELINES = [
     {"name": "lora"},
     {"name": "zero-shot", "train": {"method": "zero_shot"}},
@@ -32,9 +36,9 @@ def test_a_mixed_pool_is_scored_trained_and_used(make_generation, generation, la
     config = make_generation(
         **LORA,
         sources=[*generation["sources"], labels],
-        target={"limit": 20},
-        alignment={"refresh_every": 4},
-        train={"steps": 12, "checkpoint_every": 5},
+        target={"max_rows": 20},
+        alignment={"refresh_interval": 4},
+        train={"max_steps": 12, "save_steps": 5},
         ray={"task_workers": 1},
     )
     result = train(config)
@@ -83,7 +87,9 @@ def mlflow_model(config: Config, folder: Path):
 
 
 def test_two_workers_train_under_ray(make_generation):
-    config = make_generation(target={"limit": 10}, sources=[], ray={"workers": 2}, train={"baseline": False})
+    config = make_generation(
+        target={"max_rows": 10}, sources=[], ray={"num_workers": 2}, train={"baseline": False}
+    )
     result = train(config)
     assert result.baseline is None
     assert len(pandas.read_parquet(result.folder / "predictions.parquet")) == 10
@@ -99,9 +105,9 @@ def test_scores_are_kept(make_generation):
 
 @pytest.mark.parametrize("monitor", ["loss", "accuracy"])
 def test_a_sweep_is_judged_on_held_out_answers(make_generation, monitor):
-    space = {"guidance.magnitude": {"choice": [0.0, 0.5]}}
-    settings = {"search": "grid", "folds": 2, "monitor": monitor, "space": space}
-    config = make_generation(tune=settings, sources=[], train={"steps": 4})
+    space = {"guidance.lambda_magnitude": {"choice": [0.0, 0.5]}}
+    settings = {"search": "grid", "folds": 2, "metric": monitor, "space": space}
+    config = make_generation(tune=settings, sources=[], train={"max_steps": 4})
     result = tune(config)
     assert len(result.trials) == 2
     assert all(0 <= trial.accuracy <= 1 and trial.loss > 0 for trial in result.trials)
@@ -115,8 +121,8 @@ def test_strategies_are_compared_by_exact_match(make_generation, generation):
     config = make_generation(
         **LORA,
         sources=[generation["sources"][0], unseen],
-        target={"limit": 12},
-        train={"steps": 4},
+        target={"max_rows": 12},
+        train={"max_steps": 4},
         compare={
             "strategies": [{**entry, **off} for entry in BASELINES],
             "shots": [4, 8],
@@ -137,7 +143,7 @@ def test_strategies_are_compared_by_exact_match(make_generation, generation):
 
 def test_a_run_that_was_stopped_goes_on(make_generation, tmp_path):
     """As a killed driver leaves it: scores and baseline are there, the training is not."""
-    config = make_generation(target={"limit": 10}, train={"steps": 6, "checkpoint_every": 3})
+    config = make_generation(target={"max_rows": 10}, train={"max_steps": 6, "save_steps": 3})
     whole = train(config)
     record = json.loads((whole.folder / "run.json").read_text())
     (whole.folder / "run.json").write_text(json.dumps(record | {"status": "running"}))

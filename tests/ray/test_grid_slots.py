@@ -3,8 +3,8 @@
 import pytest
 from ray.exceptions import RayTaskError
 
-from sgg_ray.orchestration import grid
-from sgg_ray.orchestration.bench import CellKey, Split
+from sgg_ray.orchestration.compare import cell_scheduler as grid
+from sgg_ray.orchestration.compare.cell_runner import CellKey, Split
 
 SPLIT = Split(0, "target", 4)
 KEY = CellKey("broken", SPLIT)
@@ -28,10 +28,10 @@ def fail(reference):
 def test_after_an_unexpected_exception_another_process_goes_on(make_config, monkeypatch, before):
     """Not the same one restarted: that happens later, and would take the next cell with it."""
     killed, failed, told = [], [], []
-    monkeypatch.setattr(grid, "GridSlot", Actors())
+    monkeypatch.setattr(grid, "CellActor", Actors())
     monkeypatch.setattr(grid.ray, "kill", killed.append)
     monkeypatch.setattr(grid.ray, "get", fail)
-    runner = grid.Grid(
+    runner = grid.CellScheduler(
         make_config(),
         1,
         {SPLIT: []},

@@ -14,10 +14,10 @@ from sgg_ray.alignment import verdict
 from sgg_ray.cli import app
 from sgg_ray.errors import ClusterError
 from sgg_ray.models import build_model
-from sgg_ray.orchestration import score
-from sgg_ray.orchestration.exchange import Exchange
+from sgg_ray.orchestration.score.score_driver import score
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.scoring import TaskSummariser, score_tasks
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import TaskSummariser, score_tasks
 
 pytestmark = pytest.mark.ray
 
@@ -51,7 +51,7 @@ def in_process(config, target, sources):
 def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
     config, target, sources = five_tasks
     expected = in_process(config, target, [source for source in sources if source.name != "single"])
-    exchange = Exchange.start(config, target, sources)
+    exchange = TaskWorkers.start(config, target, sources)
     try:
         assert len({id(actor) for actor in exchange.workers.values()}) == 2  # five tasks share two workers
         report = exchange.score()
@@ -99,7 +99,7 @@ def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):
     for _ in range(2):
         with pytest.raises(ClusterError, match=r"^no source could be scored; of 'single': .*one class only"):
             score(config)
-    record = json.loads((Path(config.ray.storage) / config.name / "run.json").read_text())
+    record = json.loads((Path(config.ray.storage_path) / config.name / "run.json").read_text())
     assert (record["status"], len(record["resumed"])) == ("failed", 1)
 
 
@@ -117,7 +117,7 @@ def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
         "layers.png",
     } <= files
     assert first.report.layers["clean"]["1"] > 0 > first.report.layers["flipped"]["1"]
-    assert [row.verdict for row in first.report.sources] == ["use", "conflict"]
+    assert [row.verdict for row in first.report.sources] == ["helps", "harmful"]
     stored = json.loads((first.folder / "scores.json").read_text())
     assert stored == json.loads(json.dumps(first.report.to_dict()))
 
@@ -138,12 +138,12 @@ def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
 
 @pytest.mark.parametrize("verb", ["score", "train"])
 def test_more_than_the_cluster_has_is_refused(write_config, tmp_path, verb):
-    settings = write_config(ray={"workers": 5, "gpus_per_worker": 0.5, "gpus_per_task_worker": 1})
+    settings = write_config(ray={"num_workers": 5, "gpus_per_worker": 0.5, "gpus_per_task_worker": 1})
     result = CliRunner().invoke(app, [verb, str(settings)])
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert [line.split(":")[1].strip() for line in lines] == [
-        "ray.workers",
+        "ray.num_workers",
         "ray.gpus_per_worker",
         "ray.gpus_per_task_worker",
     ]

@@ -6,7 +6,7 @@ import pytest
 import toy
 
 from sgg_ray.config import Config
-from sgg_ray.orchestration import train
+from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.prediction import Predictor
 
 pytestmark = pytest.mark.ray
@@ -17,16 +17,16 @@ def test_a_language_model_is_scored_trained_and_used(settings, data, tmp_path):
     prompt = {"prompt": "Review: {text}\nLabel:"}
     clean = str(data / "clean.jsonl")
     changes = {
-        "model": {"path": str(tmp_path / "lm"), "adapter": {"method": "lora", "rank": 4}},
+        "model": {"path": str(tmp_path / "lm"), "adapter": {"peft_type": "lora", "r": 4}},
         "target": prompt,
         "sources": [
             {"name": "clean", "path": clean, **prompt},
             {"name": "flipped", "path": clean, "flip_labels": 1.0, **prompt},
             {"name": "other", "path": str(data / "other.jsonl")},
         ],
-        "alignment": {"refresh_every": 4},
-        "train": {"steps": 12, "learning_rate": 1e-2, "max_length": 40},
-        "ray": {"storage": str(tmp_path / "runs"), "task_workers": 1},
+        "alignment": {"refresh_interval": 4},
+        "train": {"max_steps": 12, "learning_rate": 1e-2, "max_length": 40},
+        "ray": {"storage_path": str(tmp_path / "runs"), "task_workers": 1},
         "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
     }
     result = train(Config.model_validate(toy.merged(settings, changes)))

@@ -17,7 +17,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.evaluation import Reliability, fit_temperature, scaled
 from sgg_ray.models import load_model, read_temperature
-from sgg_ray.orchestration import train
+from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.tasks import hold_out, load_tasks
 from sgg_ray.training import SingleProcess, plain, predict, run_training
 
@@ -29,8 +29,8 @@ STEPS = 24
 def configure(settings, encoder, folder, **changes) -> Config:
     common = {
         "model": {"path": str(encoder)},
-        "train": {"steps": STEPS, "learning_rate": 1e-4, "checkpoint_every": 8, "baseline": False},
-        "ray": {"storage": str(folder / "runs"), "task_workers": 1},
+        "train": {"max_steps": STEPS, "learning_rate": 1e-4, "save_steps": 8, "baseline": False},
+        "ray": {"storage_path": str(folder / "runs"), "task_workers": 1},
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
     }
     return Config.model_validate(toy.merged(toy.merged(settings, common), changes))
@@ -122,7 +122,7 @@ def test_mlflow_has_parameters_curves_results_and_the_model(finished):
     client = MlflowClient(config.tracking.uri)
     run = client.get_run(json.loads((result.folder / "run.json").read_text())["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["train.steps"] == str(STEPS)
+    assert run.data.params["train.max_steps"] == str(STEPS)
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(STEPS))
     assert run.data.metrics["test/accuracy"] == pytest.approx(result.metrics.accuracy)
     assert "target-only/loss" in run.data.metrics
@@ -141,7 +141,7 @@ def test_a_finished_name_is_refused(finished):
 
 def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
     """The group restarts from the last checkpoint and ends where one undisturbed process ends."""
-    config = configure(settings, still_encoder, tmp_path, ray={"workers": 2}, train={"log_every": 1})
+    config = configure(settings, still_encoder, tmp_path, ray={"num_workers": 2}, train={"logging_steps": 1})
     killed = []
 
     def strike():
@@ -160,8 +160,8 @@ def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
 
 def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, tmp_path):
     # Long enough that scores arrive before the workers stop, and refreshes are due after it, on a busy machine too.
-    steps = {"steps": 800, "log_every": 4, "checkpoint_every": 400}
-    config = configure(settings, encoder, tmp_path, alignment={"refresh_every": 4}, train=steps)
+    steps = {"max_steps": 800, "logging_steps": 4, "save_steps": 400}
+    config = configure(settings, encoder, tmp_path, alignment={"refresh_interval": 4}, train=steps)
     stopped = []
 
     def stop():
@@ -186,13 +186,13 @@ def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, t
 def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
     settings, encoder, tmp_path, monkeypatch
 ):
-    config = configure(settings, encoder, tmp_path, sources=[], train={"steps": 4})
+    config = configure(settings, encoder, tmp_path, sources=[], train={"max_steps": 4})
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sgg_ray.orchestration.train_driver._take_over", interrupt)
+        patch.setattr("sgg_ray.orchestration.train.train_driver._take_over", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     folder = tmp_path / "runs" / config.name
@@ -214,7 +214,7 @@ def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_check
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sgg_ray.orchestration.train_driver._take_over", full)
+        patch.setattr("sgg_ray.orchestration.train.train_driver._take_over", full)
         with pytest.raises(OSError, match=r"No space left on device: '.*toy'"):
             train(config)
     (tmp_path / "runs" / config.name / "ray_train" / "checkpoint_manager_snapshot.json").write_text("")
@@ -230,8 +230,8 @@ def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_check
 def test_a_training_that_cannot_go_on_is_one_line(write_config, tmp_path, monkeypatch):
     """Steps without end make every loss NaN. It would happen again, so nobody tries again."""
     monkeypatch.chdir(tmp_path)
-    rates = {"learning_rate": 1e30, "head_learning_rate": 1e30, "warmup": 0.0}
-    path = write_config(sources=[], train={"steps": 40, "checkpoint_every": 2, **rates})
+    rates = {"learning_rate": 1e30, "head_learning_rate": 1e30, "warmup_ratio": 0.0}
+    path = write_config(sources=[], train={"max_steps": 40, "save_steps": 2, **rates})
     result = CliRunner().invoke(app, ["train", str(path)])
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 from sgg_ray.config import Config, load_config, with_values
 from sgg_ray.errors import CapacityError, ClusterError, ConfigError
-from sgg_ray.orchestration import tune
+from sgg_ray.orchestration.tune.tune_driver import tune
 from sgg_ray.tasks import hold_out, load_tasks
 from sgg_ray.training import run_training
 
@@ -33,9 +33,9 @@ COMMAND = [sys.executable, "-c", "from sgg_ray.cli import main; main()"]
 def configure(settings, folder, space, *, tune=None, **changes) -> Config:
     common = {
         "name": "sweep",
-        "train": {"steps": 4},
+        "train": {"max_steps": 4},
         "tune": {"space": space, "search": "random", **(tune or {})},
-        "ray": {"storage": str(folder / "runs"), "task_workers": 1},
+        "ray": {"storage_path": str(folder / "runs"), "task_workers": 1},
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
     }
     return Config.model_validate(toy.merged(toy.merged(settings, common), changes))
@@ -45,10 +45,10 @@ def configure(settings, folder, space, *, tune=None, **changes) -> Config:
 def finished(settings, tmp_path_factory):
     """A sweep with Optuna over a range and a choice, two seeds each."""
     space = {
-        "guidance.direction": {"log_uniform": [0.01, 1.0]},
+        "guidance.lambda_direction": {"log_uniform": [0.01, 1.0]},
         "alignment.weighting": {"choice": ["relu", "uniform"]},
     }
-    tune_settings = {"search": "optuna", "samples": 5, "folds": 2, "seeds": 2, "monitor": "accuracy"}
+    tune_settings = {"search": "optuna", "num_samples": 5, "folds": 2, "seeds": 2, "metric": "accuracy"}
     config = configure(settings, tmp_path_factory.mktemp("sweep"), space, tune=tune_settings)
     return config, tune(config)
 
@@ -71,7 +71,7 @@ def test_the_files_own_values_are_the_first_trial(finished):
     (first,) = [trial for trial in result.trials if trial.number == 1]
     assert first.own
     assert first.values == {
-        "guidance.direction": config.guidance.direction,
+        "guidance.lambda_direction": config.guidance.lambda_direction,
         "alignment.weighting": config.alignment.weighting,
     }
 
@@ -79,7 +79,7 @@ def test_the_files_own_values_are_the_first_trial(finished):
 def test_the_best_configuration_is_ready_to_train(finished):
     config, result = finished
     best = load_config(result.folder / "best.yaml")
-    assert best.guidance.direction == pytest.approx(result.best.values["guidance.direction"])
+    assert best.guidance.lambda_direction == pytest.approx(result.best.values["guidance.lambda_direction"])
     assert best.alignment.weighting == result.best.values["alignment.weighting"]
     assert (best.name, best.tune) == ("sweep-best", None)
     assert best.target == config.target
@@ -109,14 +109,16 @@ def test_mlflow_has_a_child_run_a_trial(finished):
         assert data.metrics["validation/accuracy"] == pytest.approx(trial.accuracy)
         assert next(iter(data.metrics)) == "validation/accuracy"  # what MLflow's comparison opens with
         assert len(client.get_metric_history(by_number[trial.number].info.run_id, "loss")) == 4  # steps
-        assert float(data.params["guidance.direction"]) == pytest.approx(trial.values["guidance.direction"])
+        assert float(data.params["guidance.lambda_direction"]) == pytest.approx(
+            trial.values["guidance.lambda_direction"]
+        )
     note = client.get_run(parent).data.tags["mlflow.note.content"]
     assert f"best: trial {result.best.number}" in note
 
 
 def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path):
-    space = {"train.learning_rate": {"choice": [1e-3, 1e30]}, "train.warmup": {"choice": [0.0]}}
-    steps = {"steps": 12, "head_learning_rate": 1e-2}
+    space = {"train.learning_rate": {"choice": [1e-3, 1e30]}, "train.warmup_ratio": {"choice": [0.0]}}
+    steps = {"max_steps": 12, "head_learning_rate": 1e-2}
     config = configure(
         settings, tmp_path, space, tune={"search": "grid", "folds": 2}, sources=[], train=steps
     )
@@ -132,7 +134,12 @@ def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path)
 def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e30]}}
     config = configure(
-        settings, tmp_path, space, tune={"search": "grid"}, sources=[], train={"steps": 12, "warmup": 0.0}
+        settings,
+        tmp_path,
+        space,
+        tune={"search": "grid"},
+        sources=[],
+        train={"max_steps": 12, "warmup_ratio": 0.0},
     )
     with pytest.raises(ClusterError, match=r"no trial finished \(training stopped at step"):
         tune(config)
@@ -142,8 +149,8 @@ def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
 
 def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
     space = {"train.head_learning_rate": {"choice": [1e-2, 1e-7]}}
-    tune_settings = {"samples": 8, "scheduler": "asha", "folds": 4, "max_concurrent": 1}
-    config = configure(settings, tmp_path, space, tune=tune_settings, sources=[], train={"steps": 8})
+    tune_settings = {"num_samples": 8, "scheduler": "asha", "folds": 4, "max_concurrent_trials": 1}
+    config = configure(settings, tmp_path, space, tune=tune_settings, sources=[], train={"max_steps": 8})
     result = tune(config)
     stopped = [trial for trial in result.trials if trial.values["train.head_learning_rate"] == 1e-7]
     assert stopped
@@ -157,16 +164,16 @@ def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
 
 def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeypatch):
     """Held-out labels that are all wrong change no weight of their own part."""
-    from sgg_ray.orchestration.exchange import Exchange
+    from sgg_ray.orchestration.score.task_workers import TaskWorkers
 
     asked = []
-    score = Exchange.score
+    score = TaskWorkers.score
 
     def listen(self, *args, kept=None, **more):
         asked.append(kept)
         return score(self, *args, kept=kept, **more)
 
-    monkeypatch.setattr(Exchange, "score", listen)
+    monkeypatch.setattr(TaskWorkers, "score", listen)
     config = configure(
         settings,
         tmp_path,
@@ -183,14 +190,14 @@ def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeyp
 
 def test_a_trial_of_two_workers_is_that_of_one_process(settings, still_encoder, tmp_path):
     """Four CPUs, two workers a trial: trials find their workers, and train what one process trains."""
-    space = {"guidance.direction": {"choice": [0.1, 0.5]}}
+    space = {"guidance.lambda_direction": {"choice": [0.1, 0.5]}}
     config = configure(
         settings,
         tmp_path,
         space,
         model={"path": str(still_encoder)},
         tune={"search": "grid", "folds": 1},
-        ray={"workers": 2},
+        ray={"num_workers": 2},
     )
     result = tune(config)
     target, sources = load_tasks(config)
@@ -207,9 +214,9 @@ def test_a_trial_of_two_workers_is_that_of_one_process(settings, still_encoder, 
 
 
 def test_what_cannot_work_is_said_before_anything_starts(settings, tmp_path):
-    space = {"guidance.direction": {"choice": [0.1]}}
+    space = {"guidance.lambda_direction": {"choice": [0.1]}}
     for changes, place in (
-        ({"ray": {"workers": 9}}, "ray.workers"),
+        ({"ray": {"num_workers": 9}}, "ray.num_workers"),
         ({"tune": {"folds": 9}}, "tune.folds"),
     ):
         config = configure(settings, tmp_path, space, **changes)
@@ -220,7 +227,7 @@ def test_what_cannot_work_is_said_before_anything_starts(settings, tmp_path):
 
 def test_without_mlflow_the_task_workers_that_were_started_end(settings, tmp_path):
     """They load the model while MLflow is opened. That none is left is seen after each test of this folder."""
-    space = {"guidance.direction": {"choice": [0.1]}}
+    space = {"guidance.lambda_direction": {"choice": [0.1]}}
     config = configure(settings, tmp_path, space)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         database.executescript(
@@ -233,9 +240,9 @@ def test_without_mlflow_the_task_workers_that_were_started_end(settings, tmp_pat
 
 def test_a_killed_sweep_keeps_its_trials_and_goes_on(settings, tmp_path):
     """kill -9 of the driver in mid-sweep, then the same command: every training was done once, or was under way."""
-    space = {"guidance.direction": {"log_uniform": [0.01, 1.0]}}
+    space = {"guidance.lambda_direction": {"log_uniform": [0.01, 1.0]}}
     config = configure(
-        settings, tmp_path, space, tune={"samples": 6, "folds": 2}, sources=[], train={"steps": 150}
+        settings, tmp_path, space, tune={"num_samples": 6, "folds": 2}, sources=[], train={"max_steps": 150}
     )
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))

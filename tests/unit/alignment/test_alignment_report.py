@@ -42,23 +42,22 @@ def test_ranking_goes_from_best_to_worst_with_failures_last():
 
 
 def test_values_cut_off_at_one_are_ranked_by_the_observed_cosine():
-    first = SourceAlignment("first", 1, "s", 0, Score(1.0, 0.5, 1.0, 1.0, 0.5, 0.6), "use", 0.5)
-    second = SourceAlignment("second", 1, "s", 0, Score(1.0, 0.5, 1.0, 1.0, 0.5, 0.7), "use", 0.5)
+    first = SourceAlignment("first", 1, "s", 0, Score(1.0, 0.5, 1.0, 1.0, 0.5, 0.6), "helps", 0.5)
+    second = SourceAlignment("second", 1, "s", 0, Score(1.0, 0.5, 1.0, 1.0, 0.5, 0.7), "helps", 0.5)
     report = AlignmentReport("t", 0, "relu", [first, second], np.eye(3))
     assert [source.source for source in report.ranked()] == ["second", "first"]
 
 
-def test_advice_says_what_to_do_in_one_line():
+def test_advice_says_what_training_does_with_the_sources():
     assert make_report(MIXED).advice == (
-        "use imdb, reviews; drop forum: conflicts; undecided about topics: more shots would tell; "
-        "left out broken: failed"
+        "training mixes in imdb (67 %), reviews (33 %); harmful, left out: forum; "
+        "unclear: topics; add shots to be sure; failed, left out: broken"
     )
     assert make_report({"a": (-0.5, -0.8, -0.2), "b": (-0.4, -0.8, -0.2)}).advice == (
-        "use no source: none is shown to help; drop b, a: conflict"
+        "no source is mixed in; harmful, left out: b, a"
     )
     assert make_report({"a": (0.2, -0.1, 0.5), "b": (0.1, -0.2, 0.5), "c": (-0.4, -0.8, -0.2)}).advice == (
-        "no source is shown to help; drop c: conflicts; "
-        "undecided about a, b (in the mixture by what they are worth): more shots would tell"
+        "training mixes in a (67 %), b (33 %); harmful, left out: c; unclear: a, b; add shots to be sure"
     )
 
 
@@ -71,11 +70,12 @@ def test_a_source_that_pulls_against_a_kept_one_is_told_so():
     rows = [replace(row, verdict=verdict(row.score)) for row in rows]
     report = replace(report, sources=rows)
     assert report.advice == (
-        "use imdb; drop forum: conflicts; drop turned: conflicts with imdb at the labels they share"
+        "training mixes in imdb (57 %), turned (43 %); harmful, left out: forum; "
+        "left out, contradicts imdb on the labels they share: turned"
     )
     again = AlignmentReport.from_dict(json.loads(json.dumps(report.to_dict())))
     assert [row.score for row in again.sources] == [row.score for row in rows]
-    assert list(report.to_pandas()["verdict"]) == ["use", "conflict", "conflict"]
+    assert list(report.to_pandas()["verdict"]) == ["helps", "harmful", "harmful"]
 
 
 def test_report_survives_json():

@@ -74,7 +74,7 @@ def test_turning_the_source_round_mirrors_the_score(seed, cosine):
     np.testing.assert_allclose(
         [-mirrored.value, -mirrored.high, -mirrored.low], [score.value, score.low, score.high], atol=1e-9
     )
-    opposite = {"use": "conflict", "conflict": "use", "neutral": "neutral"}
+    opposite = {"helps": "harmful", "harmful": "helps", "unclear": "unclear"}
     assert verdict(mirrored) == opposite[verdict(score)]
 
 
@@ -120,12 +120,12 @@ def test_unrelated_sources_are_seldom_called_anything_but_neutral():
     verdicts = [
         verdict(score_alignment(evidence(*vectors(random, 0.0, target_noise=5.0)))) for _ in range(300)
     ]
-    assert verdicts.count("neutral") >= 0.92 * 300
+    assert verdicts.count("unclear") >= 0.92 * 300
 
 
 def test_related_and_opposed_sources_are_told_apart_with_sixteen_examples():
     random = np.random.default_rng(7)
-    for cosine, expected in ((0.8, "use"), (-0.8, "conflict")):
+    for cosine, expected in ((0.8, "helps"), (-0.8, "harmful")):
         found = [verdict(score_alignment(evidence(*vectors(random, cosine)))) for _ in range(50)]
         assert found.count(expected) >= 45
 
@@ -152,11 +152,12 @@ def test_a_source_without_signal_ranks_far_below_a_good_one():
 def test_steadiness_is_the_share_of_the_source_that_is_signal(noise):
     random = np.random.default_rng(12)
     found = [
-        score_alignment(evidence(*vectors(random, 0.5, source_noise=noise))).steadiness for _ in range(100)
+        score_alignment(evidence(*vectors(random, 0.5, source_noise=noise))).source_reliability
+        for _ in range(100)
     ]
     assert np.mean(found) == pytest.approx(1 / (1 + noise**2 / 8), abs=0.03)
     alone = score_alignment(evidence(*vectors(random, 0.5, source_parts=1)))
-    assert alone.steadiness == 0.05  # of one part nothing is known
+    assert alone.source_reliability == 0.05  # of one part nothing is known
 
 
 def test_higher_confidence_gives_a_wider_interval():
@@ -173,14 +174,14 @@ def test_noise_that_cannot_be_measured_leaves_the_interval_open(examples, parts)
     )
     score = score_alignment(evidence(*found))
     assert (score.low, score.high) == (-1.0, 1.0)
-    assert verdict(score) == "neutral"
+    assert verdict(score) == "unclear"
 
 
 def test_a_zero_gradient_is_neutral():
     target, labels, source = vectors(np.random.default_rng(0), 0.9)
     for pair in ((target, 0.0 * source), (0.0 * target, source)):
         score = score_alignment(evidence(pair[0], labels, pair[1]))
-        assert (score.value, verdict(score)) == (0.0, "neutral")
+        assert (score.value, verdict(score)) == (0.0, "unclear")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

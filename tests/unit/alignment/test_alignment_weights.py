@@ -53,7 +53,7 @@ def test_weights_follow_their_sources(found, rule, random):
 @given(some_scores)
 def test_confident_gives_weight_to_the_verdict_use_alone(found):
     weights = mixture_weights(found, "confident")
-    assert all((weight > 0.0) <= (verdict(score) == "use") for weight, score in zip(weights, found))
+    assert all((weight > 0.0) <= (verdict(score) == "helps") for weight, score in zip(weights, found))
 
 
 @given(some_scores)
@@ -94,13 +94,13 @@ def test_a_source_that_pulls_against_a_kept_one_has_no_weight_but_under_the_rule
         weights = mixture_weights([kept, turned], rule)
         expected = {"uniform": [0.5, 0.5], "none": [0.0, 0.0]}.get(rule, [1.0, 0.0])
         np.testing.assert_allclose(weights, expected)
-    assert verdict(turned) == "conflict"
+    assert verdict(turned) == "harmful"
 
 
 @pytest.mark.parametrize("rule", ["relu", "confident"])
 def test_unsteady_sources_and_texts_of_another_kind_count_less(rule):
     plain = make(0.4, 0.2, 0.6)
-    unsteady, unlike = replace(plain, steadiness=0.25), replace(plain, likeness=0.5)
+    unsteady, unlike = replace(plain, source_reliability=0.25), replace(plain, domain_similarity=0.5)
     assert mixture_weights([plain, unsteady, unlike], rule) == pytest.approx([0.5, 0.25, 0.25])
-    assert (unsteady.worth, unlike.worth) == pytest.approx((0.2, 0.2))
+    assert (unsteady.utility, unlike.utility) == pytest.approx((0.2, 0.2))
     assert Score.from_dict(unlike.to_dict()) == unlike

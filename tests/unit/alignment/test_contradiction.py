@@ -49,7 +49,7 @@ def test_the_order_of_sources_and_the_naming_of_labels_do_not_matter(seed, shuff
     shuffle.shuffle(names)
     assert contradictions({name: sources[name] for name in names}) == found
     renamed = {
-        name: OwnHead(source.head, source.contrast[[2, 0, 1]], source.worth)
+        name: OwnHead(source.head, source.contrast[[2, 0, 1]], source.utility)
         for name, source in sources.items()
     }
     assert contradictions(renamed) == found
@@ -71,7 +71,7 @@ def test_nothing_happens_without_a_contradiction():
     assert contradictions({}) == {}
     assert contradictions(pool(random, clean=4, flipped=0)) == {}
     assert contradictions(pool(random, clean=1, flipped=0)) == {}
-    apart = {name: OwnHead(name, source.contrast, source.worth) for name, source in pool(random).items()}
+    apart = {name: OwnHead(name, source.contrast, source.utility) for name, source in pool(random).items()}
     assert contradictions(apart) == {}  # heads of their own, each
     useless = {name: OwnHead("h", source.contrast, -0.1) for name, source in pool(random).items()}
     assert contradictions(useless) == {}  # nobody gets any weight

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from sgg_ray.alignment import (
     Evidence,
     Noise,
-    expected_by_names,
+    label_name_expectation,
     matched_cosine,
     matching,
+    pooled_mean,
     pooled_scores,
     score_alignment,
-    vouched_mean,
 )
 
 WIDTH = 60
@@ -47,7 +47,7 @@ def test_a_mean_that_sources_vouch_for_is_nearer_to_the_truth():
         vectors, classes = examples(random, truth)
         goal = np.stack([truth, -truth])
         before.append(cosine(vectors.mean(0), goal))
-        after.append(cosine(vouched_mean(vectors, classes, sources).mean, goal))
+        after.append(cosine(pooled_mean(vectors, classes, sources).mean, goal))
     assert np.mean(after) > np.mean(before) + 0.2
 
 
@@ -59,8 +59,8 @@ def test_signs_lengths_and_order_of_sources_do_not_matter(seed):
     sources = [random.normal(size=(2, WIDTH)) for _ in range(3)]
     changed = [-2.0 * sources[2], 0.3 * sources[0], sources[1]]
     np.testing.assert_allclose(
-        vouched_mean(vectors, classes, sources).mean,
-        vouched_mean(vectors, classes, changed).mean,
+        pooled_mean(vectors, classes, sources).mean,
+        pooled_mean(vectors, classes, changed).mean,
         rtol=1e-6,
         atol=1e-9,
     )
@@ -78,8 +78,8 @@ def test_sources_that_know_where_noise_is_loud_tell_the_sign_better():
         classes = np.repeat([0, 1], 8)
         vectors = np.stack([truth, -truth]) + 1.0 * random.normal(size=(16, 2, WIDTH)) @ shape
         noise = [Noise(29.0 * loud[None], 1.0)]
-        right["known"] += (vouched_mean(vectors, classes, [source], noise).mean * source).sum() > 0
-        right["unknown"] += (vouched_mean(vectors, classes, [source]).mean * source).sum() > 0
+        right["known"] += (pooled_mean(vectors, classes, [source], noise).mean * source).sum() > 0
+        right["unknown"] += (pooled_mean(vectors, classes, [source]).mean * source).sum() > 0
     assert right["known"] > right["unknown"] + 15
 
 
@@ -88,7 +88,7 @@ def test_a_direction_that_many_sources_share_is_believed_in_most():
     common, single = unit(random), unit(random)
     sources = [np.stack([direction, -direction]) for direction in (common, common, -common, single)]
     vectors, classes = examples(random, common + single, noise=1.0)
-    found = [cosine(vouched_mean(vectors, classes, sources).mean, source) for source in sources]
+    found = [cosine(pooled_mean(vectors, classes, sources).mean, source) for source in sources]
     assert found[0] > found[3]
 
 
@@ -97,11 +97,9 @@ def test_without_noise_or_without_sources_the_mean_stays():
     truth = unit(random)
     vectors, classes = examples(random, truth, noise=0.0)
     source = np.stack([truth, -truth])
-    np.testing.assert_allclose(vouched_mean(vectors, classes, [source]).mean, vectors.mean(0), atol=1e-9)
-    np.testing.assert_array_equal(vouched_mean(vectors, classes, []).mean, vectors.mean(0))
-    np.testing.assert_array_equal(
-        vouched_mean(vectors, classes, [np.zeros((2, WIDTH))]).mean, vectors.mean(0)
-    )
+    np.testing.assert_allclose(pooled_mean(vectors, classes, [source]).mean, vectors.mean(0), atol=1e-9)
+    np.testing.assert_array_equal(pooled_mean(vectors, classes, []).mean, vectors.mean(0))
+    np.testing.assert_array_equal(pooled_mean(vectors, classes, [np.zeros((2, WIDTH))]).mean, vectors.mean(0))
 
 
 def test_an_unrelated_task_has_nothing_in_common_however_noisy_the_target_is():
@@ -111,7 +109,7 @@ def test_an_unrelated_task_has_nothing_in_common_however_noisy_the_target_is():
         truth, other = unit(random), unit(random)
         vectors, classes = examples(random, truth, noise=1.0)
         sources = [np.stack([direction, -direction]) for direction in (truth, other)]
-        found = vouched_mean(vectors, classes, sources)
+        found = pooled_mean(vectors, classes, sources)
         related.append(found.in_common(sources[0]))
         unrelated.append(found.in_common(sources[1]))
     assert np.mean(related) > 1.0
@@ -168,7 +166,7 @@ def test_names_are_believed_as_far_as_they_lie_along_the_sources_whichever_way_r
     truth, other = unit(random), unit(random)
     names = contrast_of(0.6 * truth + 0.8 * (other - (other @ truth) * truth))
     sources = [contrast_of(sign * truth) for sign in (1.0, -1.0, -2.0)]
-    expected = expected_by_names(names, sources, [None] * 3, length=5.0)
+    expected = label_name_expectation(names, sources, [None] * 3, length=5.0)
     assert cosine(expected, names) == pytest.approx(1.0)
     known = cosine(names, sources[0]) ** 2 - 1 / WIDTH  # less what a random direction would have
     assert np.linalg.norm(expected) == pytest.approx(5.0 * known**0.5)
@@ -179,19 +177,21 @@ def test_names_without_meaning_are_not_believed():
     lengths = []
     for _ in range(200):
         sources = [contrast_of(unit(random)) for _ in range(4)]
-        lengths.append(np.linalg.norm(expected_by_names(contrast_of(unit(random)), sources, [None] * 4, 1.0)))
+        lengths.append(
+            np.linalg.norm(label_name_expectation(contrast_of(unit(random)), sources, [None] * 4, 1.0))
+        )
     assert np.mean(lengths) < 0.5 / WIDTH**0.5  # half of what a random direction has, on average
-    assert not expected_by_names(contrast_of(unit(random)), [], [], 1.0).any()
-    assert not expected_by_names(np.zeros((2, WIDTH)), sources, [None] * 4, 1.0).any()
+    assert not label_name_expectation(contrast_of(unit(random)), [], [], 1.0).any()
+    assert not label_name_expectation(np.zeros((2, WIDTH)), sources, [None] * 4, 1.0).any()
 
 
 def test_along_an_axis_where_all_texts_differ_names_are_no_evidence():
     loud, quiet = np.eye(WIDTH)[:2]
     names, source = contrast_of(0.6 * loud + 0.8 * quiet), contrast_of(loud)
     noise = Noise(20.0 * loud[None], 0.0)  # a contrast of random texts lies along this axis as well
-    assert not expected_by_names(names, [source], [noise], 1.0).any()
-    assert expected_by_names(names, [source], [None], 1.0).any()
-    assert expected_by_names(names, [contrast_of(quiet)], [noise], 1.0).any()
+    assert not label_name_expectation(names, [source], [noise], 1.0).any()
+    assert label_name_expectation(names, [source], [None], 1.0).any()
+    assert label_name_expectation(names, [contrast_of(quiet)], [noise], 1.0).any()
 
 
 def test_names_set_right_what_a_few_misleading_examples_say():

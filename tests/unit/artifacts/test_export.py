@@ -23,16 +23,19 @@ RUNS = {
     "mean": ({}, ("sentence-transformers", "transformers")),
     "cls": ({"pooling": "cls"}, ("sentence-transformers", "transformers")),
     "own": ({"pooling": "own"}, ("transformers",)),
-    "prompt": ({"adapter": {"method": "prompt_tuning", "num_virtual_tokens": 4}}, ("adapter",)),
+    "prompt": ({"adapter": {"peft_type": "prompt_tuning", "num_virtual_tokens": 4}}, ("adapter",)),
     "prefix": (
-        {"pooling": "cls", "adapter": {"method": "prefix_tuning", "num_virtual_tokens": 4}},
+        {"pooling": "cls", "adapter": {"peft_type": "prefix_tuning", "num_virtual_tokens": 4}},
         ("adapter",),
     ),
     "ptuning": (
-        {"pooling": "own", "adapter": {"method": "p_tuning", "num_virtual_tokens": 4}},
+        {"pooling": "own", "adapter": {"peft_type": "p_tuning", "num_virtual_tokens": 4}},
         ("adapter",),
     ),
-    "lora": ({"adapter": {"method": "lora", "r": 4}}, ("sentence-transformers", "transformers", "adapter")),
+    "lora": (
+        {"adapter": {"peft_type": "lora", "r": 4}},
+        ("sentence-transformers", "transformers", "adapter"),
+    ),
 }
 EXACT = {
     *("mean-transformers", "cls-transformers", "own-transformers"),
@@ -60,8 +63,8 @@ def runs(settings, tmp_path_factory) -> dict[str, Path]:
             "name": name,
             "model": model,
             "sources": [],
-            "ray": {"storage": storage},
-            "train": {"steps": 6},
+            "ray": {"storage_path": storage},
+            "train": {"max_steps": 6},
         }
         return toy.finish_run(Config.model_validate(toy.merged(settings, changes)))
 

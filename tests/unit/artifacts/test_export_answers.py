@@ -10,8 +10,8 @@ from sgg_ray.prediction import Predictor
 
 ADAPTERS = [
     None,
-    {"method": "lora", "rank": 4},
-    {"method": "prompt_tuning", "num_virtual_tokens": 4},
+    {"peft_type": "lora", "r": 4},
+    {"peft_type": "prompt_tuning", "num_virtual_tokens": 4},
 ]
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }} : {{ m.content }} <end> {% endfor %}"
@@ -19,7 +19,9 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="module", params=ADAPTERS, ids=lambda adapter: adapter["method"] if adapter else "full")
+@pytest.fixture(
+    scope="module", params=ADAPTERS, ids=lambda adapter: adapter["peft_type"] if adapter else "full"
+)
 def run(request, generation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     template = TEMPLATE if request.param is None else None
@@ -27,8 +29,8 @@ def run(request, generation, tmp_path_factory):
     changes = {
         "model": {"path": str(folder / "lm"), "adapter": request.param},
         "sources": generation["sources"][:1],
-        "train": {"steps": 10},
-        "ray": {"storage": str(folder / "runs")},
+        "train": {"max_steps": 10},
+        "ray": {"storage_path": str(folder / "runs")},
     }
     return open_run(toy.finish_run(Config.model_validate(toy.merged(generation, changes))))
 
@@ -38,7 +40,7 @@ def code_of(card: str) -> str:
 
 
 def test_the_lines_of_the_card_say_what_the_run_says(run, tmp_path, monkeypatch):
-    method = (run.config.model.adapter and run.config.model.adapter.method) or "full"
+    method = (run.config.model.adapter and run.config.model.adapter.peft_type) or "full"
     forms = {"full": ["transformers"], "lora": ["transformers", "adapter"], "prompt_tuning": ["adapter"]}[
         method
     ]

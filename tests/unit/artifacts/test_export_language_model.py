@@ -13,7 +13,7 @@ from sgg_ray.prediction import Predictor
 WORDS = {"negative": " very negative", "positive": " positive"}
 
 
-@pytest.fixture(scope="module", params=[None, {"method": "lora", "rank": 4}], ids=["full", "lora"])
+@pytest.fixture(scope="module", params=[None, {"peft_type": "lora", "r": 4}], ids=["full", "lora"])
 def run(request, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     toy.save_language_model(folder / "lm")
@@ -26,8 +26,8 @@ def run(request, settings, tmp_path_factory):
         },
         "target": {"prompt": "Review: {text}\nLabel:", "verbalizers": WORDS},
         "sources": settings["sources"][:1],
-        "train": {"steps": 10, "learning_rate": 1e-2, "max_length": 48},
-        "ray": {"storage": str(folder / "runs")},
+        "train": {"max_steps": 10, "learning_rate": 1e-2, "max_length": 48},
+        "ray": {"storage_path": str(folder / "runs")},
     }
     return open_run(toy.finish_run(Config.model_validate(toy.merged(settings, changes))))
 

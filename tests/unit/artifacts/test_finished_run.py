@@ -25,6 +25,6 @@ def test_what_is_no_finished_training_is_refused(finished_run, make_config, tmp_
     with pytest.raises(ConfigError, match="scored holds no model"):
         open_run("scored")
     config = make_config(name="half")
-    RunFolder(config.ray.storage, "half").begin(config)
+    RunFolder(config.ray.storage_path, "half").begin(config)
     with pytest.raises(ConfigError, match=r"half is not finished .* to go on with it"):
         open_run("half")

@@ -36,7 +36,7 @@ def config():
 
 
 def report() -> AlignmentReport:
-    good = SourceAlignment("imdb", 64, "head", 0, Score(0.8, 0.5, 1.0, 1.0, 0.5, 0.6), "use", 1.0)
+    good = SourceAlignment("imdb", 64, "head", 0, Score(0.8, 0.5, 1.0, 1.0, 0.5, 0.6), "helps", 1.0)
     failed = SourceAlignment("forum", 0, "head", 0, None, "failed", 0.0, "no answer")
     return AlignmentReport("tweets", 0, "relu", [good, failed], np.eye(3))
 
@@ -56,7 +56,7 @@ def test_card_tells_data_sources_quality_and_limits(tmp_path, config):
         "| tweets | target | `tweets.csv` | 8 | 40 |",
         "| imdb | source | `imdb.csv` | 100 |  |",
         "- tweets: 3 duplicate rows dropped",
-        "| imdb | +0.80 | +0.50 … +1.00 | use | 1.00 |",
+        "| imdb | +0.80 | +0.50 … +1.00 | helps | 1.00 |",
         "| forum |  |  | failed | 0.00 |",
         "| this model | 0.750 | 0.600 … 0.860 | 0.740 | 40 |",
         "| the same trained on the target alone | 0.700 |",

@@ -46,7 +46,7 @@ def test_a_new_run_leaves_its_settings_and_versions(folder):
 
 
 def test_config_yaml_replays(folder):
-    config = make_config(steps=7)
+    config = make_config(max_steps=7)
     folder.begin(config)
     again = load_config(folder.path / "config.yaml")
     assert again.train == config.train
@@ -54,13 +54,13 @@ def test_config_yaml_replays(folder):
 
 
 def test_an_unfinished_run_resumes_with_the_same_settings(folder):
-    folder.begin(make_config(steps=7))
+    folder.begin(make_config(max_steps=7))
     folder.update(mlflow_run_id="abc")
     started = folder.record["started"]
     killed = RunFolder(folder.storage, folder.name)
     folder._lock = None  # what the end of a process does
-    assert killed.check(make_config(steps=7)) is True
-    assert killed.begin(make_config(steps=7)) is True
+    assert killed.check(make_config(max_steps=7)) is True
+    assert killed.begin(make_config(max_steps=7)) is True
     assert killed.record["mlflow_run_id"] == "abc"
     assert killed.record["started"] == started
     assert len(killed.record["resumed"]) == 1
@@ -75,12 +75,12 @@ def test_a_failed_run_resumes(folder):
 
 
 def test_other_settings_are_refused_and_named(folder):
-    folder.begin(make_config(steps=7, batch_size=8))
+    folder.begin(make_config(max_steps=7, batch_size=8))
     before = (folder.path / "config.yaml").read_text()
     folder.finish("failed")
     with pytest.raises(ConfigError) as caught:
-        folder.begin(make_config(steps=9, batch_size=8))
-    assert "train.steps was 7 and is now 9" in str(caught.value)
+        folder.begin(make_config(max_steps=9, batch_size=8))
+    assert "train.max_steps was 7 and is now 9" in str(caught.value)
     assert "batch_size" not in str(caught.value)
     assert caught.value.exit_code == 2
     assert (folder.path / "config.yaml").read_text() == before
@@ -88,7 +88,7 @@ def test_other_settings_are_refused_and_named(folder):
 
 def test_many_differences_are_counted(folder):
     folder.begin(make_config())
-    other = make_config(steps=1, batch_size=2, learning_rate=3.0, max_length=9, log_every=6)
+    other = make_config(max_steps=1, batch_size=2, learning_rate=3.0, max_length=9, logging_steps=6)
     with pytest.raises(ConfigError, match="and 2 more"):
         folder.check(other)
 
@@ -137,7 +137,7 @@ def test_names_that_are_no_folder_are_refused(tmp_path, name):
 
 def test_storage_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"ray\.storage: cannot write to"):
+    with pytest.raises(ConfigError, match=r"ray\.storage_path: cannot write to"):
         RunFolder(tmp_path / "file", "try").begin(make_config())
 
 

@@ -65,7 +65,7 @@ def test_a_file_uri_is_a_folder(tmp_path):
     [("memory://runs", "another memory in every process"), ("nowhere://a", "cannot be opened")],
 )
 def test_what_cannot_be_a_storage_is_refused(uri, reason):
-    with pytest.raises(ConfigError, match=rf"^ray\.storage: '{uri}.*{reason}"):
+    with pytest.raises(ConfigError, match=rf"^ray\.storage_path: '{uri}.*{reason}"):
         RunFolder(uri, "try")
 
 
@@ -89,7 +89,7 @@ def test_what_is_written_arrives(far):
 
 def test_files_arrive_in_the_order_in_which_they_were_made(far, monkeypatch):
     """A kill between two of them must not leave the mark of completeness without what it marks."""
-    from sgg_ray.artifacts import storage
+    from sgg_ray.artifacts import run_storage as storage
 
     folder = RunFolder("far://runs", "try")
     folder.begin(make_config())
@@ -106,22 +106,22 @@ def test_files_arrive_in_the_order_in_which_they_were_made(far, monkeypatch):
 
 
 def test_a_run_goes_on_from_what_is_there(far):
-    RunFolder("far://runs", "try").begin(make_config(steps=7))
+    RunFolder("far://runs", "try").begin(make_config(max_steps=7))
     there = far / "runs" / "try"
     (there / "events.jsonl").write_text('{"step": 0}\n{"st')
     (there / "scores.json").write_text("{}")
     (there / "ray_train").mkdir()
     (there / "ray_train" / "large").write_text("")
     again = RunFolder("far://runs", "try")
-    assert again.check(make_config(steps=7)) is True
-    assert again.begin(make_config(steps=7)) is True
+    assert again.check(make_config(max_steps=7)) is True
+    assert again.begin(make_config(max_steps=7)) is True
     assert again.read_events() == [{"step": 0}]
     assert (again.path / "scores.json").read_text() == "{}"
     assert not (again.path / "ray_train").exists()  # Ray reads that by itself
     with pytest.raises(
-        ConfigError, match=r"far://runs/try was begun with other settings: train\.steps was 7"
+        ConfigError, match=r"far://runs/try was begun with other settings: train\.max_steps was 7"
     ):
-        RunFolder("far://runs", "try").check(make_config(steps=8))
+        RunFolder("far://runs", "try").check(make_config(max_steps=8))
 
 
 def test_a_folder_of_somebody_else_is_refused(far):
@@ -135,7 +135,7 @@ def test_a_storage_that_fails_is_an_error_with_its_reason(far):
     folder = RunFolder("far://runs", "try")
     folder.begin(make_config())
     (far / "runs" / "try" / "folder").write_text("")
-    with pytest.raises(ClusterError, match=r"^ray\.storage: cannot write to far://runs/try: "):
+    with pytest.raises(ClusterError, match=r"^ray\.storage_path: cannot write to far://runs/try: "):
         folder.write_text("folder/file", "")
 
 

@@ -8,8 +8,8 @@ import yaml
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import load_config
-from sgg_ray.orchestration.score_driver import fingerprint
-from sgg_ray.orchestration.train_driver import TRAIN_STATE
+from sgg_ray.orchestration.score.score_driver import fingerprint
+from sgg_ray.orchestration.train.train_driver import TRAIN_STATE
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training.checkpoint import STATE
 
@@ -36,25 +36,40 @@ def test_a_file_that_is_no_yaml(refused, verb, here):
 
 # What is changed in a sound configuration, and what the line has to say: place, found, advice.
 WRONG = {
-    "direction below 0": ({"guidance": {"direction": -1}}, "guidance.direction: must be >= 0, found -1"),
-    "magnitude below 0": ({"guidance": {"magnitude": -0.5}}, "guidance.magnitude: must be >= 0, found -0.5"),
-    "alignment below 0": ({"guidance": {"alignment": -2}}, "guidance.alignment: must be >= 0, found -2"),
-    "source weight below 0": ({"guidance": {"source": -1}}, "guidance.source: must be >= 0, found -1"),
-    "radius 0": ({"guidance": {"radius": 0}}, "guidance.radius: must be > 0, found 0"),
-    "distance 0": ({"guidance": {"distance": 0}}, "guidance.distance: must be > 0, found 0"),
+    "direction below 0": (
+        {"guidance": {"lambda_direction": -1}},
+        "guidance.lambda_direction: must be >= 0, found -1",
+    ),
+    "magnitude below 0": (
+        {"guidance": {"lambda_magnitude": -0.5}},
+        "guidance.lambda_magnitude: must be >= 0, found -0.5",
+    ),
+    "alignment below 0": (
+        {"guidance": {"lambda_alignment": -2}},
+        "guidance.lambda_alignment: must be >= 0, found -2",
+    ),
+    "source weight below 0": (
+        {"guidance": {"lambda_source": -1}},
+        "guidance.lambda_source: must be >= 0, found -1",
+    ),
+    "radius 0": (
+        {"guidance": {"fd_relative_change": 0}},
+        "guidance.fd_relative_change: must be > 0, found 0",
+    ),
+    "distance 0": ({"guidance": {"fd_step": 0}}, "guidance.fd_step: must be > 0, found 0"),
     "adapter that trains nothing": (
-        {"model": {"adapter": {"method": "lora", "inference_mode": True}}},
+        {"model": {"adapter": {"peft_type": "lora", "inference_mode": True}}},
         "leaves nothing to train",
     ),
     "no shots": ({"target": {"shots": 0}}, "target.shots: must be >= 1, found 0"),
     "unknown key": (
         {"guidance": {"directon": 1}},
-        "guidance.directon: unknown key; did you mean 'direction'?",
+        "guidance.directon: unknown key; did you mean 'lambda_direction'?",
     ),
-    "no workers": ({"ray": {"workers": 0}}, "ray.workers: must be >= 1, found 0"),
+    "no workers": ({"ray": {"num_workers": 0}}, "ray.num_workers: must be >= 1, found 0"),
     "no model": ({"model": None}, "model: is missing; add it"),
     "too many tokens": ({"train": {"max_length": 65}}, "train.max_length: "),
-    "unknown adapter": ({"model": {"adapter": {"method": "lorra"}}}, "did you mean 'lora'?"),
+    "unknown adapter": ({"model": {"adapter": {"peft_type": "lorra"}}}, "did you mean 'lora'?"),
     "hub over the network": (
         {"model": {"path": "no/such-model"}},
         "model.path: no/such-model cannot be read",
@@ -119,7 +134,9 @@ def test_a_model_of_a_kind_that_is_not_supported(refused, verb, write_config, he
 
 
 def test_all_problems_are_told_at_once(sgg, no_ray, write_config):
-    result = sgg("train", write_config(guidance={"direction": -1}, train={"steps": 0}), "--set", "nonsense")
+    result = sgg(
+        "train", write_config(guidance={"lambda_direction": -1}, train={"max_steps": 0}), "--set", "nonsense"
+    )
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 3
     assert all(line.startswith("error: ") for line in result.stderr.splitlines())
@@ -143,7 +160,7 @@ def test_a_wrong_override(refused, verb, write_config):
 def test_a_name_that_is_finished(refused, write_config, here):
     path = write_config()
     config = load_config(path)
-    folder = RunFolder(config.ray.storage, config.name)
+    folder = RunFolder(config.ray.storage_path, config.name)
     folder.begin(config)
     folder.finish()
     line = refused("train", path)
@@ -154,9 +171,9 @@ def test_a_name_that_is_finished(refused, write_config, here):
 def test_a_name_that_was_begun_with_other_settings(refused, write_config):
     path = write_config()
     config = load_config(path)
-    RunFolder(config.ray.storage, config.name).begin(config)
-    line = refused("train", path, "--set", "train.steps=77")
-    assert "train.steps was 8 and is now 77" in line
+    RunFolder(config.ray.storage_path, config.name).begin(config)
+    line = refused("train", path, "--set", "train.max_steps=77")
+    assert "train.max_steps was 8 and is now 77" in line
 
 
 @pytest.fixture
@@ -164,7 +181,7 @@ def stopped(write_config):
     """A training that was stopped after its first checkpoint: its YAML, its folder and that checkpoint."""
     path = write_config()
     config = load_config(path)
-    folder = RunFolder(config.ray.storage, config.name)
+    folder = RunFolder(config.ray.storage_path, config.name)
     folder.begin(config)
     folder.finish("failed")
     checkpoint = folder.path / TRAIN_STATE / "checkpoint_1"
@@ -193,7 +210,9 @@ def test_rows_that_changed_since_the_run_was_begun(refused, stopped):
 
 def test_a_storage_that_is_no_folder(refused, verb, write_config, here):
     (here / "taken").write_text("")
-    assert refused(verb, write_config(ray={"storage": "taken"})).startswith("ray.storage: cannot write to ")
+    assert refused(verb, write_config(ray={"storage_path": "taken"})).startswith(
+        "ray.storage_path: cannot write to "
+    )
 
 
 def test_scoring_without_sources(refused, write_config):
@@ -211,7 +230,7 @@ def test_what_nobody_thought_of_is_one_line_too(sgg, write_config, monkeypatch):
     def fails(*_):
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr("sgg_ray.orchestration.train", fails)
+    monkeypatch.setattr("sgg_ray.orchestration.train.train_driver.train", fails)
     result = sgg("train", write_config())
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
@@ -223,7 +242,7 @@ def test_an_interruption_says_how_to_go_on(sgg, write_config, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sgg_ray.orchestration.train", interrupted)
+    monkeypatch.setattr("sgg_ray.orchestration.train.train_driver.train", interrupted)
     result = sgg("train", write_config())
     assert result.exit_code == 130
     assert "goes on from the last checkpoint" in result.stderr

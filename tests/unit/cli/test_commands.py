@@ -96,7 +96,7 @@ def test_a_dry_run_finds_bad_input(refused, write_config, verb):
 def test_a_dry_run_looks_at_the_run_folder_and_the_sources_too(refused, write_config):
     path = write_config()
     config = load_config(path)
-    folder = RunFolder(config.ray.storage, config.name)
+    folder = RunFolder(config.ray.storage_path, config.name)
     folder.begin(config)
     folder.finish()
     assert "is finished" in refused("train", path, "--dry-run")
@@ -119,12 +119,12 @@ def test_overrides_and_name_reach_the_run(sgg, write_config, monkeypatch):
         seen.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sgg_ray.orchestration.train", take)
+    monkeypatch.setattr("sgg_ray.orchestration.train.train_driver.train", take)
     path = write_config()
-    sgg("train", path, "--set", "train.steps=3", "--set", "sources.clean.limit=10", "--name", "other")
-    expected = load_config(path, ["train.steps=3", "sources.clean.limit=10"], "other")
+    sgg("train", path, "--set", "train.max_steps=3", "--set", "sources.clean.max_rows=10", "--name", "other")
+    expected = load_config(path, ["train.max_steps=3", "sources.clean.max_rows=10"], "other")
     assert seen == [expected]
-    assert (expected.train.steps, expected.sources[0].limit, expected.name) == (3, 10, "other")
+    assert (expected.train.max_steps, expected.sources[0].max_rows, expected.name) == (3, 10, "other")
 
 
 def test_a_scoring_has_a_folder_of_its_own_unless_named(sgg, write_config, monkeypatch):
@@ -134,7 +134,7 @@ def test_a_scoring_has_a_folder_of_its_own_unless_named(sgg, write_config, monke
         names.append(config.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sgg_ray.orchestration.score", take)
+    monkeypatch.setattr("sgg_ray.orchestration.score.score_driver.score", take)
     sgg("score", write_config())
     sgg("score", write_config(), "--name", "mine")
     assert names == ["toy-score", "mine"]

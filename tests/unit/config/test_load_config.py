@@ -14,17 +14,20 @@ QUICKSTART = Path(__file__).parents[3] / "pipelines" / "configs" / "quickstart.y
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("guidance: {direction: -1}", "guidance.direction: must be >= 0, found -1"),
-        ("guidance: {radius: .nan}", "guidance.radius: must be a finite number, found nan"),
-        ("guidance: {hvp: exactt}", "did you mean 'exact'?"),
-        ("guidance: {limit: 0}", "guidance.limit: must be > 0, found 0"),
+        ("guidance: {lambda_direction: -1}", "guidance.lambda_direction: must be >= 0, found -1"),
         (
-            "guidance: {limit: 1, distance: 0.1}",
-            "limit follows from how far H·v went before, but distance is fixed",
+            "guidance: {fd_relative_change: .nan}",
+            "guidance.fd_relative_change: must be a finite number, found nan",
         ),
-        ("guidance: {limit: 1, hvp: first_order}", "but hvp: first_order has no H·v"),
-        ("train: {steps: true}", "train.steps: must be a number, found True"),
-        ("train: {steps: 1.5}", "train.steps: must be a whole number, found 1.5"),
+        ("guidance: {hvp: exactt}", "did you mean 'exact'?"),
+        ("guidance: {max_hvp_ratio: 0}", "guidance.max_hvp_ratio: must be > 0, found 0"),
+        (
+            "guidance: {max_hvp_ratio: 1, fd_step: 0.1}",
+            "max_hvp_ratio follows from how far H·v went before, but fd_step is fixed",
+        ),
+        ("guidance: {max_hvp_ratio: 1, hvp: first_order}", "but hvp: first_order has no H·v"),
+        ("train: {max_steps: true}", "train.max_steps: must be a number, found True"),
+        ("train: {max_steps: 1.5}", "train.max_steps: must be a whole number, found 1.5"),
         ("train: {learning_rate: fast}", "train.learning_rate: must be a number, found 'fast'"),
         ("train: {baseline: maybe}", "train.baseline: must be true or false, found 'maybe'"),
         ("name: 12", "name: must be text (put it in quotes), found 12"),
@@ -118,16 +121,16 @@ def test_one_mistake_is_one_line_that_says_where_and_what_was_found(problems, te
 
 def test_all_mistakes_are_reported_at_once(problems):
     lines = problems(
-        "giudance: {}\nguidance: {direction: -1, directon: 2, hvp: fd}\ntrain: {steps: 0}\n"
+        "giudance: {}\nguidance: {lambda_direction: -1, directon: 2, hvp: fd}\ntrain: {max_steps: 0}\n"
         "sources: [{name: target}, {name: s, path: p, flip_labels: 2}, {name: s, path: p}]\n"
     )
     places = {line.split(":")[0] for line in lines}
     assert places == {
         "giudance",
-        "guidance.direction",
+        "guidance.lambda_direction",
         "guidance.directon",
         "guidance.hvp",
-        "train.steps",
+        "train.max_steps",
         "sources.target.path",
         "sources.s.flip_labels",
         "sources",
@@ -137,8 +140,19 @@ def test_all_mistakes_are_reported_at_once(problems):
 
 def test_an_unknown_key_comes_with_its_nearest_and_with_all_valid_keys(problems):
     (line,) = problems("guidance: {directon: 1}")
-    assert line.startswith("guidance.directon: unknown key; did you mean 'direction'? (guidance takes: ")
+    assert line.startswith(
+        "guidance.directon: unknown key; did you mean 'lambda_direction'? (guidance takes: "
+    )
     assert "magnitude_form" in line
+
+
+def test_a_key_of_old_is_told_its_new_name(problems):
+    lines = problems("train: {steps: 5}\nray: {workers: 2}\nsources: [{name: s, path: p, limit: 3}]\n")
+    assert [line.partition(" (")[0] for line in lines] == [
+        "sources.s.limit: unknown key; it is now 'max_rows'",
+        "train.steps: unknown key; it is now 'max_steps'",
+        "ray.workers: unknown key; it is now 'num_workers'",
+    ]
 
 
 def test_defaults_need_only_a_model_and_a_target(load):
@@ -150,7 +164,9 @@ def test_defaults_need_only_a_model_and_a_target(load):
 
 def test_an_emptied_section_means_its_defaults_and_null_elsewhere_does_not(load, problems):
     assert load("guidance:\nsources:\ntrain:\n") == load()
-    assert problems("guidance: {direction: null}") == ["guidance.direction: must be a number, found nothing"]
+    assert problems("guidance: {lambda_direction: null}") == [
+        "guidance.lambda_direction: must be a number, found nothing"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +188,7 @@ def test_input_paths_start_at_the_file_and_outputs_stay(load, tmp_path, monkeypa
     assert config.target.test.path == str(tmp_path / "b.csv")
     paths = [source.path for source in config.sources]
     assert paths == [str(tmp_path / "home" / "c.csv"), "package://m/x.csv", "hf://a/b"]
-    assert (config.ray.storage, config.tracking.uri) == ("runs", "sqlite:///mlflow.db")
+    assert (config.ray.storage_path, config.tracking.uri) == ("runs", "sqlite:///mlflow.db")
 
 
 def test_a_model_that_is_no_folder_here_stays_a_hub_id(load, tmp_path):
@@ -190,15 +206,15 @@ def test_a_configuration_does_not_change_after_loading(load):
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
     with pytest.raises(ValueError, match="frozen"):
-        config.train.steps = 3
+        config.train.max_steps = 3
 
 
 def test_the_resolved_file_replays_from_anywhere(load, tmp_path, monkeypatch):
     config = load(
-        "model: {path: ., adapter: {method: lora, r: 8, target_modules: [query]}}\n"
+        "model: {path: ., adapter: {peft_type: lora, r: 8, target_modules: [query]}}\n"
         "target: {path: t.csv, shots: 2, labels: {'yes': '1e5', 'no': 0},"
         " where: {d: 2020-01-01, e: [1, 2.5, 'true']}}\n"
-        "sources: [{name: s, path: p.csv, labels: ['007', null-ish], limit: 3}]\n"
+        "sources: [{name: s, path: p.csv, labels: ['007', null-ish], max_rows: 3}]\n"
     )
     elsewhere = tmp_path / "deep" / "er"
     elsewhere.mkdir(parents=True)
@@ -238,8 +254,8 @@ JUNK = st.recursive(
 
 PLACES = """
     name seed model model.adapter target target.test target.test.where target.where target.labels
-    target.columns target.limit sources sources.s sources.s.labels alignment.summary guidance.every train
-    ray.workers x
+    target.columns target.max_rows sources sources.s sources.s.labels alignment.summary guidance.interval train
+    ray.num_workers x
 """
 
 
@@ -294,4 +310,4 @@ def test_the_quick_start_is_valid():
     config = load_config(QUICKSTART)
     assert config.name == "quickstart"
     assert any(source.flip_labels == 1 for source in config.sources)
-    assert not os.path.isabs(config.ray.storage)
+    assert not os.path.isabs(config.ray.storage_path)

@@ -8,7 +8,13 @@ from sgg_ray.config.schema import TrainConfig
 def test_every_key_of_the_schema_is_there_once():
     keys = [key.path for key in all_keys()]
     assert len(keys) == len(set(keys))
-    assert {"name", "model.path", "sources[].flip_labels", "guidance.radius", "tune.space"} <= set(keys)
+    assert {
+        "name",
+        "model.path",
+        "sources[].flip_labels",
+        "guidance.fd_relative_change",
+        "tune.space",
+    } <= set(keys)
     properties = [*config_schema()["$defs"]["TrainConfig"]["properties"]]
     assert [key.removeprefix("train.") for key in keys if key.startswith("train.")] == properties
 
@@ -23,7 +29,7 @@ def test_defaults_and_bounds_are_those_of_the_schema():
     minimal = Config.model_validate(
         {"name": "x", "model": {"path": "m"}, "target": {"path": "t", "shots": 1}}
     )
-    assert json.loads(found["train.steps"].default or "") == minimal.train.steps
+    assert json.loads(found["train.max_steps"].default or "") == minimal.train.max_steps
 
 
 def test_a_section_as_comments_leaves_out_what_is_given():

@@ -4,10 +4,10 @@ from sgg_ray.config import shots_of, targets_of, with_target
 
 TASKS = """
 model: {path: some/encoder}
-target: {name: films, path: f.csv, shots: 4, limit: 50, labels: [no, yes], test: {fraction: 0.3}}
+target: {name: films, path: f.csv, shots: 4, max_rows: 50, labels: [no, yes], test: {fraction: 0.3}}
 sources:
   - {name: books, path: b.csv, flip_labels: 1.0}
-  - {name: shops, path: s.csv, limit: 9}
+  - {name: shops, path: s.csv, max_rows: 9}
   - {name: shops-3way, path: s.csv}
 """
 
@@ -20,13 +20,13 @@ def test_the_files_own_target_is_the_default(load):
     config = grid(load)
     assert (targets_of(config), shots_of(config)) == (["films"], [4])
     own = with_target(config, "films", 8, 3)
-    assert (own.target.shots, own.target.limit, own.seed) == (8, 50, 3)
+    assert (own.target.shots, own.target.max_rows, own.seed) == (8, 50, 3)
     assert own.sources == config.sources
 
 
 def test_a_source_takes_the_targets_place_and_the_target_a_sources(load):
     own = with_target(grid(load), "shops", 8, 1)
-    assert (own.target.name, own.target.path.split("/")[-1], own.target.limit) == ("shops", "s.csv", 9)
+    assert (own.target.name, own.target.path.split("/")[-1], own.target.max_rows) == ("shops", "s.csv", 9)
     assert own.target.test.fraction == 0.3
     assert [source.name for source in own.sources] == ["films", "books", "shops-3way"]
     assert own.sources[0].labels == ["no", "yes"]
@@ -38,7 +38,7 @@ def test_a_poisoned_source_is_clean_as_target(load):
 
 
 def test_tasks_of_the_same_texts_are_kept_apart(load):
-    config = grid(load, "  apart: [[shops, shops-3way]]\n")
+    config = grid(load, "  exclude_together: [[shops, shops-3way]]\n")
     names = {name: _sources(config, name) for name in ("films", "shops")}
     assert names == {"films": ["books", "shops", "shops-3way"], "shops": ["films", "books"]}
 
@@ -49,11 +49,12 @@ def test_unseen_tasks_stand_at_the_end(load):
 
 def test_names_must_exist(problems):
     lines = problems(
-        TASKS + "compare: {strategies: [full], targets: [film], unseen: [tweets], apart: [[shops, x]]}\n"
+        TASKS
+        + "compare: {strategies: [full], targets: [film], unseen: [tweets], exclude_together: [[shops, x]]}\n"
     )
     assert lines[0] == "compare.targets: there is no task 'film'; did you mean 'films'?"
     assert lines[1] == "compare.unseen: there is no task 'tweets'; there are: films, books, shops, shops-3way"
-    assert lines[2].startswith("compare.apart: there is no task 'x'")
+    assert lines[2].startswith("compare.exclude_together: there is no task 'x'")
 
 
 def test_a_target_is_not_unseen(problems):

@@ -13,40 +13,42 @@ def sweep(write_config, space, **tune):
 
 def test_the_default_space_is_the_three_strengths():
     assert set(TuneConfig().space) == {
-        "guidance.direction",
-        "guidance.magnitude",
-        "guidance.alignment",
+        "guidance.lambda_direction",
+        "guidance.lambda_magnitude",
+        "guidance.lambda_alignment",
     }
 
 
 def test_values_are_put_where_their_keys_say(make_config):
-    config = make_config(model={"adapter": {"method": "lora", "r": 4}})
-    changed = with_values(config, {"guidance.direction": 0.7, "model.adapter.r": 2, "train.steps": 3})
-    assert (changed.guidance.direction, changed.train.steps) == (0.7, 3)
+    config = make_config(model={"adapter": {"peft_type": "lora", "r": 4}})
+    changed = with_values(
+        config, {"guidance.lambda_direction": 0.7, "model.adapter.r": 2, "train.max_steps": 3}
+    )
+    assert (changed.guidance.lambda_direction, changed.train.max_steps) == (0.7, 3)
     assert changed.model.adapter.model_dump()["r"] == 2
-    assert config.guidance.direction != 0.7
+    assert config.guidance.lambda_direction != 0.7
     with pytest.raises(ValidationError):
-        with_values(config, {"train.steps": 0})
+        with_values(config, {"train.max_steps": 0})
 
 
 @pytest.mark.parametrize(
     ("key", "values", "reason"),
     [
-        ("guidance.directoin", {"choice": [1]}, "did you mean 'guidance.direction'?"),
-        ("train.steps", {"integer": [0, 5]}, "greater than or equal to 1, found 0"),
+        ("guidance.directoin", {"choice": [1]}, "did you mean 'guidance.lambda_direction'?"),
+        ("train.max_steps", {"integer": [0, 5]}, "greater than or equal to 1, found 0"),
         ("target.shots", {"choice": [1, 2]}, "cannot be searched"),
         ("seed", {"choice": [1, 2]}, "cannot be searched"),
         ("model.pooling", {"choice": ["mean", "middle"]}, "found 'middle'"),
         ("model.adapter.r", {"choice": [2]}, "no such key"),
         ("train.max_length", {"integer": [8, 9]}, "give the values as a choice"),
         ("alignment.confidence", {"uniform": [0.5, 0.9]}, "give the values as a choice"),
-        ("guidance.radius", {"uniform": [2, 1]}, "low < high"),
-        ("guidance.radius", {"log_uniform": [0, 1]}, "0 < low"),
-        ("guidance.radius", {"uniform": [0.1, 1], "choice": [1]}, "one of uniform"),
-        ("guidance.radius", {}, "one of uniform"),
-        ("guidance.radius", {"choice": []}, "at least one"),
-        ("guidance.radius", {"choice": [[1]]}, "at least one"),
-        ("guidance.radius", {"lognormal": [1, 2]}, "unknown key"),
+        ("guidance.fd_relative_change", {"uniform": [2, 1]}, "low < high"),
+        ("guidance.fd_relative_change", {"log_uniform": [0, 1]}, "0 < low"),
+        ("guidance.fd_relative_change", {"uniform": [0.1, 1], "choice": [1]}, "one of uniform"),
+        ("guidance.fd_relative_change", {}, "one of uniform"),
+        ("guidance.fd_relative_change", {"choice": []}, "at least one"),
+        ("guidance.fd_relative_change", {"choice": [[1]]}, "at least one"),
+        ("guidance.fd_relative_change", {"lognormal": [1, 2]}, "unknown key"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line_with_its_key(write_config, key, values, reason):
@@ -62,12 +64,12 @@ def test_what_cannot_be_searched_is_one_line_with_its_key(write_config, key, val
     [
         ({"search": "grid"}, "grid needs a choice"),
         ({"scheduler": "asha", "folds": 1}, "two trainings or more"),
-        ({"samples": 0}, ">= 1"),
+        ({"num_samples": 0}, ">= 1"),
     ],
 )
 def test_settings_that_do_not_fit_together(write_config, tune, reason):
     with pytest.raises(ConfigError) as caught:
-        load_config(sweep(write_config, {"guidance.radius": {"uniform": [0.1, 1]}}, **tune))
+        load_config(sweep(write_config, {"guidance.fd_relative_change": {"uniform": [0.1, 1]}}, **tune))
     assert reason in caught.value.problems[0]
 
 
@@ -81,5 +83,5 @@ def test_a_distribution_knows_what_it_can_draw():
 
 def test_sources_are_scored_anew_where_labels_meet_elsewhere():
     assert depends_on_scores("train.share_labels")
-    assert depends_on_scores("model.adapter.rank")
+    assert depends_on_scores("model.adapter.r")
     assert not depends_on_scores("train.learning_rate")

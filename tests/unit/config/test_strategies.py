@@ -1,12 +1,10 @@
 """Strategies are files over the ordinary configuration; what is wrong with them is told before anything starts."""
 
-from pathlib import Path
-
 import pytest
 
-from sgg_ray.config import apply_strategy, dump_config, load_config, strategy_configs
+from sgg_ray.config import apply_strategy, dump_config, load_config, strategies, strategy_configs
 
-SHIPPED = sorted((Path(__file__).parents[3] / "pipelines" / "configs" / "strategies").glob("*.yaml"))
+SHIPPED = sorted(strategies.SHIPPED.glob("*.yaml"))
 
 
 def comparing(*strategies, **section):
@@ -25,29 +23,29 @@ def test_every_shipped_strategy_fits_the_schema_and_says_what_it_is(load, path):
 
 
 def test_a_strategy_changes_its_keys_and_no_others(load):
-    config = load(comparing("lora", "sgg") + "guidance: {direction: 0.7, radius: 0.4}\n")
+    config = load(comparing("lora", "sgg") + "guidance: {lambda_direction: 0.7, fd_relative_change: 0.4}\n")
     lora, sgg = strategy_configs(config).values()
-    assert (lora.guidance.direction, lora.guidance.radius) == (0, 0.4)
+    assert (lora.guidance.lambda_direction, lora.guidance.fd_relative_change) == (0, 0.4)
     assert lora.model.path == config.model.path
     assert sgg.guidance == config.guidance
     assert sgg.model == config.model
 
 
 def test_an_adapter_is_replaced_as_a_whole(load):
-    config = load(comparing("ia3", "full"), "model.adapter={method: lora, rank: 4}")
+    config = load(comparing("ia3", "full"), "model.adapter={peft_type: lora, r: 4}")
     ia3, full = strategy_configs(config).values()
-    assert ia3.model.adapter.model_dump() == {"method": "ia3"}
+    assert ia3.model.adapter.model_dump() == {"peft_type": "ia3"}
     assert full.model.adapter is None
 
 
 def test_names_are_looked_up_beside_the_file_first_and_paths_are_relative_to_it(load, tmp_path):
     folder = tmp_path / "strategies"
     folder.mkdir()
-    (folder / "full.yaml").write_text("train: {steps: 3}\n")
-    (tmp_path / "mine.yaml").write_text("name: other\ntrain: {steps: 4}\n")
+    (folder / "full.yaml").write_text("train: {max_steps: 3}\n")
+    (tmp_path / "mine.yaml").write_text("name: other\ntrain: {max_steps: 4}\n")
     config = load(comparing("full", "mine.yaml", "lora"))
-    steps = {name: own.train.steps for name, own in strategy_configs(config).items()}
-    assert steps == {"full": 3, "other": 4, "lora": config.train.steps}
+    steps = {name: own.train.max_steps for name, own in strategy_configs(config).items()}
+    assert steps == {"full": 3, "other": 4, "lora": config.train.max_steps}
 
 
 def test_a_resolved_file_holds_its_strategies_and_needs_no_others(load, tmp_path):
@@ -60,34 +58,35 @@ def test_a_resolved_file_holds_its_strategies_and_needs_no_others(load, tmp_path
 
 
 def test_every_strategy_is_run_with_each_combination_of_what_varies(load):
-    vary = "{train.learning_rate: [1.0e-4, 2.0e-4], train.steps: [5, 6]}"
+    vary = "{train.learning_rate: [1.0e-4, 2.0e-4], train.max_steps: [5, 6]}"
     found = strategy_configs(load(comparing("full", "bitfit", vary=vary)))
     assert len(found) == 8
-    chosen = found["bitfit learning_rate=0.0002 steps=5"]
-    assert (chosen.train.learning_rate, chosen.train.steps, chosen.model.trainable) == (2e-4, 5, "biases")
+    chosen = found["bitfit learning_rate=0.0002 max_steps=5"]
+    assert (chosen.train.learning_rate, chosen.train.max_steps, chosen.model.trainable) == (2e-4, 5, "biases")
 
 
 def test_all_mistakes_are_told_with_their_place(problems):
     wrong = comparing(
         "{name: a, train: {stepz: 3}}",
-        "{name: b, train: {schedule: sequential}, guidance: {alignment: 1}}",
+        "{name: b, train: {schedule: sequential}, guidance: {lambda_alignment: 1}}",
         "{name: c, train: {learning_rate: -1}}",
         vary="{train.lr: [1], seed: [2]}",
     )
     lines = problems(wrong)
     assert [line.split(":")[0] for line in lines] == [
         "compare.strategies.a.train.stepz",
-        "compare.strategies.b.guidance.alignment",
+        "compare.strategies.b.guidance.lambda_alignment",
         "compare.strategies.c.train.learning_rate",
         "compare.vary.train.lr",
         "compare.vary.seed",
     ]
-    assert "did you mean 'steps'?" in lines[0]
+    assert "did you mean 'max_steps'?" in lines[0]
 
 
 def test_a_missing_strategy_names_the_nearest(problems):
     lines = problems(comparing("ful", "lora"))
     assert lines == ["compare.strategies: there is no strategy 'ful'; did you mean 'full'?"]
+    assert problems(comparing("ful", baseline="ful")) == lines
 
 
 def test_a_refused_variant_is_told(problems):
@@ -101,5 +100,5 @@ def test_names_and_baseline_must_fit(problems):
 
 
 def test_a_strategy_as_a_section_is_applied_like_a_file(load):
-    config = load(comparing("{name: short, train: {steps: 2}}"))
-    assert apply_strategy(config, config.compare.strategies[0]).train.steps == 2
+    config = load(comparing("{name: short, train: {max_steps: 2}}"))
+    assert apply_strategy(config, config.compare.strategies[0]).train.max_steps == 2

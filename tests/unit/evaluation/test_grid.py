@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sgg_ray.evaluation.grid import Cell, holm, mean_ranks, nemenyi, signed_rank, standings
+from sgg_ray.evaluation.standings import Cell, holm, mean_ranks, nemenyi, signed_rank, standings
 
 
 def cell(strategy, accuracy, *, target="films", shots=8, seed=0, rows=100, **measures):

@@ -10,7 +10,7 @@ from sgg_ray.evaluation import Trial, gain_over, ranked, within_noise
 def trial(number, losses, status="finished", **more):
     parts = [list(part) for part in np.array_split(np.asarray(losses, dtype=float), 2)]
     correct = [[loss < 0.7 for loss in part] for part in parts]
-    return Trial(number, {"guidance.direction": 0.1}, status, parts, correct, **more)
+    return Trial(number, {"guidance.lambda_direction": 0.1}, status, parts, correct, **more)
 
 
 def test_means_are_over_rows_and_spread_is_over_trainings():

@@ -147,9 +147,9 @@ def build_case(kind: str = "mlp", lora: bool = False, micro_batch: int = ROWS, *
 
 def written_objective(
     case: Case,
-    direction: float = 0.0,
-    magnitude: float = 0.0,
-    alignment: float = 0.0,
+    lambda_direction: float = 0.0,
+    lambda_magnitude: float = 0.0,
+    lambda_alignment: float = 0.0,
     threshold: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(gradient of loss and regularisers [P], value of the regularisers), by differentiating the formula
@@ -162,9 +162,9 @@ def written_objective(
     cosine = torch.nn.functional.cosine_similarity
     size = g.norm() if threshold is None else (g.norm() - threshold).clamp(min=0) ** 2
     regularisers = (
-        direction * (1 - cosine(g, case.reference, dim=0))
-        + magnitude * size
-        + alignment * (1 - cosine(g[case.shared], case.source[case.shared], dim=0))
+        lambda_direction * (1 - cosine(g, case.reference, dim=0))
+        + lambda_magnitude * size
+        + lambda_alignment * (1 - cosine(g[case.shared], case.source[case.shared], dim=0))
     )
     parts = torch.autograd.grad(total + regularisers, parameters)
     return torch.cat([part.flatten() for part in parts]), regularisers.detach()

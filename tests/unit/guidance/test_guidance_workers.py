@@ -10,7 +10,12 @@ from oracle import ROWS, build_case
 
 from sgg_ray.guidance import Guidance
 
-SETTINGS = {"direction": 0.3, "magnitude": 0.2, "alignment": 0.4, "radius": 1e-4}
+SETTINGS = {
+    "lambda_direction": 0.3,
+    "lambda_magnitude": 0.2,
+    "lambda_alignment": 0.4,
+    "fd_relative_change": 1e-4,
+}
 STEPS = 2
 
 

@@ -7,7 +7,7 @@ from sgg_ray.gradients import FlatParameters, Workspace
 from sgg_ray.guidance import Guidance
 
 MODES = ["finite_difference", "central_difference", "exact", "first_order"]
-ALL = {"direction": 0.3, "magnitude": 0.2, "alignment": 0.4}
+ALL = {"lambda_direction": 0.3, "lambda_magnitude": 0.2, "lambda_alignment": 0.4}
 
 
 def _guidance(case: Case, **settings) -> Guidance:
@@ -65,7 +65,7 @@ def test_every_nth_step_is_guided_n_times_as_strongly():
     case = build_case()
     plain = case.backward()
     always, _ = case.guide(hvp="exact", **ALL)
-    guidance = _guidance(case, hvp="exact", every=3, reference="full", **ALL)
+    guidance = _guidance(case, hvp="exact", interval=3, reference="full", **ALL)
     guidance.set_reference(case.reference)
     for step in range(3):
         case.backward()
@@ -79,8 +79,8 @@ def test_every_nth_step_is_guided_n_times_as_strongly():
 def test_strength_rises_linearly():
     case = build_case()
     plain = case.backward()
-    full, _ = case.guide(hvp="exact", magnitude=0.2)
-    guidance = _guidance(case, hvp="exact", magnitude=0.2, warmup_steps=4)
+    full, _ = case.guide(hvp="exact", lambda_magnitude=0.2)
+    guidance = _guidance(case, hvp="exact", lambda_magnitude=0.2, warmup_steps=4)
     for step, share in enumerate((0.25, 0.5, 0.75, 1.0, 1.0)):
         case.backward()
         guidance.apply(step, case.losses, None, _alone)
@@ -122,7 +122,7 @@ def test_one_abnormal_gradient_does_not_take_the_memory_over():
 
 def test_the_reference_is_a_mean_of_unit_gradients():
     case = build_case()
-    guidance = _guidance(case, direction=0.3, gradient_floor=0.0)
+    guidance = _guidance(case, lambda_direction=0.3, gradient_floor=0.0)
     expected = torch.zeros_like(case.flat.values)
     for step in range(3):
         plain = case.backward(step)
@@ -134,7 +134,7 @@ def test_the_reference_is_a_mean_of_unit_gradients():
 def test_first_order_pulls_towards_the_references_and_never_lengthens():
     case = build_case()
     plain = case.backward()
-    found, metrics = case.guide(hvp="first_order", direction=0.5, alignment=0.5)
+    found, metrics = case.guide(hvp="first_order", lambda_direction=0.5, lambda_alignment=0.5)
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(found, case.reference, dim=0) > cosine(plain, case.reference, dim=0)
     shared = case.shared
@@ -147,7 +147,7 @@ def test_first_order_pulls_towards_the_references_and_never_lengthens():
 
 def test_continuing_from_a_state_is_the_same_as_not_stopping():
     first, second = build_case(), build_case()
-    settings = {"magnitude_form": "hinge", "radius": 1e-4, **ALL}
+    settings = {"magnitude_form": "hinge", "fd_relative_change": 1e-4, **ALL}
     whole, part = _guidance(first, **settings), _guidance(first, **settings)
     for step in range(4):
         first.backward(step)
@@ -166,21 +166,21 @@ def test_continuing_from_a_state_is_the_same_as_not_stopping():
 
 def test_a_state_of_another_model_is_refused():
     case = build_case()
-    state = dict(_guidance(case, direction=0.1).state_dict())
+    state = dict(_guidance(case, lambda_direction=0.1).state_dict())
     state["reference"] = state["reference"][:-1]
     with pytest.raises(ModelError, match="'reference' has shape"):
-        _guidance(case, direction=0.1).load_state_dict(state)
+        _guidance(case, lambda_direction=0.1).load_state_dict(state)
 
 
 def test_all_wrong_settings_are_named_at_once():
     case = build_case()
     with pytest.raises(ConfigError) as caught:
-        _guidance(case, radius=0.0, direction=-1.0, every=0, hvp="magic")
+        _guidance(case, fd_relative_change=0.0, lambda_direction=-1.0, interval=0, hvp="magic")
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        "guidance.direction",
+        "guidance.lambda_direction",
         "guidance.hvp",
-        "guidance.radius",
-        "guidance.every",
+        "guidance.fd_relative_change",
+        "guidance.interval",
     ]
 
 
@@ -189,16 +189,14 @@ def test_all_wrong_settings_are_named_at_once():
 def test_the_distance_finds_the_asked_change_of_the_gradient(mode: str, radius: float):
     case = build_case("bert", dropout=0.0)
     plain = case.backward()
-    guidance = _guidance(case, hvp=mode, radius=radius, magnitude=0.2)
+    guidance = _guidance(case, hvp=mode, fd_relative_change=radius, lambda_magnitude=0.2)
     for first in (1e-6, 1e2):
-        guidance.distance.fill_(first)
+        guidance.fd_step.fill_(first)
         for step in range(30):
             case.backward()
             guidance.apply(step, case.losses, None, _alone)
         workspace = Workspace(case.flat, case.flat.size)
-        torch.add(
-            case.flat.values, plain / plain.norm(), alpha=guidance.distance.item(), out=workspace.buffer
-        )
+        torch.add(case.flat.values, plain / plain.norm(), alpha=guidance.fd_step.item(), out=workspace.buffer)
         with case.flat.replaced(workspace.views):
             moved = case.backward()
         assert (moved - plain).norm() / plain.norm() == pytest.approx(radius, rel=0.3)
@@ -209,7 +207,9 @@ def test_the_distance_finds_the_asked_change_of_the_gradient(mode: str, radius: 
 def test_a_limit_shortens_the_product_and_turns_nothing(mode: str, every: int):
     def last(limit: float | None) -> tuple[torch.Tensor, float]:
         case = build_case("bert", dropout=0.0)
-        guidance = _guidance(case, hvp=mode, radius=0.01, magnitude=5.0, limit=limit, every=every)
+        guidance = _guidance(
+            case, hvp=mode, fd_relative_change=0.01, lambda_magnitude=5.0, max_hvp_ratio=limit, interval=every
+        )
         for step in range(40):
             plain = case.backward()
             metrics = guidance.apply(step, case.losses, None, _alone)

@@ -8,10 +8,10 @@ from sgg_ray.errors import ModelError
 from sgg_ray.guidance import Guidance
 
 TERMS = [
-    {"direction": 0.7},
-    {"magnitude": 0.7},
-    {"alignment": 0.7},
-    {"direction": 0.5, "magnitude": 0.3, "alignment": 0.9},
+    {"lambda_direction": 0.7},
+    {"lambda_magnitude": 0.7},
+    {"lambda_alignment": 0.7},
+    {"lambda_direction": 0.5, "lambda_magnitude": 0.3, "lambda_alignment": 0.9},
 ]
 MODELS = [("mlp", False), ("bert", False), ("bert", True), ("llama", False), ("llama", True)]
 TOLERANCE = {"exact": 1e-9, "central_difference": 1e-6, "finite_difference": 1e-3}
@@ -30,7 +30,7 @@ def test_guided_gradient_is_that_of_the_objective(kind: str, lora: bool, terms: 
     case = build_case(kind, lora)
     plain = case.backward()
     expected, value = written_objective(case, **terms)
-    found, metrics = case.guide(hvp=mode, radius=RADIUS[mode], **terms)
+    found, metrics = case.guide(hvp=mode, fd_relative_change=RADIUS[mode], **terms)
     assert _error(found, expected, plain) < TOLERANCE[mode]
     assert metrics["penalty"].item() == pytest.approx(value.item(), rel=1e-9)
     ratio = (found - plain).norm() / plain.norm()
@@ -43,7 +43,7 @@ def test_gradient_checkpointing_and_micro_batches_change_nothing(kind: str, mode
     case = build_case(kind, micro_batch=4, checkpointing=True)
     plain = case.backward()
     expected, _ = written_objective(case, **TERMS[-1])
-    found, _ = case.guide(hvp=mode, radius=RADIUS[mode], **TERMS[-1])
+    found, _ = case.guide(hvp=mode, fd_relative_change=RADIUS[mode], **TERMS[-1])
     assert _error(found, expected, plain) < TOLERANCE[mode]
 
 
@@ -51,10 +51,10 @@ def test_hinge_above_the_running_median():
     case = build_case("mlp")
     plain = case.backward()
     threshold = 0.4 * plain.norm().item()
-    expected, value = written_objective(case, magnitude=0.5, threshold=threshold)
+    expected, value = written_objective(case, lambda_magnitude=0.5, threshold=threshold)
     guidance = Guidance(
         case.flat,
-        magnitude=0.5,
+        lambda_magnitude=0.5,
         magnitude_form="hinge",
         hvp="exact",
         private=case.private,
@@ -70,9 +70,14 @@ def test_hinge_above_the_running_median():
 def test_below_the_floor_the_terms_fade_with_the_gradient():
     case = build_case("mlp")
     plain = case.backward()
-    full, _ = case.guide(direction=0.5, hvp="exact", gradient_floor=0.0)
+    full, _ = case.guide(lambda_direction=0.5, hvp="exact", gradient_floor=0.0)
     guidance = Guidance(
-        case.flat, direction=0.5, hvp="exact", reference="full", private=case.private, shared=case.shared
+        case.flat,
+        lambda_direction=0.5,
+        hvp="exact",
+        reference="full",
+        private=case.private,
+        shared=case.shared,
     )
     guidance.set_reference(case.reference)
     guidance.norms.add(40 * plain.norm().repeat(2))  # so that δ = 4 ‖g‖
@@ -97,4 +102,4 @@ def test_exact_says_what_to_do_with_a_model_that_cannot():
     case.model.body.append(torch.nn.Module())
     case.model.body[-1].forward = Once.apply
     with pytest.raises(ModelError, match="finite_difference"):
-        case.guide(hvp="exact", magnitude=0.1)
+        case.guide(hvp="exact", lambda_magnitude=0.1)

@@ -27,10 +27,10 @@ def refusal(path, max_length=24, **settings) -> str:
 
 
 ADAPTERS = [
-    {"method": "lora", "rank": 4},
-    {"method": "lora", "r": 4, "init_lora_weights": "pissa"},  # looks at the weights
-    {"method": "ia3"},
-    {"method": "prompt_tuning", "num_virtual_tokens": 4},
+    {"peft_type": "lora", "r": 4},
+    {"peft_type": "lora", "r": 4, "init_lora_weights": "pissa"},  # looks at the weights
+    {"peft_type": "ia3"},
+    {"peft_type": "prompt_tuning", "num_virtual_tokens": 4},
 ]
 
 
@@ -73,13 +73,14 @@ def test_a_missing_tokenizer_is_named(copy):
 
 
 def test_an_unknown_adapter_is_answered_with_the_nearest(encoder):
-    line = refusal(encoder, adapter={"method": "lorra"})
-    assert line.startswith("model.adapter.method: ")
+    line = refusal(encoder, adapter={"peft_type": "lorra"})
+    assert line.startswith("model.adapter.peft_type: ")
     assert "did you mean 'lora'?" in line
 
 
 @pytest.mark.parametrize(
-    "adapter", [{"method": "lora", "ranks": 4}, {"method": "lora", "r": "four"}, {"method": "lora", "r": 0}]
+    "adapter",
+    [{"peft_type": "lora", "ranks": 4}, {"peft_type": "lora", "r": "four"}, {"peft_type": "lora", "r": 0}],
 )
 def test_an_option_that_the_adapter_does_not_take_is_named(encoder, adapter):
     line = refusal(encoder, adapter=adapter)
@@ -88,7 +89,7 @@ def test_an_option_that_the_adapter_does_not_take_is_named(encoder, adapter):
 
 
 def test_modules_that_the_model_does_not_have_are_refused(encoder):
-    assert "nowhere" in refusal(encoder, adapter={"method": "lora", "target_modules": ["nowhere"]})
+    assert "nowhere" in refusal(encoder, adapter={"peft_type": "lora", "target_modules": ["nowhere"]})
 
 
 def test_a_pooler_that_the_model_does_not_have_is_refused(copy):
@@ -103,7 +104,7 @@ def test_more_tokens_than_the_model_has_positions_are_refused(encoder):
 
 
 def test_virtual_tokens_take_positions_too(encoder):
-    adapter = {"method": "prompt_tuning", "num_virtual_tokens": 10}
+    adapter = {"peft_type": "prompt_tuning", "num_virtual_tokens": 10}
     assert "takes at most 54 tokens" in refusal(encoder, max_length=60, adapter=adapter)
 
 
@@ -126,5 +127,5 @@ def test_roberta_counts_positions_from_behind_the_padding(copy):
 def test_labels_without_words_are_told_where_a_head_is_to_begin_at_names(make_config, labels, told):
     rows = Rows(("a", "b"), np.array([0, 1]))
     task = Task("target", tuple(labels), rows, rows, "target")
-    assert len(check_tasks(make_config(train={"head": "names"}), [task])) == told
+    assert len(check_tasks(make_config(train={"head": "label_names"}), [task])) == told
     assert not check_tasks(make_config(), [task])

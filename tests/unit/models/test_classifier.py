@@ -74,7 +74,7 @@ def test_every_seed_starts_with_the_same_model(make_config, tasks):
 
 
 def test_adapters_start_from_the_seed(make_config, tasks):
-    adapter = {"model": {"adapter": {"method": "lora", "rank": 2}}}
+    adapter = {"model": {"adapter": {"peft_type": "lora", "r": 2}}}
     states = [build_model(make_config(seed=seed, **adapter), tasks).state_dict() for seed in (0, 0, 1)]
     same, differs = (
         [torch.equal(states[0][name], other[name]) for name in states[0] if "lora_A" in name]
@@ -131,7 +131,7 @@ def test_losses_and_parameters_stay_in_full_precision(make_config, tasks, precis
 def test_gradient_checkpointing_changes_no_gradient(make_config, tasks):
     gradients = []
     for on in (False, True):
-        adapter = {"method": "lora", "rank": 2}
+        adapter = {"peft_type": "lora", "r": 2}
         model = build_model(make_config(model={"gradient_checkpointing": on, "adapter": adapter}), tasks)
         set_heads(model)
         model.train()

@@ -20,9 +20,9 @@ CHAT = (
 REVIEW = {"prompt": "Review: {text}\nLabel:"}
 ADAPTERS = [
     None,
-    {"method": "lora", "rank": 4, "init_lora_weights": False},
-    {"method": "prompt_tuning", "num_virtual_tokens": 4},
-    {"method": "prefix_tuning", "num_virtual_tokens": 4},
+    {"peft_type": "lora", "r": 4, "init_lora_weights": False},
+    {"peft_type": "prompt_tuning", "num_virtual_tokens": 4},
+    {"peft_type": "prefix_tuning", "num_virtual_tokens": 4},
 ]
 
 
@@ -182,7 +182,7 @@ def by_hand(model, prompt: np.ndarray, most: int) -> list[int]:
     return said
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter["method"] if adapter else "full")
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter["peft_type"] if adapter else "full")
 def test_generating_side_by_side_says_what_each_prompt_says_alone(make_model, adapter):
     """Left padding, with positions from each prompt's first token, changes nothing."""
     model, task = make_model(model={"adapter": adapter})

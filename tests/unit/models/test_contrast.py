@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgg_ray.models import build_model
-from sgg_ray.models.contrast import (
+from sgg_ray.scoring.class_contrasts import (
     backbone_contrasts,
     balanced_parts,
     head_contrasts,

@@ -17,7 +17,7 @@ from sgg_ray.training import run_training
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 CUDA = torch.device("cuda")
-LORA = {"method": "lora", "rank": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+LORA = {"peft_type": "lora", "r": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def configure(folder, kind: str, **changes) -> Config:
                 "model": model,
                 "target": {"path": str(folder / "target.jsonl"), "shots": 16},
                 "sources": [{"name": "other", "path": str(folder / "source.jsonl")}],
-                "guidance": {"warmup": 0, "hvp": "central_difference", "distance": 1e-2},
-                "train": {"steps": 12, "batch_size": 8, "source_batch_size": 8, "max_length": 48},
+                "guidance": {"warmup_ratio": 0, "hvp": "central_difference", "fd_step": 1e-2},
+                "train": {"max_steps": 12, "batch_size": 8, "source_batch_size": 8, "max_length": 48},
             },
             changes,
         )

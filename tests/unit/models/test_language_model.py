@@ -11,13 +11,13 @@ from sgg_ray.models import (
     build_model,
     check_method,
     check_tasks,
-    contrast,
-    example_gradients,
     load_model,
     save_model,
 )
-from sgg_ray.models.contrast import Part, label_word_contrasts, single_example_parts
 from sgg_ray.prediction import Predictor
+from sgg_ray.scoring import class_contrasts as contrast
+from sgg_ray.scoring import example_gradients
+from sgg_ray.scoring.class_contrasts import Part, label_word_contrasts, single_example_parts
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, predict, run_training
 
@@ -179,7 +179,7 @@ def test_the_contrast_is_the_gradient_of_the_weighted_scores(make_lm):
     )
 
 
-LORA = {"adapter": {"method": "lora", "rank": 4, "lora_dropout": 0.5}}
+LORA = {"adapter": {"peft_type": "lora", "r": 4, "lora_dropout": 0.5}}
 
 
 @pytest.mark.parametrize("target", [REVIEW, LONGER], ids=["one token", "several"])
@@ -228,12 +228,12 @@ def mean_loss(probabilities: np.ndarray, target) -> float:
     return float(-np.log(probabilities[np.arange(len(target.test)), target.test.labels]).mean())
 
 
-ADAPTERS = [None, {"method": "lora", "rank": 4}, {"method": "prompt_tuning", "num_virtual_tokens": 4}]
+ADAPTERS = [None, {"peft_type": "lora", "r": 4}, {"peft_type": "prompt_tuning", "num_virtual_tokens": 4}]
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter["method"] if adapter else "full")
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter["peft_type"] if adapter else "full")
 def test_a_trained_model_is_saved_and_predicts_the_same(make_lm_config, tmp_path, adapter):
-    settings = {"steps": 30, "learning_rate": 1e-2, "max_length": 48}
+    settings = {"max_steps": 30, "learning_rate": 1e-2, "max_length": 48}
     config = make_lm_config(CHAT, model={"adapter": adapter}, target=LONGER, train=settings)
     target, sources = load_tasks(config)
     outcome = run_training(config, target, sources, {"clean": 1.0}, torch.device("cpu"))
@@ -247,7 +247,7 @@ def test_a_trained_model_is_saved_and_predicts_the_same(make_lm_config, tmp_path
 
 
 def test_frozen_weights_follow_the_precision_and_trained_ones_stay_fp32(make_lm):
-    model, _ = make_lm(model={"precision": "bfloat16", "adapter": {"method": "lora", "rank": 4}})
+    model, _ = make_lm(model={"precision": "bfloat16", "adapter": {"peft_type": "lora", "r": 4}})
     kinds = {(parameter.requires_grad, parameter.dtype) for parameter in model.parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 

@@ -12,13 +12,13 @@ from sgg_ray.tasks import load_tasks
 
 ADAPTERS = [
     None,
-    {"method": "lora", "rank": 4},
-    {"method": "ia3"},
-    {"method": "prompt_tuning", "num_virtual_tokens": 4},
+    {"peft_type": "lora", "r": 4},
+    {"peft_type": "ia3"},
+    {"peft_type": "prompt_tuning", "num_virtual_tokens": 4},
 ]
 
 
-@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter["method"] if adapter else "full")
+@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter["peft_type"] if adapter else "full")
 def saved(request, make_config, tmp_path):
     """A model whose every trainable parameter was moved, its target, and the folder it was saved in."""
     config = make_config(model={"adapter": request.param})

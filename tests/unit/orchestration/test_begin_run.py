@@ -8,20 +8,20 @@ from mlflow import MlflowClient
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.errors import ClusterError, ConfigError
-from sgg_ray.orchestration.listener import Silent
-from sgg_ray.orchestration.score_driver import begin_run, recorded, refuse_other_rows
+from sgg_ray.orchestration.lifecycle import begin_run, recorded, refuse_other_rows
+from sgg_ray.orchestration.listener import NullListener
 
 
 def begin(config, folder):
-    return begin_run(config, folder, "train", "hash of the rows", Silent())
+    return begin_run(config, folder, "train", "hash of the rows", NullListener())
 
 
 def test_of_two_at_once_one_is_refused_and_leaves_no_run_that_seems_to_go_on(make_config):
     config = make_config()
-    first = RunFolder(config.ray.storage, config.name)
+    first = RunFolder(config.ray.storage_path, config.name)
     tracker = begin(config, first)
     with pytest.raises(ConfigError, match="is being written by another process"):
-        begin(config, RunFolder(config.ray.storage, config.name))
+        begin(config, RunFolder(config.ray.storage_path, config.name))
 
     client = MlflowClient(config.tracking.uri)
     experiment = client.get_experiment_by_name(config.tracking.experiment)
@@ -34,7 +34,7 @@ def test_of_two_at_once_one_is_refused_and_leaves_no_run_that_seems_to_go_on(mak
 
 def test_what_fails_is_marked_even_when_the_disk_takes_no_mark(make_config, monkeypatch):
     config = make_config()
-    folder = RunFolder(config.ray.storage, config.name)
+    folder = RunFolder(config.ray.storage_path, config.name)
     tracker = begin(config, folder)
 
     def full(*_):
@@ -51,7 +51,7 @@ def test_what_fails_is_marked_even_when_the_disk_takes_no_mark(make_config, monk
 
 def test_a_run_that_was_stopped_before_it_knew_its_rows_goes_on(make_config):
     config = make_config()
-    folder = RunFolder(config.ray.storage, config.name)
+    folder = RunFolder(config.ray.storage_path, config.name)
     folder.begin(config)
     refuse_other_rows(folder, "hash of the rows")
     folder.update(content="of other rows")
@@ -62,5 +62,5 @@ def test_a_run_that_was_stopped_before_it_knew_its_rows_goes_on(make_config):
 def test_without_mlflow_there_is_no_folder(make_config, tmp_path):
     config = make_config(tracking={"uri": "nothing://here"})
     with pytest.raises(ClusterError, match=r"^tracking\.uri: cannot use MLflow"):
-        begin(config, RunFolder(config.ray.storage, config.name))
+        begin(config, RunFolder(config.ray.storage_path, config.name))
     assert not (tmp_path / "runs").exists()

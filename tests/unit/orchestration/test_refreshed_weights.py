@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sgg_ray.errors import ClusterError
-from sgg_ray.orchestration.exchange import RefreshedWeights
+from sgg_ray.orchestration.score.task_workers import RefreshedWeights
 
 SECONDS = 60  # for a thread that should be there at once
 

@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from sgg_ray.artifacts import StorageFolder
-from sgg_ray.orchestration.listener import Silent
-from sgg_ray.orchestration.tune_driver import _keep_state, _mend_state
+from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.tune.tune_driver import _keep_state, _mend_state
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def test_a_torn_file_is_replaced_by_the_copy(state, tmp_path, torn):
     _keep_state(state)
     (tmp_path / torn).write_bytes(before.get(torn, b"")[:-3])
     _keep_state(state)  # a torn one is not copied
-    _mend_state(state, Silent())
+    _mend_state(state, NullListener())
     assert files(tmp_path) == before
 
 
 def test_without_a_copy_the_search_begins_anew(state, tmp_path):
     (tmp_path / "experiment_state-1.json").write_text("")
-    _mend_state(state, Silent())
+    _mend_state(state, NullListener())
     assert not tmp_path.exists()
 
 
@@ -43,5 +43,5 @@ def test_a_whole_state_is_left_alone(state, tmp_path):
     _keep_state(state)
     (tmp_path / "experiment_state-1.json").write_text(json.dumps({"trials": [1, 2]}))
     before = files(tmp_path)
-    _mend_state(state, Silent())
+    _mend_state(state, NullListener())
     assert files(tmp_path) == before

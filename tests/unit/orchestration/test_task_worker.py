@@ -2,9 +2,9 @@
 
 import ray
 
-from sgg_ray.orchestration import worker as module
+from sgg_ray.orchestration.score import task_actor as module
+from sgg_ray.scoring import comparison_space
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import comparison_space
 
 
 def test_a_worker_loads_the_model_once(make_config, monkeypatch):

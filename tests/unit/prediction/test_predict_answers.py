@@ -9,15 +9,15 @@ import toy
 from sgg_ray.artifacts import open_run
 from sgg_ray.config import Config
 from sgg_ray.errors import DataError
-from sgg_ray.orchestration import predict
+from sgg_ray.orchestration.predict.predict_driver import predict
 from sgg_ray.prediction import Predictor
 
 
 @pytest.fixture(scope="module")
 def run(generation, tmp_path_factory):
     """A finished training that has learnt what the toy rows say."""
-    storage = {"ray": {"storage": str(tmp_path_factory.mktemp("answers") / "runs")}}
-    train = {"train": {"steps": 80, "batch_size": 12, "source_batch_size": 24}}
+    storage = {"ray": {"storage_path": str(tmp_path_factory.mktemp("answers") / "runs")}}
+    train = {"train": {"max_steps": 80, "batch_size": 12, "source_batch_size": 24}}
     content = toy.merged(toy.merged(generation, storage), train)
     return toy.finish_run(Config.model_validate({**content, "sources": generation["sources"][:1]}))
 
@@ -75,7 +75,7 @@ def test_conversations_are_answered(run, generation, tmp_path):
         for row in toy.answers(40, seed=4)
     ]
     content = toy.merged(
-        generation, {"ray": {"storage": str(tmp_path / "runs")}, "train": {"max_length": 60}}
+        generation, {"ray": {"storage_path": str(tmp_path / "runs")}, "train": {"max_length": 60}}
     )
     target = {
         "kind": "generation",

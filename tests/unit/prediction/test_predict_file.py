@@ -12,13 +12,14 @@ import toy
 from sgg_ray.artifacts import open_run
 from sgg_ray.errors import ConfigError, DataError
 from sgg_ray.models import write_temperature
-from sgg_ray.orchestration import Silent, predict
+from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.predict.predict_driver import predict
 from sgg_ray.prediction import Predictor
 
 ADDED = ["predicted", "p_negative", "p_positive", "confidence"]
 
 
-class Heard(Silent):
+class Heard(NullListener):
     def __init__(self):
         self.notes: list[str] = []
 
@@ -74,7 +75,7 @@ def test_rows_come_and_go_in_parts(finished_run, source, tmp_path, monkeypatch):
     """What is in memory does not depend on the size of the file."""
     sizes = []
     whole = predict(finished_run, source("in.jsonl"), tmp_path / "whole.csv")
-    monkeypatch.setattr("sgg_ray.orchestration.predict_driver.ROWS", 7)
+    monkeypatch.setattr("sgg_ray.orchestration.predict.predict_driver.ROWS", 7)
     monkeypatch.setattr("sgg_ray.tasks.stream.SCAN", 7)
     add = type(whole.tally).add
     monkeypatch.setattr(

@@ -28,7 +28,7 @@ def comparison(gains, shots=(4, 8), seeds=8, noise=0.01, **measures):
         rows=standings(cells, first, resamples=200),
         ranking=mean_ranks(cells),
         baseline=first,
-        judge="test",
+        eval_split="test",
         seeds=list(range(seeds)),
         targets=["films"],
         descriptions={first: "as everybody does"},

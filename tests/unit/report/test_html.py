@@ -5,7 +5,8 @@ from test_comparison import comparison
 from test_sweep import SETTINGS, trials
 
 from sgg_ray.evaluation import Trial
-from sgg_ray.orchestration import CompareResult, TuneResult
+from sgg_ray.orchestration.compare.compare_driver import CompareResult
+from sgg_ray.orchestration.tune.tune_driver import TuneResult
 from sgg_ray.report.html import html_picture, html_table
 from sgg_ray.report.plots import new_figure, save_figure
 

@@ -33,7 +33,7 @@ def make_report(count: int) -> AlignmentReport:
         low, value, high = np.sort(random.uniform(-1, 1, 3))
         score = Score(value, low, high, 1.0, 0.5, value) if i != 1 else None
         sources.append(
-            SourceAlignment(f"source-{i}", 8, "head", 0, score, "use" if score else "failed", 0.1, "late")
+            SourceAlignment(f"source-{i}", 8, "head", 0, score, "helps" if score else "failed", 0.1, "late")
         )
     similarity = np.eye(count + 1)
     similarity[-1, 0] = similarity[0, -1] = math.nan

@@ -6,12 +6,12 @@ import pytest
 from sgg_ray.config import TuneConfig
 from sgg_ray.evaluation import Trial
 from sgg_ray.report import plot_importance, plot_parallel, sweep_markdown, trial_line
-from sgg_ray.report.sweep import conclusion
+from sgg_ray.report.sweep_plots import conclusion
 
 SETTINGS = TuneConfig.model_validate(
     {
         "space": {
-            "guidance.direction": {"log_uniform": [0.001, 1]},
+            "guidance.lambda_direction": {"log_uniform": [0.001, 1]},
             "model.pooling": {"choice": ["mean", "cls"]},
         }
     }
@@ -26,7 +26,7 @@ def trials(count=12):
     for number in range(1, count + 1):
         direction = 10 ** -(3 * number / count)
         losses = rows + direction + random.normal(0, 0.0003, 24)
-        values = {"guidance.direction": direction, "model.pooling": "mean" if number % 2 else "cls"}
+        values = {"guidance.lambda_direction": direction, "model.pooling": "mean" if number % 2 else "cls"}
         parts = [part.tolist() for part in np.split(losses, 4)]
         correct = [[loss < 0.8 for loss in part] for part in parts]
         found.append(Trial(number, values, "finished", parts, correct, own=number == 1))
@@ -55,7 +55,7 @@ def test_the_conclusion_admits_that_nothing_was_shown():
 
 def test_the_table_lists_failures_with_their_reason():
     text = sweep_markdown(
-        [*trials(3), Trial(9, {"guidance.direction": 0.5}, "failed", note="not finite")], SETTINGS
+        [*trials(3), Trial(9, {"guidance.lambda_direction": 0.5}, "failed", note="not finite")], SETTINGS
     )
     last = text.splitlines()[5]
     assert "| 9 |" in last
@@ -80,7 +80,7 @@ def test_few_trials_draw_no_importance_and_break_nothing(found, tmp_path):
 
 
 def test_importance_finds_what_matters():
-    from sgg_ray.report.sweep import _importances
+    from sgg_ray.report.sweep_plots import _importances
 
     shares = _importances(trials(40), SETTINGS.space, "loss")
-    assert shares["guidance.direction"] > 0.8
+    assert shares["guidance.lambda_direction"] > 0.8

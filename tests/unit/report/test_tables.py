@@ -39,8 +39,10 @@ def make_report() -> AlignmentReport:
         25,
         "relu",
         [
-            source("forum [x]", Score(-0.7, -0.9, -0.4, 2.0, 0.5, -0.5), "conflict", 0.0),
-            source("a-source-with-a-very-long-name-indeed", Score(0.8, 0.5, 1.0, 1.0, 0.5, 0.6), "use", 1.0),
+            source("forum [x]", Score(-0.7, -0.9, -0.4, 2.0, 0.5, -0.5), "harmful", 0.0),
+            source(
+                "a-source-with-a-very-long-name-indeed", Score(0.8, 0.5, 1.0, 1.0, 0.5, 0.6), "helps", 1.0
+            ),
             source("broken", None, "failed", 0.0, "gradients are not finite"),
         ],
         np.eye(4),
@@ -55,10 +57,10 @@ def test_scores_are_ranked_and_complete():
     assert lines[0] == "Alignment of 3 sources with tweets at step 25 (2.0 s)"
     assert "95 % interval" in lines[1]
     assert lines[2].split() == [
-        "a-source-with-a-very-long-name-indeed", "64", "+0.80", "+0.50", "…", "+1.00", "+0.80", "100", "%", "use",
+        "a-source-with-a-very-long-name-indeed", "64", "+0.80", "+0.50", "…", "+1.00", "+0.80", "100", "%", "helps",
     ]  # fmt: skip
     assert lines[3].startswith("forum [x]")
-    assert lines[3].endswith("conflict")
+    assert lines[3].endswith("harmful")
     assert lines[4].split() == ["broken", "64", "–", "–", "–", "0", "%", "failed"]
     assert "broken: gradients are not finite" in lines
     assert lines[-1] == make_report().advice

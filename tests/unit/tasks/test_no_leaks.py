@@ -34,7 +34,7 @@ def test_rows_held_out_but_not_tested_stay_out_of_sources_too(configure, write):
     path = write("t.csv", reviews(40))
     whole, _ = load_tasks(configure(path=path, test={"fraction": 0.5}))
     target, (source,) = load_tasks(
-        configure([{"name": "s", "path": path}], path=path, test={"fraction": 0.5}, limit=6)
+        configure([{"name": "s", "path": path}], path=path, test={"fraction": 0.5}, max_rows=6)
     )
     assert np.bincount(target.test.labels).tolist() == [3, 3]
     assert set(target.test.texts) <= set(whole.test.texts)

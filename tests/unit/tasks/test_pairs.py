@@ -10,7 +10,7 @@ import toy
 from sgg_ray.config import Config
 from sgg_ray.errors import DataError
 from sgg_ray.tasks import load_tasks
-from sgg_ray.tasks.pairs import Pairs, clean_pairs, exchange, messages_in, question, shuffle_completions
+from sgg_ray.tasks.completions import Pairs, clean_pairs, exchange, messages_in, question, shuffle_completions
 
 
 @pytest.fixture

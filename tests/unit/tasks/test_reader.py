@@ -8,7 +8,7 @@ from sgg_ray.tasks import Reader, load_tasks
 
 
 def test_a_reader_gives_the_same_tasks_and_reads_each_file_once(make_config, monkeypatch):
-    from sgg_ray.tasks import load
+    from sgg_ray.tasks import task_loading as load
 
     read, paths = load.read_table, []
     monkeypatch.setattr(
@@ -29,7 +29,7 @@ def test_a_reader_gives_the_same_tasks_and_reads_each_file_once(make_config, mon
 def test_validation_rows_are_neither_shots_nor_test_rows_nor_in_a_source(make_config):
     config = make_config(sources=[{"name": "copy", "path": make_config().target.path}])
     target, _ = load_tasks(config)
-    other, (copy,) = load_tasks(config, judge="validation")
+    other, (copy,) = load_tasks(config, eval_split="validation")
     assert other.train.texts == target.train.texts
     assert len(other.test) > 0
     assert not set(other.test.texts) & {*target.test.texts, *target.train.texts}
@@ -37,9 +37,9 @@ def test_validation_rows_are_neither_shots_nor_test_rows_nor_in_a_source(make_co
 
 
 def test_validation_needs_rows_that_are_left(make_config):
-    rows = len(load_tasks(make_config(), judge="validation")[0].test)
+    rows = len(load_tasks(make_config(), eval_split="validation")[0].test)
     with pytest.raises(DataError, match="every row is a shot or a test row"):
-        load_tasks(make_config(target={"shots": 8 + rows // 2}), judge="validation")
+        load_tasks(make_config(target={"shots": 8 + rows // 2}), eval_split="validation")
 
 
 def _flat(tasks):

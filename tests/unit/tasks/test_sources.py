@@ -11,13 +11,13 @@ def reviews(number, prefix="row", labels=("negative", "positive")):
 
 def test_a_limit_keeps_the_proportions_of_the_classes(configure, write):
     rows = [(f"s{n}", "negative" if n % 4 else "positive") for n in range(100)]
-    _, (source,) = load_tasks(configure([{"name": "s", "path": write("s.csv", rows), "limit": 20}]))
+    _, (source,) = load_tasks(configure([{"name": "s", "path": write("s.csv", rows), "max_rows": 20}]))
     assert np.bincount(source.train.labels).tolist() == [15, 5]
 
 
 def test_a_flipped_copy_has_the_same_texts_and_every_other_label(configure, write):
     path = write("s.csv", reviews(50, "s"))
-    entry = {"path": path, "limit": 30}
+    entry = {"path": path, "max_rows": 30}
     _, (clean, flipped, half) = load_tasks(
         configure(
             [

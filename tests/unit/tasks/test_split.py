@@ -49,11 +49,11 @@ def test_the_split_is_the_same_in_any_order_of_the_file(configure, write, seed, 
     rows = [*reviews(30), *reviews(30, "Row  ")]  # copies that differ in case and spacing
     options = {"seed": seed, "shots": shots, "test": {"fraction": 0.4}}
     before, (source,) = load_tasks(
-        configure([{"name": "s", "path": write("s.csv", rows), "limit": 11}], **options)
+        configure([{"name": "s", "path": write("s.csv", rows), "max_rows": 11}], **options)
     )
     random.shuffle(rows)
     after, (again,) = load_tasks(
-        configure([{"name": "s", "path": write("s.csv", rows), "limit": 11}], **options)
+        configure([{"name": "s", "path": write("s.csv", rows), "max_rows": 11}], **options)
     )
     assert pairs(before, before.train) == pairs(after, after.train)
     assert pairs(before, before.test) == pairs(after, after.test)
@@ -109,7 +109,9 @@ def test_seeds_give_different_shots_and_test_rows(configure, write):
 def test_the_split_is_written_in_stone(configure, write):
     """A change here gives every published number another split."""
     target, (source,) = load_tasks(
-        configure([{"name": "s", "path": write("s.csv", reviews(9, "other")), "limit": 3}], seed=7, shots=2)
+        configure(
+            [{"name": "s", "path": write("s.csv", reviews(9, "other")), "max_rows": 3}], seed=7, shots=2
+        )
     )
     assert (target.train.texts, source.train.texts) == FROZEN
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sgg_ray.errors import ConfigError
-from sgg_ray.tracking import check, check_database
+from sgg_ray.tracking import check_database
+from sgg_ray.tracking import store_check as check
 
 
 def test_one_that_is_there_or_can_be_made_will_do(tmp_path: Path):

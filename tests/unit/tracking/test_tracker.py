@@ -38,7 +38,11 @@ def problems():
 
 @pytest.fixture
 def tracker(uri, first_start, problems):
-    params = {"seed": 3, "train": {"steps": 7, "empty": {}}, "sources": [{"name": "imdb", "limit": None}]}
+    params = {
+        "seed": 3,
+        "train": {"max_steps": 7, "empty": {}},
+        "sources": [{"name": "imdb", "max_rows": None}],
+    }
     return Tracker.start(uri, "tests", "run", params, {"sgg.target": "tweets"}, on_problem=problems.append)
 
 
@@ -78,10 +82,10 @@ def test_a_run_is_kept_with_all_that_was_sent(tracker, tmp_path, problems):
     assert run.info.run_name == "run"
     assert run.data.params == {
         "seed": "3",
-        "train.steps": "7",
+        "train.max_steps": "7",
         "train.empty": "{}",
         "sources.imdb.name": "imdb",
-        "sources.imdb.limit": "None",
+        "sources.imdb.max_rows": "None",
     }
     assert run.data.tags["sgg.target"] == "tweets"
     assert sorted(steps_of(tracker, "loss")) == list(range(1234))

@@ -9,7 +9,8 @@ import torch.distributed as dist
 
 from sgg_ray.config import Config
 from sgg_ray.tasks import Task
-from sgg_ray.training import Answers, Communicator, Distributed, Hooks, SingleProcess, loop, run_training
+from sgg_ray.training import Answers, Communicator, Distributed, Hooks, SingleProcess, run_training
+from sgg_ray.training import trainer as loop
 
 STRETCHES = (loop.STRETCH, 2000)  # all of the toy model's gradient at once, and a handful of parts
 WEIGHTS = {"clean": 0.7, "flipped": 0.3}

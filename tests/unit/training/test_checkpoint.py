@@ -8,19 +8,19 @@ from sgg_ray.errors import CheckpointError, TrainingError
 from sgg_ray.training import check_checkpoint, load_checkpoint, save_checkpoint
 from sgg_ray.training.checkpoint import STATE
 
-TERMS = {"direction": 0.2, "magnitude": 0.2, "alignment": 0.1}
+TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1}
 GUIDANCE = {
     "all terms": TERMS,
     "full reference": {**TERMS, "reference": "full", "reference_every": 3},
     "hinge": {**TERMS, "magnitude_form": "hinge"},
-    "no terms": {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0},
+    "no terms": {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0},
 }
 
 
 @pytest.fixture
 def saved(make_trainer, tmp_path):
     """A checkpoint after two steps."""
-    trainer = make_trainer(train={"steps": 2})
+    trainer = make_trainer(train={"max_steps": 2})
     trainer.run()
     save_checkpoint(trainer, tmp_path)
     return tmp_path
@@ -80,10 +80,10 @@ def test_skipped_steps_in_a_row_add_up_over_a_resume(make_trainer, tmp_path):
         trainer.model.losses = lambda batch: losses(batch) * float("nan")
         return trainer
 
-    first = broken(train={"steps": 6})
+    first = broken(train={"max_steps": 6})
     first.run()
     save_checkpoint(first, tmp_path)
-    second = broken(train={"steps": 12})
+    second = broken(train={"max_steps": 12})
     load_checkpoint(second, tmp_path)
     with pytest.raises(TrainingError, match="10 steps in a row"):
         second.run()
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_one_line(make_trainer, saved, damage):
 
 
 def test_a_checkpoint_of_another_model_is_refused(make_trainer, saved):
-    other = make_trainer(model={"adapter": {"method": "lora", "rank": 2}})
+    other = make_trainer(model={"adapter": {"peft_type": "lora", "r": 2}})
     before = other.flat.values.clone()
     with pytest.raises(CheckpointError, match="other parameters"):
         load_checkpoint(other, saved)

@@ -12,28 +12,19 @@ from torch import multiprocessing
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import PromptedRows, build_model
 from sgg_ray.models.batch import TokenisedRows
-from sgg_ray.models.completion_contrast import (
+from sgg_ray.scoring import LayerComparison, TaskSummariser, score_tasks
+from sgg_ray.scoring.class_contrasts import Part
+from sgg_ray.scoring.completion_contrasts import (
     NEGATIVES,
     completion_contrasts,
     completion_parts,
     with_negatives,
 )
-from sgg_ray.models.contrast import Part
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import (
-    LayerComparison,
-    SingleProcess,
-    TaskSummariser,
-    Trainer,
-    answer,
-    generate_texts,
-    plain,
-    run_training,
-    score_tasks,
-)
+from sgg_ray.training import SingleProcess, Trainer, answer, generate_texts, plain, run_training
 
-TERMS = {"direction": 0.2, "magnitude": 0.2, "alignment": 0.1, "warmup": 0.0}
-LORA = {"method": "lora", "rank": 4, "init_lora_weights": False, "lora_dropout": 0.0}
+TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
+LORA = {"peft_type": "lora", "r": 4, "init_lora_weights": False, "lora_dropout": 0.0}
 
 
 @pytest.fixture
@@ -73,7 +64,7 @@ def test_micro_batches_and_checkpointing_change_no_gradient(make_trainer, genera
         "guidance": {**TERMS, "hvp": "exact" if adapter is None else "finite_difference"},
         "sources": [generation["sources"][0], labels],
     }
-    train = {"max_gradient_norm": 1e9}
+    train = {"max_grad_norm": 1e9}
     whole = first_gradient(make_trainer(model={"adapter": adapter}, train=train, **settings))
     parts = make_trainer(model={"adapter": adapter}, train={**train, "micro_batch_size": 3}, **settings)
     tolerance = 1e-4 if adapter is None else 1e-3
@@ -86,9 +77,17 @@ def test_micro_batches_and_checkpointing_change_no_gradient(make_trainer, genera
 
 @pytest.mark.parametrize("hvp", ["finite_difference", "central_difference"])
 def test_a_finite_difference_is_the_exact_product(make_trainer, hvp):
-    terms = {"direction": 0.0, "magnitude": 0.2, "alignment": 0.0, "source": 0.0, "warmup": 0.0}
+    terms = {
+        "lambda_direction": 0.0,
+        "lambda_magnitude": 0.2,
+        "lambda_alignment": 0.0,
+        "lambda_source": 0.0,
+        "warmup_ratio": 0.0,
+    }
     difference, exact = (
-        make_trainer(sources=[], guidance={**terms, "radius": 0.02, "hvp": mode}, train={"steps": 6})
+        make_trainer(
+            sources=[], guidance={**terms, "fd_relative_change": 0.02, "hvp": mode}, train={"max_steps": 6}
+        )
         for mode in (hvp, "exact")
     )
     difference.run()
@@ -110,7 +109,7 @@ def curvature(trainer: Trainer) -> torch.Tensor:
 
 
 def test_with_every_term_off_it_is_the_target_alone_bit_for_bit(make_generation):
-    off = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+    off = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
     config = make_generation(guidance=off)
     target, sources = load_tasks(config)
     weights = {source.name: 0.5 for source in sources}
@@ -122,7 +121,9 @@ def test_with_every_term_off_it_is_the_target_alone_bit_for_bit(make_generation)
 
 
 def test_sources_teach_the_target_and_shuffled_ones_do_not(make_generation):
-    config = make_generation(train={"steps": 80, "batch_size": 12, "source_batch_size": 24}, guidance=TERMS)
+    config = make_generation(
+        train={"max_steps": 80, "batch_size": 12, "source_batch_size": 24}, guidance=TERMS
+    )
     target, sources = load_tasks(config)
     exact = {}
     for source in sources:
@@ -157,8 +158,8 @@ def test_progress_is_told_batch_by_batch(make_generation):
 
 def test_two_workers_train_and_answer_as_one(make_generation, generation, labels, tmp_path):
     sources = [{**generation["sources"][0]}, {**labels, "name": "flipped"}]
-    changes = {"sources": sources, "guidance": TERMS, "alignment": {"refresh_every": 2}}
-    config = make_generation(**changes, train={"steps": 6, "learning_rate": 1e-5, "micro_batch_size": 3})
+    changes = {"sources": sources, "guidance": TERMS, "alignment": {"refresh_interval": 2}}
+    config = make_generation(**changes, train={"max_steps": 6, "learning_rate": 1e-5, "micro_batch_size": 3})
     target, tasks = load_tasks(config)
     multiprocessing.spawn(gloo_worker.worker, (2, tmp_path, [config], target, tasks), nprocs=2)
     expected = gloo_worker.alone(config, target, tasks)
@@ -266,7 +267,7 @@ def test_clean_sources_score_above_shuffled_ones(make_generation, tmp_path):
     """At a model that knows a little of the task, as a pre-trained one does: the random one has nothing to compare."""
     before = str(toy.write_rows(tmp_path / "before.jsonl", toy.answers(400, seed=9)))
     learnt = make_generation(
-        target={"path": before, "shots": 200}, sources=[], train={"steps": 20, "batch_size": 32}
+        target={"path": before, "shots": 200}, sources=[], train={"max_steps": 20, "batch_size": 32}
     )
     task, _ = load_tasks(learnt)
     model = run_training(plain(learnt), task, [], {}, torch.device("cpu")).model
@@ -310,7 +311,7 @@ def test_one_completion_in_all_rows_is_nothing_to_compare(make_generation, tmp_p
 
 @pytest.mark.parametrize("method", ["zero_shot", "in_context"])
 def test_without_training_the_model_answers_as_it_is(make_generation, method):
-    off = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+    off = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
     settings = {"method": method, "context_length": 100}
     config = make_generation(
         guidance=off, sources=[], train=settings, target={"prompt": "Review: {text}\nLabel:"}

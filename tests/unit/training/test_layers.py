@@ -8,10 +8,10 @@ import torch
 
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import build_model
-from sgg_ray.models.contrast import backbone_contrasts, balanced_parts
-from sgg_ray.models.layers import layer_of, split_by_layer
+from sgg_ray.scoring import LayerComparison
+from sgg_ray.scoring.class_contrasts import backbone_contrasts, balanced_parts
+from sgg_ray.scoring.layer_split import layer_of, split_by_layer
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import LayerComparison
 
 
 @pytest.fixture

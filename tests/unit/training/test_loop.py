@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from sgg_ray.errors import TrainingError
 
-TERMS = {"direction": 0.2, "magnitude": 0.2, "alignment": 0.1, "warmup": 0.0}
+TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
 
 
 def run(trainer) -> list[dict]:
@@ -34,7 +34,7 @@ def state_of(trainer) -> dict[str, torch.Tensor]:
 
 
 def test_training_learns_from_sources(make_trainer):
-    events = run(make_trainer(used=("clean",), train={"steps": 40, "warmup": 0.0}, guidance=TERMS))
+    events = run(make_trainer(used=("clean",), train={"max_steps": 40, "warmup_ratio": 0.0}, guidance=TERMS))
     assert [event["step"] for event in events] == list(range(40))
     assert events[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)  # a zero head predicts uniformly
     assert events[-1]["loss"] < 0.5 * events[0]["loss"]
@@ -43,7 +43,7 @@ def test_training_learns_from_sources(make_trainer):
 
 @pytest.mark.parametrize("hvp", ["finite_difference", "central_difference", "exact", "first_order"])
 def test_a_seed_repeats_a_training_bit_for_bit(make_trainer, hvp):
-    settings = {"guidance": {**TERMS, "hvp": hvp}, "train": {"steps": 4}}
+    settings = {"guidance": {**TERMS, "hvp": hvp}, "train": {"max_steps": 4}}
     first, again, other = (make_trainer(seed=seed, **settings) for seed in (0, 0, 1))
     for trainer in (first, again, other):
         torch.rand(trainer.config.seed + 3)  # whatever the process drew before must not matter
@@ -59,7 +59,7 @@ def test_micro_batches_add_up_to_the_batch(make_trainer, still_encoder, hvp):
     for size in (None, 3):
         trainer = make_trainer(
             model={"path": str(still_encoder)},
-            train={"micro_batch_size": size, "max_gradient_norm": 1e9},
+            train={"micro_batch_size": size, "max_grad_norm": 1e9},
             guidance={**TERMS, "hvp": hvp},
         )
         with torch.no_grad():  # a zero head would send nothing into the backbone
@@ -104,7 +104,10 @@ def test_skipped_steps_are_counted_and_reported(make_trainer):
 @pytest.mark.parametrize("hvp", ["finite_difference", "central_difference", "exact", "first_order"])
 def test_a_gradient_of_a_hundred_times_the_usual_length_moves_as_far_as_another(make_trainer, hvp):
     """Clipping and Adam bound the step; reference and running norms do not let one batch take them over."""
-    settings = {"guidance": {**TERMS, "hvp": hvp}, "train": {"steps": 12, "warmup": 0.0, "log_every": 1}}
+    settings = {
+        "guidance": {**TERMS, "hvp": hvp},
+        "train": {"max_steps": 12, "warmup_ratio": 0.0, "logging_steps": 1},
+    }
     trainer, moves = make_trainer(used=("clean",), **settings), []
     break_losses(trainer, {6}, value=100.0)
     before, events = trainer.flat.values.clone(), []
@@ -130,10 +133,16 @@ def test_a_model_stored_in_bfloat16_has_no_worse_curvature(make_trainer, still_e
     model = AutoModel.from_pretrained(still_encoder, dtype=torch.bfloat16)
     model.save_pretrained(tmp_path / "half")
     AutoTokenizer.from_pretrained(still_encoder).save_pretrained(tmp_path / "half")
-    terms = {"direction": 0.0, "magnitude": 0.2, "alignment": 0.0, "source": 0.0, "warmup": 0.0}
-    changes = {"model": {"path": str(tmp_path / "half")}, "train": {"steps": 8}}
+    terms = {
+        "lambda_direction": 0.0,
+        "lambda_magnitude": 0.2,
+        "lambda_alignment": 0.0,
+        "lambda_source": 0.0,
+        "warmup_ratio": 0.0,
+    }
+    changes = {"model": {"path": str(tmp_path / "half")}, "train": {"max_steps": 8}}
     difference, exact = (
-        make_trainer(used=(), guidance={**terms, "radius": 0.02, "hvp": mode}, **changes)
+        make_trainer(used=(), guidance={**terms, "fd_relative_change": 0.02, "hvp": mode}, **changes)
         for mode in (hvp, "exact")
     )
     assert {value.dtype for value in difference.model.parameters()} == {torch.float32}
@@ -153,7 +162,7 @@ def curvature(trainer) -> torch.Tensor:
 
 
 def test_a_source_gradient_that_is_not_finite_skips_the_step(make_trainer):
-    trainer = make_trainer(guidance={"source": 1.0})
+    trainer = make_trainer(guidance={"lambda_source": 1.0})
     losses = trainer.model.losses
     calls = []
 
@@ -168,7 +177,7 @@ def test_a_source_gradient_that_is_not_finite_skips_the_step(make_trainer):
 
 
 def test_ten_skipped_steps_in_a_row_stop_the_training(make_trainer):
-    trainer = make_trainer(train={"steps": 40, "log_every": 4})
+    trainer = make_trainer(train={"max_steps": 40, "logging_steps": 4})
     break_losses(trainer, set(range(5, 40)))
     with pytest.raises(TrainingError, match="steps in a row had a gradient that was not finite"):
         run(trainer)
@@ -177,7 +186,7 @@ def test_ten_skipped_steps_in_a_row_stop_the_training(make_trainer):
 
 
 def test_nine_skipped_steps_in_a_row_do_not(make_trainer):
-    trainer = make_trainer(train={"steps": 21, "log_every": 7})
+    trainer = make_trainer(train={"max_steps": 21, "logging_steps": 7})
     break_losses(trainer, {*range(1, 10), *range(11, 20)})
     run(trainer)
     assert trainer.skipped == 18
@@ -193,7 +202,7 @@ def test_weights_arrive_one_refresh_later_and_late_ones_are_counted(make_trainer
             self.sizes.append(len(values))
             return {2: None, 4: {"clean": 1.0}, 6: None}[step]
 
-    trainer = make_trainer(alignment={"refresh_every": 2})
+    trainer = make_trainer(alignment={"refresh_interval": 2})
     updates = Updates()
     trainer.run(updates=updates)
     assert updates.steps == [2, 4, 6]
@@ -205,7 +214,7 @@ def test_weights_arrive_one_refresh_later_and_late_ones_are_counted(make_trainer
 def test_the_full_reference_is_the_gradient_of_all_shots(make_trainer, still_encoder):
     trainer = make_trainer(
         model={"path": str(still_encoder)},
-        train={"steps": 1, "batch_size": 2, "learning_rate": 1e-9, "head_learning_rate": 1e-9},
+        train={"max_steps": 1, "batch_size": 2, "learning_rate": 1e-9, "head_learning_rate": 1e-9},
         guidance={"reference": "full"},
     )
     run(trainer)

@@ -8,7 +8,7 @@ import torch
 from sgg_ray.report.module_plots import module_table, plot_modules
 from sgg_ray.training.module_view import module_of
 
-TERMS = {"direction": 0.2, "magnitude": 0.2, "alignment": 0.1, "warmup": 0.0}
+TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
 
 
 def run(trainer) -> list[dict]:
@@ -34,7 +34,7 @@ def test_modules_are_told_from_names(parameter, module):
 
 
 def test_parts_add_up_to_the_whole(make_trainer):
-    trainer = make_trainer(used=("clean",), guidance={**TERMS, "view_modules": 1}, train={"steps": 3})
+    trainer = make_trainer(used=("clean",), guidance={**TERMS, "view_modules": 1}, train={"max_steps": 3})
     for event in run(trainer):
         modules = {key.split("/")[1] for key in event if key.startswith("module/")}
         assert {"embeddings", "heads.0"} < modules
@@ -54,8 +54,8 @@ def test_parts_add_up_to_the_whole(make_trainer):
 
 
 def test_it_comes_every_n_steps_and_changes_nothing(make_trainer):
-    seen = make_trainer(guidance={**TERMS, "view_modules": 2}, train={"steps": 5})
-    plain = make_trainer(guidance=TERMS, train={"steps": 5})
+    seen = make_trainer(guidance={**TERMS, "view_modules": 2}, train={"max_steps": 5})
+    plain = make_trainer(guidance=TERMS, train={"max_steps": 5})
     events = run(seen)
     assert [any(key.startswith("module/") for key in event) for event in events] == [1, 0, 1, 0, 1]
     assert plain.view is None
@@ -65,7 +65,7 @@ def test_it_comes_every_n_steps_and_changes_nothing(make_trainer):
 
 def test_heads_that_only_sources_use_are_not_looked_at(make_trainer, data):
     sources = [{"name": "other", "path": str(data / "other.jsonl")}]
-    settings = {"sources": sources, "guidance": {**TERMS, "view_modules": 1}, "train": {"steps": 1}}
+    settings = {"sources": sources, "guidance": {**TERMS, "view_modules": 1}, "train": {"max_steps": 1}}
     trainer = make_trainer(used=("other",), **settings)
     assert {name for name in trainer.flat.names if "heads.1" in name}  # it is trained
     (event,) = run(trainer)
@@ -75,7 +75,7 @@ def test_heads_that_only_sources_use_are_not_looked_at(make_trainer, data):
 
 
 def test_table_and_picture(make_trainer, tmp_path):
-    events = run(make_trainer(guidance={**TERMS, "view_modules": 1}, train={"steps": 3}))
+    events = run(make_trainer(guidance={**TERMS, "view_modules": 1}, train={"max_steps": 3}))
     table = module_table(
         [*events, {"run": "target-only", "step": 0, "module/x/norm": 1.0}, {"run": "guided"}]
     )

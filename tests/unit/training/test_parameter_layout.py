@@ -6,7 +6,7 @@ import torch
 from sgg_ray.errors import ModelError
 from sgg_ray.models import build_model
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training.layout import build_optimiser, lay_out
+from sgg_ray.training.parameter_layout import build_optimiser, lay_out
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_model_without_trainable_parameters_is_refused(model_and_heads):
 
 
 def test_frozen_parameters_stay_out_of_the_buffer(make_config):
-    config = make_config(model={"adapter": {"method": "lora", "rank": 2}})
+    config = make_config(model={"adapter": {"peft_type": "lora", "r": 2}})
     target, _ = load_tasks(config)
     model = build_model(config, [target])
     layout = lay_out(model, target.head, set())

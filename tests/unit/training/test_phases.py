@@ -11,11 +11,11 @@ from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
 from sgg_ray.models import Batch
-from sgg_ray.tasks import Rows, name_rows
+from sgg_ray.tasks import Rows, label_name_rows
 from sgg_ray.training.head import STEEPNESS, UNSURE, begin_at_names, fit_head
-from sgg_ray.training.pairs import pair_losses
+from sgg_ray.training.pair_losses import pair_losses
 
-OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
 
 
 def batch_of(labels, heads) -> Batch:
@@ -64,8 +64,10 @@ def test_a_fitted_head_is_a_logistic_regression_on_unit_features(make_trainer):
 
 
 def test_steps_on_pairs_leave_the_head_alone_and_are_followed_by_a_training_on_labels(make_trainer):
-    train = {"contrastive": 0.5, "head": "regression", "steps": 8, "log_every": 1}
-    trainer = make_trainer(guidance={"direction": 0.1, "magnitude": 0.1, "source": 1.0}, train=train)
+    train = {"contrastive": 0.5, "head": "regression", "max_steps": 8, "logging_steps": 1}
+    trainer = make_trainer(
+        guidance={"lambda_direction": 0.1, "lambda_magnitude": 0.1, "lambda_source": 1.0}, train=train
+    )
     head = trainer.model.head(trainer.target.head)
     rates = []
     for step in range(8):
@@ -85,7 +87,7 @@ def test_steps_on_pairs_leave_the_head_alone_and_are_followed_by_a_training_on_l
 
 
 def test_pairs_bring_rows_of_equal_labels_together(make_trainer):
-    train = {"contrastive": 1.0, "head": "regression", "steps": 40, "learning_rate": 1e-3}
+    train = {"contrastive": 1.0, "head": "regression", "max_steps": 40, "learning_rate": 1e-3}
     trainer = make_trainer(used=(), weights={}, guidance=OFF, train=train)
     rows = trainer.target
     everything = [(rows, row) for row in range(len(rows))]
@@ -113,7 +115,7 @@ def test_a_regression_without_steps_on_pairs_is_where_training_begins(make_train
 
 
 def names_of(trainer, labels):
-    rows = name_rows(labels)
+    rows = label_name_rows(labels)
     assert rows is not None
     model, head = trainer.model, trainer.target.head
     task = replace(model.task_of(head, rows.texts), train=rows)
@@ -165,7 +167,7 @@ def test_names_that_say_nothing_about_the_shots_are_given_up_when_there_are_enou
 
 @pytest.mark.parametrize("known", [True, False])
 def test_names_are_where_training_begins_unless_they_say_nothing(make_trainer, known):
-    trainer = make_trainer(used=(), weights={}, guidance=OFF, train={"head": "names"})
+    trainer = make_trainer(used=(), weights={}, guidance=OFF, train={"head": "label_names"})
     trainer.names = names_of(trainer, (toy.BAD[0], toy.GOOD[0])) if known else None
     trainer._begin_labels()
     assert trainer.model.head(trainer.target.head).weight.any() == known
@@ -174,8 +176,8 @@ def test_names_are_where_training_begins_unless_they_say_nothing(make_trainer, k
 @pytest.mark.parametrize(("average", "first"), [(0.5, 4), (1.0, 2), (0.25, 6)])
 def test_the_final_parameters_are_the_mean_of_those_after_the_last_steps(make_trainer, average, first):
     """Those of the last phase at most: the first two of eight steps are on pairs."""
-    train = {"steps": 8, "average": average, "contrastive": 0.25, "head": "regression"}
-    trainer = make_trainer(guidance={"source": 1.0}, train=train)
+    train = {"max_steps": 8, "average": average, "contrastive": 0.25, "head": "regression"}
+    trainer = make_trainer(guidance={"lambda_source": 1.0}, train=train)
     kept = []
     keep, trainer._add_to_average = (
         trainer._add_to_average,
@@ -191,9 +193,9 @@ def test_the_final_parameters_are_the_mean_of_those_after_the_last_steps(make_tr
     [
         ({"train": {"contrastive": 1.0}}, "train.contrastive: 1 leaves no step for the head"),
         ({"train": {"contrastive": 0.5, "micro_batch_size": 2}}, "leave out train.micro_batch_size"),
-        ({"train": {"contrastive": 0.5}, "ray": {"workers": 2}}, "set ray.workers to 1"),
+        ({"train": {"contrastive": 0.5}, "ray": {"num_workers": 2}}, "set ray.num_workers to 1"),
         (
-            {"train": {"contrastive": 0.5, "schedule": "sequential"}, "guidance": {"alignment": 0.0}},
+            {"train": {"contrastive": 0.5, "schedule": "sequential"}, "guidance": {"lambda_alignment": 0.0}},
             "train.schedule: joint",
         ),
         ({"train": {"method": "setfit", "average": 0.5}, "guidance": OFF}, "setfit has its own pairs"),

@@ -7,11 +7,11 @@ from sgg_ray.models import build_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import run_training
 from sgg_ray.training.job import plain
-from sgg_ray.training.layout import learning_rate_factor
+from sgg_ray.training.parameter_layout import learning_rate_factor
 from sgg_ray.training.sampling import target_batch
 
-OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
-ADAPTERS = {"full": None, "lora": {"method": "lora", "rank": 4, "lora_dropout": 0.0}}
+OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
+ADAPTERS = {"full": None, "lora": {"peft_type": "lora", "r": 4, "lora_dropout": 0.0}}
 
 
 def train_by_hand(config, target):
@@ -31,8 +31,8 @@ def train_by_hand(config, target):
         fused=True,
     )
     rows = model.tokenise(target, target.train)
-    for step in range(settings.steps):
-        factor = learning_rate_factor(step, settings.steps, settings.warmup)
+    for step in range(settings.max_steps):
+        factor = learning_rate_factor(step, settings.max_steps, settings.warmup_ratio)
         for group in optimiser.param_groups:
             group["lr"] = factor * (
                 settings.head_learning_rate if group["is_head"] else settings.learning_rate
@@ -51,7 +51,7 @@ def test_it_is_plain_adamw_bit_for_bit(make_config, still_encoder, adapter):
         model={"path": str(still_encoder), "adapter": adapter},
         sources=[],
         guidance=OFF,
-        train={"steps": 5, "max_gradient_norm": 1e9, "weight_decay": 0.1, "warmup": 0.4},
+        train={"max_steps": 5, "max_grad_norm": 1e9, "weight_decay": 0.1, "warmup_ratio": 0.4},
     )
     target, _ = load_tasks(config)
     expected = train_by_hand(config, target)
@@ -68,7 +68,7 @@ def test_it_is_plain_adamw_bit_for_bit(make_config, still_encoder, adapter):
 def test_clipping_is_that_of_torch(make_config, still_encoder):
     """One step from a zero head: its gradient is far longer than the bound, and Adam would hide its length."""
     config = make_config(
-        model={"path": str(still_encoder)}, sources=[], guidance=OFF, train={"max_gradient_norm": 0.5}
+        model={"path": str(still_encoder)}, sources=[], guidance=OFF, train={"max_grad_norm": 0.5}
     )
     target, _ = load_tasks(config)
     model = build_model(config, [target])
@@ -89,8 +89,8 @@ def test_clipping_is_that_of_torch(make_config, still_encoder):
 
 def test_the_baseline_is_the_same_whatever_the_guided_run_does(make_config):
     """``plain`` leaves nothing of sources and terms, so the comparison is with one and the same training."""
-    first = make_config(guidance={"direction": 0.3}, alignment={"refresh_every": 2})
-    second = make_config(guidance={"magnitude": 2.0, "hvp": "exact"}, sources=[])
+    first = make_config(guidance={"lambda_direction": 0.3}, alignment={"refresh_interval": 2})
+    second = make_config(guidance={"lambda_magnitude": 2.0, "hvp": "exact"}, sources=[])
     values = []
     for config in (first, second):
         target, _ = load_tasks(config)
@@ -101,7 +101,7 @@ def test_the_baseline_is_the_same_whatever_the_guided_run_does(make_config):
 
 
 def test_sources_of_weight_zero_are_left_out(make_config):
-    config = make_config(guidance={"direction": 0.0, "magnitude": 0.0})
+    config = make_config(guidance={"lambda_direction": 0.0, "lambda_magnitude": 0.0})
     target, sources = load_tasks(config)
     alone = run_training(config, target, [], {}, torch.device("cpu"))
     ignored = run_training(config, target, sources, {"clean": 0.0}, torch.device("cpu"))

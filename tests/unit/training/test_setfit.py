@@ -11,13 +11,13 @@ from sgg_ray.tasks import Rows, Task, load_tasks
 from sgg_ray.training import check_setfit, run_training
 from sgg_ray.training.head import take_head
 
-OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0, "source": 0.0}
+OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
 
 
 @pytest.fixture
 def config(make_config):
     return make_config(
-        sources=[], guidance=OFF, train={"method": "setfit", "steps": 6, "learning_rate": 1e-3}
+        sources=[], guidance=OFF, train={"method": "setfit", "max_steps": 6, "learning_rate": 1e-3}
     )
 
 
@@ -71,7 +71,7 @@ def test_the_head_predicts_what_the_regression_predicts(config, labels):
 
 
 def test_what_it_cannot_do_is_told(config, make_config, monkeypatch):
-    with pytest.raises(ValueError, match=r"guidance.direction: train.method setfit has no guidance"):
+    with pytest.raises(ValueError, match=r"guidance.lambda_direction: train.method setfit has no guidance"):
         make_config(train={"method": "setfit"})
     with pytest.raises(ValueError, match="leave out adapter and trainable"):
         make_config(guidance=OFF, train={"method": "setfit"}, model={"trainable": "heads"})

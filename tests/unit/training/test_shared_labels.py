@@ -5,12 +5,12 @@ import torch
 
 from sgg_ray.models import build_model, load_model, save_model
 from sgg_ray.tasks import Rows, Task, sharing_labels
-from sgg_ray.tasks.load import NO_ROWS
+from sgg_ray.tasks.task_loading import NO_ROWS
 from sgg_ray.training import run_training
 
 CPU = torch.device("cpu")
 THREE = ("negative", "neutral", "positive")
-OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0}
+OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0}
 
 
 def task(name, labels, numbers, role="source") -> Task:
@@ -64,9 +64,9 @@ def test_a_source_with_two_of_three_labels_trains_those_outputs_of_the_targets_h
 def test_a_training_with_shared_labels_is_saved_without_the_sources_label_sets(make_config, tmp_path):
     target = task("target", THREE, [0, 1, 2] * 4, "target")
     source = task("s", ("positive", "negative"), [0, 1] * 8)
-    config = make_config(train={"share_labels": True, "steps": 4}, guidance={"alignment": 0.05})
+    config = make_config(train={"share_labels": True, "max_steps": 4}, guidance={"lambda_alignment": 0.05})
     outcome = run_training(config, target, [source], {"s": 1.0}, CPU)
-    own_heads = run_training(make_config(train={"steps": 4}), target, [source], {"s": 1.0}, CPU)
+    own_heads = run_training(make_config(train={"max_steps": 4}), target, [source], {"s": 1.0}, CPU)
     assert own_heads.trainable == outcome.trainable + 2 * (32 + 1)
     save_model(outcome.model, tmp_path, base="toy", target_head=target.head)
     loaded, head = load_model(tmp_path)

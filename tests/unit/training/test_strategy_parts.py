@@ -5,11 +5,11 @@ import torch
 
 from sgg_ray.errors import ConfigError
 from sgg_ray.guidance import Combination
-from sgg_ray.models import Foundation, build_model
+from sgg_ray.models import PretrainedModel, build_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, run_training
 
-OFF = {"direction": 0.0, "magnitude": 0.0, "alignment": 0.0}
+OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0}
 CPU = torch.device("cpu")
 EQUAL = {"clean": 0.5, "flipped": 0.5}
 
@@ -23,7 +23,7 @@ def trained(config, weights=EQUAL, **options):
 
 
 def test_heads_alone_and_biases_alone_are_trained_when_asked_for(make_config):
-    off = {**OFF, "source": 0.0}
+    off = {**OFF, "lambda_source": 0.0}
     outcome, changed = trained(make_config(guidance=off, model={"trainable": "heads"}), {})
     assert changed == {"heads.0.weight", "heads.0.bias"}
     assert outcome.trainable == 2 * 32 + 2
@@ -33,9 +33,9 @@ def test_heads_alone_and_biases_alone_are_trained_when_asked_for(make_config):
 
 
 def test_a_model_from_memory_trains_like_one_from_disk(make_config):
-    for adapter in (None, {"method": "lora", "rank": 2}):
+    for adapter in (None, {"peft_type": "lora", "r": 2}):
         config = make_config(model={"adapter": adapter})
-        foundation = Foundation(config.model)
+        foundation = PretrainedModel(config.model)
         fresh, _ = trained(config)
         for _ in range(2):  # the first training must not leave a trace
             again, _ = trained(config, foundation=foundation)
@@ -46,8 +46,15 @@ def test_a_model_from_memory_trains_like_one_from_disk(make_config):
 def test_sharpness_aware_steps_are_those_of_the_definition(make_trainer):
     """One SAM step by hand: the gradient at θ + ρ g/‖g‖ on the same batch."""
     rho = 0.05
-    sam = {**OFF, "source": 0.0, "magnitude": rho, "distance": rho, "gradient_floor": 0.0, "warmup": 0.0}
-    trainer = make_trainer(used=(), weights={}, guidance=sam, train={"warmup": 0.0})
+    sam = {
+        **OFF,
+        "lambda_source": 0.0,
+        "lambda_magnitude": rho,
+        "fd_step": rho,
+        "gradient_floor": 0.0,
+        "warmup_ratio": 0.0,
+    }
+    trainer = make_trainer(used=(), weights={}, guidance=sam, train={"warmup_ratio": 0.0})
     for _ in range(3):  # away from the zero head
         trainer._step()
         trainer.step += 1
@@ -67,7 +74,7 @@ def test_sharpness_aware_steps_are_those_of_the_definition(make_trainer):
 
 
 def test_a_sequential_schedule_sees_sources_first_and_then_the_target_alone(make_config):
-    config = make_config(guidance=OFF, train={"schedule": "sequential", "steps": 8, "log_every": 1})
+    config = make_config(guidance=OFF, train={"schedule": "sequential", "max_steps": 8, "logging_steps": 1})
     events = []
     _, changed = trained(config, hooks=Hooks(on_events=events.extend))
     assert ["source_loss" in event for event in events] == [True] * 4 + [False] * 4
@@ -78,12 +85,14 @@ def test_a_sequential_schedule_sees_sources_first_and_then_the_target_alone(make
 
 
 def test_the_second_half_of_a_sequential_schedule_is_a_training_on_the_target_from_there(make_trainer):
-    train = {"schedule": "sequential", "steps": 6, "weight_decay": 0.0}
+    train = {"schedule": "sequential", "max_steps": 6, "weight_decay": 0.0}
     trainer = make_trainer(guidance=OFF, train=train)
     for _ in range(3):
         trainer._step()
         trainer.step += 1
-    alone = make_trainer(used=(), weights={}, guidance={**OFF, "source": 0.0}, train={**train, "steps": 3})
+    alone = make_trainer(
+        used=(), weights={}, guidance={**OFF, "lambda_source": 0.0}, train={**train, "max_steps": 3}
+    )
     alone.step, alone.config = 0, trainer.config
     alone.model.load_state_dict(trainer.model.state_dict())
     for number in range(3):
@@ -170,7 +179,7 @@ def test_a_missing_package_is_told(monkeypatch):
 
 
 def test_looking_at_the_sources_changes_nothing(make_config):
-    config = make_config(guidance={**OFF, "source": 0.0}, train={"log_every": 2})
+    config = make_config(guidance={**OFF, "lambda_source": 0.0}, train={"logging_steps": 2})
     target, sources = load_tasks(config)
     events = []
     hooks = Hooks(on_events=events.extend, probe=(sources, EQUAL))
@@ -184,7 +193,7 @@ def test_looking_at_the_sources_changes_nothing(make_config):
 def test_the_probe_sees_agreement_and_conflict(make_config):
     cosines = {}
     for name in ("clean", "flipped"):
-        config = make_config(guidance={**OFF, "source": 0.0}, train={"steps": 1, "batch_size": 16})
+        config = make_config(guidance={**OFF, "lambda_source": 0.0}, train={"max_steps": 1, "batch_size": 16})
         target, sources = load_tasks(config)
         events = []
         hooks = Hooks(on_events=events.extend, probe=(sources, {name: 1.0}))

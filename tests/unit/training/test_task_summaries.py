@@ -9,8 +9,8 @@ import toy
 from sgg_ray.alignment import mixture_weights, score_alignment, verdict
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import build_model
+from sgg_ray.scoring import Space, TaskSummariser, comparison_space, score_tasks, spaces_of
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import Space, TaskSummariser, comparison_space, score_tasks, spaces_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_flipped_source_scores_the_negative_of_the_clean_one(summarise):
     clean, flipped = (score_alignment(found[name].evidence) for name in ("clean", "flipped"))
     assert clean.value > 0.5
     assert flipped.value == pytest.approx(-clean.value, abs=1e-5)
-    assert (verdict(clean), verdict(flipped)) == ("use", "conflict")
+    assert (verdict(clean), verdict(flipped)) == ("helps", "harmful")
 
 
 def test_labels_drawn_at_random_are_mostly_neither_used_nor_in_conflict(make_config):
@@ -57,7 +57,7 @@ def test_labels_drawn_at_random_are_mostly_neither_used_nor_in_conflict(make_con
         noise = replace(source, train=replace(source.train, labels=labels))
         found = summariser.source(noise, space, 0, lambda: gradients)
         verdicts.append(verdict(score_alignment(found.evidence)))
-    assert sum(word != "neutral" for word in verdicts) <= 4
+    assert sum(word != "unclear" for word in verdicts) <= 4
 
 
 def test_sources_that_train_the_targets_head_are_compared_over_common_labels(make_config, tmp_path):
@@ -71,7 +71,7 @@ def test_sources_that_train_the_targets_head_are_compared_over_common_labels(mak
     found = summariser.source(source, space, 0, lambda: summariser.target(target, space, 0))
     assert found.summary.space == space.name
     assert found.summary.examples == 80  # the rows of the third label carry nothing to compare
-    assert verdict(score_alignment(found.evidence)) == "use"
+    assert verdict(score_alignment(found.evidence)) == "helps"
 
 
 def test_the_order_of_label_names_does_not_matter(summarise, data):
@@ -111,7 +111,7 @@ def test_names_of_other_labels_do_not_matter(make_config, data):
     assert scores["turned"].value == pytest.approx(scores["own"].value, abs=1e-4)
     assert 0.25 * scores["named"].value < scores["own"].value < 0.55 * scores["named"].value
     assert scores["poison"].value == pytest.approx(-scores["named"].value, abs=1e-4)
-    assert verdict(scores["poison"]) == "conflict"
+    assert verdict(scores["poison"]) == "harmful"
 
 
 def test_sources_of_one_head_of_their_own_do_not_contradict_each_other_in_the_mixture(make_config, data):
@@ -133,7 +133,7 @@ def test_sources_of_one_head_of_their_own_do_not_contradict_each_other_in_the_mi
         "partly": "",
         "named": "",
     }
-    assert verdict(scores["turned"]) == "conflict"
+    assert verdict(scores["turned"]) == "harmful"
     weights = dict(zip(scores, mixture_weights(list(scores.values()))))
     assert weights["turned"] == 0.0
     assert min(weights["own"], weights["partly"], weights["named"]) > 0.0
@@ -213,7 +213,7 @@ def test_gradients_that_are_not_finite_are_an_error(make_config):
 
 def test_names_of_labels_are_sent_with_the_targets_gradients_unless_they_are_to_have_no_say(make_config):
     for says in (True, False):
-        config = make_config(alignment={"names": says})
+        config = make_config(alignment={"label_name_prior": says})
         target, (source, _) = load_tasks(config)
         summariser = TaskSummariser(build_model(config, [target]), config.alignment, config.seed)
         found = summariser.target(target, comparison_space(target, source), 0)

@@ -7,7 +7,7 @@ from torch import multiprocessing
 
 from sgg_ray.tasks import load_tasks
 
-TERMS = {"direction": 0.2, "magnitude": 0.2, "alignment": 0.1, "warmup": 0.0}
+TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
 SETTINGS = {
     "finite differences": {"guidance": TERMS},
     "uneven shares in micro-batches": {
@@ -23,8 +23,8 @@ SETTINGS = {
 
 def make_configs(make_config, still_encoder):
     # Small steps: Adam turns the rounding of gradients that are zero but for it into steps of its own.
-    common = {"model": {"path": str(still_encoder)}, "alignment": {"refresh_every": 2}}
-    rates = {"steps": 6, "learning_rate": 1e-5, "head_learning_rate": 1e-2}
+    common = {"model": {"path": str(still_encoder)}, "alignment": {"refresh_interval": 2}}
+    rates = {"max_steps": 6, "learning_rate": 1e-5, "head_learning_rate": 1e-2}
     return [
         make_config(**common, **{**settings, "train": {**rates, **settings.get("train", {})}})
         for settings in SETTINGS.values()
@@ -46,7 +46,7 @@ def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, siz
             assert len(results) == len(alone)
             found = results[place]
             assert found["weights"] == expected["weights"] == pytest.approx({"clean": 0.2, "flipped": 0.8})
-            assert len(found["events"]) == (config.train.steps if rank == 0 else 0)  # only worker 0 tells
+            assert len(found["events"]) == (config.train.max_steps if rank == 0 else 0)  # only worker 0 tells
             torch.testing.assert_close(found["values"], expected["values"], **close)
             torch.testing.assert_close(found["probabilities"], expected["probabilities"], **close)
             assert torch.equal(found["probabilities"], by_rank[0][place]["probabilities"])
@@ -61,7 +61,7 @@ def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, siz
 )
 def test_the_gradient_is_summed_once_for_each_part_of_the_objective(make_trainer, monkeypatch, hvp, sums):
     """ĝ_S, g, and H·v, both passes of a central difference together; all else that is sent is a few numbers."""
-    trainer = make_trainer(guidance={**TERMS, "hvp": hvp}, train={"steps": 2})
+    trainer = make_trainer(guidance={**TERMS, "hvp": hvp}, train={"max_steps": 2})
     sent = []
     monkeypatch.setattr(
         type(trainer.communicator), "all_reduce", lambda _, tensor: sent.append(tensor.numel())

@@ -1,0 +1,1 @@
+"""`sgg compare`: cells of a grid of strategies, targets, shots and seeds."""

@@ -1,0 +1,258 @@
+"""Cells of a comparison in one process: the model is loaded once, files are read once, texts are tokenised once."""
+
+import hashlib
+import json
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sgg_ray.alignment import Score, mixture_weights
+from sgg_ray.config import Config, depends_on_scores, strategy_configs, with_target
+from sgg_ray.evaluation import (
+    ClassificationMetrics,
+    GenerationMetrics,
+    directional_alignment,
+    gradient_stability,
+    normalised,
+)
+from sgg_ray.models import LanguageModel, PretrainedModel, TaskModel, build_model, fit_tasks
+from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions, Metrics
+from sgg_ray.scoring import TaskSummariser, score_tasks
+from sgg_ray.tasks import Reader, Task, load_tasks
+from sgg_ray.training import Event, Hooks, SingleProcess, generate_texts, predict, run_training
+
+# Keys that change nothing about what a cell comes to.
+WITHOUT_EFFECT: Any = {
+    **dict.fromkeys(("name", "ray", "tracking", "compare", "tune"), True),
+    "model": {"license"},
+    "target": {"license"},
+    "guidance": {"view_modules"},
+    "train": {"cuda_graphs"},
+    "sources": {"__all__": {"license"}},
+}
+KEPT_SPLITS = 8  # most splits whose tasks a process remembers
+
+Scores = dict[str, dict[str, Any] | None]  # by source
+SplitScores = dict[str, Scores]  # by what they depend on, see scoring_of()
+
+
+@dataclass(frozen=True, order=True)
+class Split:
+    """What strategies that are compared have in common: target, shots and seed, hence all rows."""
+
+    seed: int
+    target: str
+    shots: int
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """One training of the grid."""
+
+    strategy: str
+    split: Split
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, for JSON and MLflow."""
+        return {"strategy": self.strategy, **asdict(self.split)}
+
+
+def cell_config(strategy: Config, split: Split) -> Config:
+    """The configuration of one cell's training, from that of its strategy."""
+    own = with_target(strategy, split.target, split.shots, split.seed)
+    # Nobody computes scores beside a cell: its weights are those of the start.
+    alignment = own.alignment.model_copy(update={"refresh_interval": 0})
+    return own.model_copy(update={"alignment": alignment})
+
+
+def scoring_of(config: Config) -> str:
+    """The settings of a strategy that scores depend on, as JSON. Not its model: all are scored at the file's own."""
+    settings = {
+        key: value
+        for key, value in config.flat().items()
+        if depends_on_scores(key) and not key.startswith("model.")
+    }
+    return json.dumps(settings)
+
+
+def fingerprint_of(strategy: Config, key: CellKey) -> str:
+    """Equal for cells that are the same training, whatever else is in the grid."""
+    assert strategy.compare is not None
+    own = cell_config(strategy, key.split)
+    text = own.model_dump_json(exclude=WITHOUT_EFFECT)
+    judged = f"{strategy.compare.eval_split} {sorted(strategy.compare.unseen)}"
+    return hashlib.blake2b(f"{key.strategy} {judged} {text}".encode(), digest_size=12).hexdigest()
+
+
+class CellRunner:
+    """Scores splits and trains cells in this process.
+
+    Args:
+        config: the whole configuration, with its ``compare`` section.
+        device: where models are.
+    """
+
+    def __init__(self, config: Config, device: torch.device):
+        assert config.compare is not None
+        self.config, self.compare, self.device = config, config.compare, device
+        self.strategies = strategy_configs(config)
+        self.reader = Reader()
+        self.foundations: dict[tuple, PretrainedModel] = {}
+        self.splits: OrderedDict[Split, tuple[Task, list[Task], list[Task]]] = OrderedDict()
+
+    def score(self, split: Split) -> SplitScores:
+        """Alignment of every source with the target, at the file's own model; None for a source that cannot be
+        scored. Once for each way of scoring that a strategy has."""
+        target, sources, _ = self._tasks(split)
+        found: SplitScores = {}
+        summarisers: dict[tuple, TaskSummariser] = {}  # ways to meet share what is computed of the sources
+        for own in (self.config, *self.strategies.values()):
+            if scoring_of(own) in found:
+                continue
+            sections = {"alignment": own.alignment, "train": own.train}
+            config = with_target(
+                self.config.model_copy(update=sections), split.target, split.shots, split.seed
+            )
+            place = (own.alignment, own.train.max_length)
+            if place not in summarisers:
+                model = build_model(config, [target], self._foundation(config)).to(self.device)
+                summarisers[place] = TaskSummariser(model, config.alignment, config.seed)
+            scores = score_tasks(summarisers[place], target, sources, config.train.share_labels)
+            found[scoring_of(own)] = {name: score and score.to_dict() for name, score in scores.items()}
+        return found
+
+    def train(self, key: CellKey, scores: SplitScores) -> dict[str, Any]:
+        """Train, predict and measure one cell; plain values for JSON.
+
+        Args:
+            scores: of the split; empty where there are no sources.
+
+        Raises:
+            TrainingError: the training cannot go on.
+        """
+        config = cell_config(self.strategies[key.strategy], key.split)
+        target, sources, unseen = self._tasks(key.split)
+        settings, guidance = config.alignment, config.guidance
+        weights = _weights(scores.get(scoring_of(config), {}), settings.weighting, settings.temperature)
+        if guidance.lambda_source == 0 and guidance.lambda_alignment == 0:
+            weights = {}
+        # The same look at the sources for every strategy, whether it trains on them or not.
+        probe = _weights(scores.get(scoring_of(self.config), {}), "relu", settings.temperature)
+        events: list[Event] = []
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        started = time.perf_counter()
+        outcome = run_training(
+            config,
+            target,
+            [source for source in sources if weights.get(source.name, 0.0) > 0],
+            weights,
+            self.device,
+            hooks=Hooks(on_events=events.extend, probe=(sources, probe)),
+            foundation=self._foundation(config),
+        )
+        seconds = time.perf_counter() - started
+        judged = EvaluatedPredictions.of(target, outcome.predicted)
+        stability = gradient_stability(_column(events, "gradient_norm"), _column(events, "step_cosine"))
+        cross = self._cross_task(outcome.model, target, unseen, config)
+        memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else math.nan
+        trainable, skipped = outcome.trainable, outcome.skipped_steps
+        del outcome
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # other processes work on the same GPU
+        return {
+            **key.to_dict(),
+            **_quality(judged.metrics()),
+            "right": "".join("1" if one else "0" for one in judged.correct),
+            "stability": stability.mean_cosine,
+            "norm_variation": stability.norm_variation,
+            "alignment": directional_alignment(_column(events, "source_cosine")),
+            "cross_task": float(np.mean(list(cross.values()))) if cross else math.nan,
+            "cross_tasks": cross,
+            "step_seconds": float(np.median(_column(events, "seconds"))) if events else math.nan,
+            "trainable": trainable,
+            "memory": memory,
+            "seconds": seconds,
+            "skipped_steps": skipped,
+            "weights": weights,
+        }
+
+    def _tasks(self, split: Split) -> tuple[Task, list[Task], list[Task]]:
+        """Target, sources and unseen tasks of a split."""
+        if split not in self.splits:
+            config = with_target(self.config, split.target, split.shots, split.seed)
+            target, others = load_tasks(config, self.reader, self.compare.eval_split)
+            (target, *others), _ = fit_tasks(config, [target, *others], shortest(self.strategies))
+            unseen = [task for task in others if task.name in self.compare.unseen]
+            sources = [task for task in others if task.name not in self.compare.unseen]
+            self.splits[split] = target, sources, unseen
+            if len(self.splits) > KEPT_SPLITS:
+                self.splits.popitem(last=False)
+        self.splits.move_to_end(split)
+        return self.splits[split]
+
+    def _foundation(self, config: Config) -> PretrainedModel:
+        model = config.model
+        place = (
+            model.path,
+            model.pooling,
+            model.precision,
+            model.adapter is None,
+        )  # what a foundation depends on
+        if place not in self.foundations:
+            self.foundations[place] = PretrainedModel(config.model, self.device)
+        return self.foundations[place]
+
+    def _cross_task(
+        self, model: TaskModel, target: Task, unseen: list[Task], config: Config
+    ) -> dict[str, float]:
+        """Accuracy, or exact match, on the unseen tasks with the target's labels, or with completions as it has."""
+        found, size = {}, config.train.eval_batch_size
+        for task in unseen:
+            if task.head != target.head:
+                continue
+            if task.generates:
+                assert isinstance(model, LanguageModel)
+                said = generate_texts(model, task, task.train, size)
+                pairs = zip(said, task.train.completions)
+                right = [normalised(text) == normalised(reference) for text, reference in pairs]
+            else:
+                rows = model.tokenise(task, task.train)
+                right = predict(model, rows, size, SingleProcess()).argmax(1) == task.train.labels
+            found[task.name] = float(np.mean(right))
+        return found
+
+
+def shortest(strategies: Mapping[str, Config]) -> int:
+    """The least ``train.max_length``: all strategies are compared on rows that fit into it."""
+    return min(own.train.max_length for own in strategies.values())
+
+
+def _quality(metrics: Metrics) -> dict[str, float]:
+    """What a cell is judged by. Of kind generation exact match takes the place of accuracy."""
+    if isinstance(metrics, GenerationMetrics):
+        return {
+            "accuracy": metrics.exact_match,
+            "macro_f1": math.nan,
+            "loss": metrics.loss,
+            "rouge_l": metrics.rouge_l,
+        }
+    assert isinstance(metrics, ClassificationMetrics)
+    return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
+
+
+def _weights(scores: Scores, weighting: str, temperature: float) -> dict[str, float]:
+    """Weights of the mixture; what JSON has made of NaN is NaN again."""
+    found = [None if score is None else Score.from_dict(score) for score in scores.values()]
+    weights = mixture_weights(found, weighting, temperature)
+    return {name: float(weight) for name, weight in zip(scores, weights)}
+
+
+def _column(events: list[Event], name: str) -> list[float]:
+    return [event[name] for event in events if event.get(name) is not None]

@@ -1,0 +1,240 @@
+"""The grid of a comparison on Ray: one actor a slot, cells handed out one by one, nothing lost when one fails.
+
+A slot keeps to one split (target, shots, seed) while that has cells left, because its process has read and tokenised
+those rows; with no split left to begin it helps others.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from sgg_ray.config import Config
+from sgg_ray.errors import CapacityError, ClusterError, SggError
+from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, SplitScores
+
+TRIES = 3  # of a cell, or of the scores of a split
+POLL_SECONDS = 1.0
+
+Answer = tuple[str, Any]  # ("done", value) or ("failed", one line)
+
+
+@ray.remote(max_restarts=-1)
+class CellActor:
+    """A process that scores splits and trains cells, one at a time."""
+
+    def __init__(self, config: Config):
+        device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+        torch.set_num_threads(max(1, int(config.ray.cpus_per_worker)))
+        self.bench = CellRunner(config, device)
+
+    def score(self, split: Split) -> Answer:
+        """Alignment scores of a split's sources."""
+        return _answer(lambda: self.bench.score(split))
+
+    def train(self, key: CellKey, scores: SplitScores) -> Answer:
+        """One cell."""
+        return _answer(lambda: self.bench.train(key, scores))
+
+
+def _answer(work: Callable[[], Any]) -> Answer:
+    """What is wrong with a cell is an answer; what is wrong with the process is raised, and it is started again."""
+    try:
+        return "done", work()
+    except SggError as error:
+        return "failed", error.problems[0]
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return (
+            "failed",
+            "out of memory; lower train.batch_size, or ask for more of a GPU (ray.gpus_per_worker)",
+        )
+
+
+@dataclass
+class _Job:
+    split: Split
+    key: CellKey | None  # None: score the split
+    slot: Any
+    started: float = field(default_factory=time.monotonic)
+
+
+class CellScheduler:
+    """Runs cells until none is left.
+
+    Args:
+        config: the whole configuration.
+        slots: how many processes.
+        cells: what is to be run, by split, in the order in which splits are begun.
+        scores: those that are known.
+        has_sources: whether a split's sources have to be scored.
+        on_scores: takes new scores.
+        on_cell: takes the result of a cell.
+        on_failure: takes a cell that failed for good, and why.
+        on_retry: takes why something failed that is tried again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        slots: int,
+        cells: Mapping[Split, Sequence[CellKey]],
+        scores: Mapping[Split, SplitScores],
+        has_sources: Callable[[Split], bool],
+        on_scores: Callable[[Split, SplitScores], None],
+        on_cell: Callable[[CellKey, dict[str, Any]], None],
+        on_failure: Callable[[CellKey, str], None],
+        on_retry: Callable[[str], None] = lambda reason: None,
+    ):
+        self.unopened = deque(split for split in cells if cells[split])
+        self.cells = {split: deque(keys) for split, keys in cells.items()}
+        self.open: set[Split] = set()
+        self.scores = dict(scores)
+        self.has_sources = has_sources
+        self.on_scores, self.on_cell, self.on_failure = on_scores, on_cell, on_failure
+        self.tries: dict[Any, int] = {}
+        self.home: dict[Any, Split] = {}  # the split that a slot keeps to
+        self.pending: dict[ray.ObjectRef, _Job] = {}
+        self.config, self.on_retry = config, on_retry
+        self.slots: list[Any] = [self._new_slot() for _ in range(slots)]
+        self.last_failure = ""
+
+    def run(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Run to the end.
+
+        Args:
+            on_wait: called whenever something may have happened.
+
+        Raises:
+            ClusterError: no slot is left alive.
+        """
+        idle = list(self.slots)
+        while True:
+            idle = [slot for slot in idle if not self._start(slot)]
+            if not self.pending:
+                if not self.slots and self._left():
+                    raise ClusterError(f"all processes of the grid have died: {self.last_failure}")
+                return
+            done, _ = ray.wait(list(self.pending), num_returns=1, timeout=POLL_SECONDS)
+            for reference in done:
+                idle += self._take(reference)
+            on_wait()
+
+    def close(self) -> None:
+        """End all processes."""
+        for slot in self.slots:
+            ray.kill(slot)
+
+    def _new_slot(self) -> Any:
+        resources = self.config.ray
+        options = {"num_cpus": resources.cpus_per_worker, "num_gpus": resources.gpus_per_worker}
+        return CellActor.options(**options).remote(self.config)
+
+    def _left(self) -> bool:
+        return bool(self.unopened) or any(self.cells[split] for split in self.open)
+
+    def _start(self, slot: Any) -> bool:
+        """Give the slot work, if there is any that can begin."""
+        split = self._choose(slot)
+        if split is None:
+            return False
+        self.home[slot] = split
+        if split not in self.open:
+            # Only reached for a split that has to be scored; nobody else takes its cells before that.
+            job, reference = _Job(split, None, slot), slot.score.remote(split)
+        else:
+            key = self.cells[split].popleft()
+            job = _Job(split, key, slot)
+            reference = slot.train.remote(key, self.scores.get(split, {}))
+        self.pending[reference] = job
+        return True
+
+    def _choose(self, slot: Any) -> Split | None:
+        home = self.home.get(slot)
+        if home in self.open and self.cells[home]:
+            return home
+        if self.unopened:
+            split = self.unopened.popleft()
+            if split in self.scores or not self.has_sources(split):
+                self.open.add(split)
+            return split
+        fullest = max(self.open, key=lambda split: len(self.cells[split]), default=None)
+        return fullest if fullest is not None and self.cells[fullest] else None
+
+    def _take(self, reference: ray.ObjectRef) -> list[Any]:
+        """Take in what a job came to; returns the slot if it can work on."""
+        job = self.pending.pop(reference)
+        try:
+            status, value = ray.get(reference)
+        except ActorDiedError as error:
+            self.slots.remove(job.slot)
+            self._failed(job, _last_line(error))
+            return []
+        except RayError as error:
+            self._failed(job, _last_line(error))
+            if isinstance(error, RayTaskError):
+                # An exception that nobody expects may leave a process, or its GPU context, unusable. A restart of
+                # the same actor would be asynchronous, and take the next cell with it.
+                ray.kill(job.slot)
+                self.slots.remove(job.slot)
+                self.slots.append(self._new_slot())
+                return self.slots[-1:]
+            return [job.slot]
+        if status == "failed":
+            self._failed(job, value)
+        elif job.key is None:
+            self.scores[job.split] = value
+            self.open.add(job.split)
+            self.on_scores(job.split, value)
+        else:
+            self.on_cell(job.key, value)
+        return [job.slot]
+
+    def _failed(self, job: _Job, reason: str) -> None:
+        """Try again later, or give up."""
+        self.last_failure = reason
+        what = job.key or job.split
+        self.tries[what] = self.tries.get(what, 0) + 1
+        final = self.tries[what] >= TRIES
+        if not final:
+            self.on_retry(reason)
+        if job.key is not None:
+            if final:
+                self.on_failure(job.key, reason)
+            else:
+                self.cells[job.split].append(job.key)
+        elif final:
+            while self.cells[job.split]:
+                self.on_failure(self.cells[job.split].popleft(), f"the sources were not scored: {reason}")
+        else:
+            self.unopened.append(job.split)
+
+
+def slots_for(config: Config, most: int | None, jobs: int) -> int:
+    """How many processes fit at a time: each must find all it needs on one node.
+
+    Raises:
+        CapacityError: no node has room for one.
+    """
+    cpus, gpus = config.ray.cpus_per_worker, config.ray.gpus_per_worker
+    fit = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            by_cpu = int(has.get("CPU", 0) / cpus + 1e-9)
+            fit += min(by_cpu, int(has.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
+    if fit < 1:
+        raise CapacityError(
+            f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one cell needs; ask for less"
+        )
+    return max(1, min(fit, most or fit, jobs))
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

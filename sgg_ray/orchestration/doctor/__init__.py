@@ -1,0 +1,1 @@
+"""`sgg doctor`: checks of machine, cluster and MLflow, and a smoke test."""

@@ -1,0 +1,114 @@
+"""What the runs of all commands have in common: bad input is found first, then a folder and an MLflow run are opened.
+
+The order is always the same: :func:`read_tasks` (nothing is started or written yet), :func:`begin_run`, and
+:func:`recorded` around the work.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError, ConfigError, told_where
+from sgg_ray.guidance import check_combination
+from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.orchestration.listener import Listener
+from sgg_ray.tasks import Task, load_tasks
+from sgg_ray.tracking import Tracker, check_database
+from sgg_ray.training import check_setfit
+
+
+def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
+    """Read all tasks and look at the model, so that bad input is found before anything starts.
+
+    Raises:
+        DataError, ModelError: with every problem found.
+    """
+    check_database(config.tracking.uri)
+    listener.stage("reading tasks")
+    target, sources = load_tasks(config)
+    listener.stage("checking the model")  # one on a hub is asked for its files
+    check_model(config.model, config.train.max_length, config.train.max_new_tokens if target.generates else 0)
+    check_method(config)
+    if config.train.method in ("zero_shot", "in_context"):
+        raise ConfigError(
+            f"train.method: {config.train.method} trains nothing, it is for strategies of sgg compare; leave it out"
+        )
+    (target, *sources), notes = fit_tasks(config, [target, *sources])
+    for note in (*notes, *check_tasks(config, [target, *sources])):
+        listener.note(note)
+    check_combination(config.train.combine)
+    check_setfit(config)
+    for task in (target, *sources):
+        for note in task.notes:
+            listener.note(f"{task.name}: {note}")
+    return target, sources
+
+
+def begin_run(config: Config, folder: RunFolder, command: str, content: str, listener: Listener) -> Tracker:
+    """Open the MLflow run, then the run folder: an address that is wrong leaves no folder, and a folder that another
+    process has leaves no run that looks as if it went on.
+    """
+    tracker = start_tracking(config, folder, command, listener)
+    before = folder.record.get("mlflow_run_id")
+    try:
+        folder.begin(config)
+        folder.update(mlflow_run_id=tracker.run_id, command=command, content=content)
+    except BaseException:
+        if tracker.run_id != before:
+            tracker.finish("killed")
+        raise
+    return tracker
+
+
+@contextmanager
+def recorded(folder: RunFolder, tracker: Tracker) -> Iterator[None]:
+    """What fails in the block is failed in the run folder and in MLflow too."""
+    try:
+        with told_where(folder.location):
+            yield
+    except BaseException:
+        with suppress(OSError, ClusterError):  # a full disk takes no mark either; "running" goes on as well
+            folder.finish("failed")
+        tracker.finish("failed")
+        raise
+
+
+def refuse_other_rows(folder: RunFolder, content: str) -> None:
+    """Raise ConfigError if the run was begun with other rows; one that was stopped before it knew its own has none."""
+    if folder.record.get("content") not in (None, content):
+        raise ConfigError(
+            f"name: run '{folder.name}' in {folder.location} was begun with other rows; choose another --name or "
+            "delete the folder"
+        )
+
+
+def start_tracking(config: Config, folder: RunFolder, command: str, listener: Listener) -> Tracker:
+    """Open the MLflow run, or go on with the one of an unfinished run folder."""
+    return Tracker.start(
+        config.tracking.uri,
+        config.tracking.experiment,
+        config.name,
+        params=config.flat(),
+        tags={"sgg.command": command, "sgg.target": config.target.name, "sgg.folder": folder.location},
+        run_id=folder.record.get("mlflow_run_id"),
+        on_problem=listener.note,
+    )
+
+
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """Hash of all rows: equal only for the same texts, labels and splits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for task in tasks:
+        digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words)).encode())
+        if task.generates:
+            digest.update(
+                repr([(rows.completions, rows.histories) for rows in (task.train, task.test)]).encode()
+            )
+        for rows in (task.train, task.test):
+            for text in rows.texts:
+                data = text.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "little") + data)
+            digest.update(rows.labels.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""`sgg predict`: in this process, or spread over Ray Data."""

@@ -1,0 +1,151 @@
+"""`sgg predict`: label, or answer, a file of any size with a trained model, in this process or with Ray Data."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer
+from sgg_ray.config import TargetConfig, as_list, label_name
+from sgg_ray.errors import DataError
+from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.prediction import Answering, AnswerTally, Labelling, Predictor, Tally
+from sgg_ray.tasks import RowStream, no_column, open_stream
+
+ROWS = 1024  # rows in memory at once, per worker
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """Where the predictions are, and what they come to."""
+
+    path: Path
+    tally: Tally | AnswerTally
+    seconds: float  # of predicting, without loading
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and metrics, for JSON."""
+        return {"path": str(self.path), **self.tally.to_dict(), "seconds": self.seconds}
+
+
+def predict(
+    run: str | Path,
+    data: str | Path,
+    out: str | Path,
+    listener: Listener | None = None,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> PredictResult:
+    """Label every row of ``data`` and write it, with all its columns and the predictions, to ``out``.
+
+    A model of kind generation answers every prompt (column ``generated``). References, where there are any, are in the
+    target's own column for completions, or the last message of a conversation.
+
+    Args:
+        run: folder of a finished training, or its name in ``runs``.
+        data: a file as a task may have it; a column with labels is optional.
+        out: .csv, .jsonl or .parquet, written when all rows are done.
+        text: column with the texts or prompts; None takes the target's.
+        label: column with true labels or references to compare with; None takes the target's, where the file has it.
+        workers: spread the work over so many Ray workers; 0 does it in this process.
+        overwrite: replace ``out`` if it is there already.
+
+    Raises:
+        SggError: bad input (exit 2) before anything is predicted, a failing cluster (exit 1) later.
+    """
+    listener = listener or NullListener()
+    trained = open_run(run)
+    data, out = Path(data).expanduser(), Path(out).expanduser()
+    if out.resolve() == data.resolve():
+        raise DataError(f"--out: {out} is the file that is read; give another name")
+    check_output(out, "--out", overwrite)
+    listener.stage(f"reading {data}")
+    stream = open_stream(data, "--data")
+    for note in stream.notes:
+        listener.note(note)
+    if data.resolve() == Path(trained.config.target.path).resolve():
+        listener.note(f"{data} is the target's own file: rows that the model was trained on are among these")
+    own_text, own_label = _own_columns(trained.config.target)
+    text = text or own_text
+    _check_columns(stream, text, label)
+    listener.stage("loading the model")
+    predictor = Predictor(trained.model)
+    taken = [name for name in predictor.columns if name in stream.schema.names]
+    if taken:
+        raise DataError(
+            f"--data: {data} has columns of the names that predictions get ({', '.join(taken)}); rename or drop them"
+        )
+    if predictor.temperature is None and not predictor.generates:
+        listener.note("the model was not calibrated: confidence is its plain probability")
+    label = label or (own_label if own_label in stream.schema.names else None)
+    labelling, tally = _reader(trained.config.target, predictor, text, label)
+    listener.stage("predicting")
+    started = time.perf_counter()
+    tables = _predictions(trained, predictor, labelling, stream, workers)
+    with table_writer(out, labelling.predict(predictor, stream.schema.empty_table()).schema) as writer:
+        for table in tables:
+            writer.write(table)
+            tally.add(table)
+            listener.advance(tally.rows, stream.rows, "rows")
+    return PredictResult(out, tally, time.perf_counter() - started)
+
+
+def _predictions(
+    trained: FinishedRun,
+    predictor: Predictor,
+    labelling: Labelling | Answering,
+    stream: RowStream,
+    workers: int,
+) -> Iterator[pa.Table]:
+    if workers and stream.rows:
+        from sgg_ray.orchestration.predict.ray_data import (
+            predict_with_ray_data,  # Ray Data takes a second to load
+        )
+
+        return predict_with_ray_data(trained, labelling, stream, workers, ROWS)
+    return (labelling.predict(predictor, table) for table in stream.batches(ROWS))
+
+
+def _own_columns(target: TargetConfig) -> tuple[str, str | None]:
+    """Where the target's own file has texts, and labels or references."""
+    columns = target.columns
+    if target.kind != "generation":
+        return columns.text, columns.label
+    if columns.messages is not None:
+        return columns.messages, None
+    return columns.prompt, columns.completion
+
+
+def _reader(
+    target: TargetConfig, predictor: Predictor, text: str, label: str | None
+) -> tuple[Labelling | Answering, Tally | AnswerTally]:
+    """What reads the file's columns and writes predictions beside them, and what counts these."""
+    if predictor.generates:
+        answering = Answering(text, label, text == target.columns.messages)
+        return answering, AnswerTally(answering)
+    labelling = Labelling(text, label, _label_names(target, predictor.labels))
+    return labelling, Tally(predictor.labels, labelling)
+
+
+def _check_columns(stream: RowStream, text: str, label: str | None) -> None:
+    problems = [
+        no_column(option, name, str(stream.path), stream.schema.names)
+        for option, name in (("--text", text), ("--label", label))
+        if name is not None and name not in stream.schema.names
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def _label_names(target: TargetConfig, labels: Sequence[str]) -> dict[str, str]:
+    """Label name by value in the file: the names themselves, and the values that the target's own file has."""
+    own = target.labels if isinstance(target.labels, dict) else {}
+    return {name: name for name in labels} | {
+        label_name(value): label_name(name) for name, values in own.items() for value in as_list(values)
+    }

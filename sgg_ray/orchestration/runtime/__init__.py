@@ -1,0 +1,1 @@
+"""The cluster: connection, capacity, and the mailbox between workers and driver."""

@@ -1,0 +1,184 @@
+"""Connect to Ray, check that the cluster is large enough, and leave nothing running."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from sgg_ray.artifacts import is_uri, local_folder
+from sgg_ray.config import Config, RayConfig
+from sgg_ray.errors import CapacityError, ClusterError
+from sgg_ray.orchestration.listener import Listener
+
+# Set for the driver and inherited by every worker: nothing goes out unasked, Ray's own notices stay quiet, and what
+# workers report is seen within half a second, not two: short trainings would wait longer for that than they take.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+NODE_POLL_SECONDS = 1.0
+
+
+@contextmanager
+def connected(config: RayConfig) -> Iterator[None]:
+    """A Ray session for the length of a ``with`` block: a local one, or a connection to a running cluster.
+
+    ``local`` starts a Ray of its own and stops it at the end. ``auto`` and ``ray://host:port`` join a cluster; actors
+    of this driver end with the connection. A session that is already there (a notebook, a test, a job) is used as it
+    is and left as it was.
+
+    Raises:
+        ClusterError: no cluster answers at the address.
+    """
+    environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+    os.environ.update(environment)
+    if ray.is_initialized():
+        yield
+        return
+    arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
+    starts = config.address == "local" and "RAY_ADDRESS" not in os.environ
+    try:
+        # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
+        # Ray inside the cluster's head.
+        if starts:
+            ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
+        else:
+            address = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
+            ray.init(address=address, runtime_env={"env_vars": environment}, **arguments)
+    # Ray 2.60 raises a bare Exception when its own processes do not start in time.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if starts:
+            raise ClusterError(
+                f"ray.address: Ray did not start on this machine ({reason}); free cores and memory, and try again"
+            ) from error
+        raise ClusterError(
+            f"ray.address: no Ray cluster answers at '{config.address}' ({reason}); "
+            "start one with 'ray start --head', or use 'local'"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _local_cpus(config: RayConfig) -> int:
+    """CPUs of a local Ray: those of the machine, two at least, so that a worker and its helpers fit on any laptop."""
+    return max(2, os.cpu_count() or 1)
+
+
+def task_worker_count(config: Config) -> int:
+    """How many task workers to start: one a task, unless the configuration or the cluster allows fewer.
+
+    Without GPUs and without a number in the configuration there is no more than one a core: beside each other they
+    would only take turns, and each takes seconds to start and holds a model.
+    """
+    tasks = 1 + len(config.sources)
+    resources = ray.cluster_resources()
+    cpus = resources.get("CPU", 0)
+    slots = int(cpus / max(config.ray.cpus_per_task_worker, 1e-9))
+    asked = config.ray.task_workers or tasks
+    if config.ray.gpus_per_task_worker > 0:
+        slots = min(slots, int(resources.get("GPU", 0) / config.ray.gpus_per_task_worker))
+    elif config.ray.task_workers is None:
+        slots = min(slots, int(cpus))
+    return max(1, min(asked, tasks, slots))
+
+
+def rooms(cpus: float, gpus: float) -> list[int]:
+    """How many processes of so many CPUs and GPUs each node holds: one process is on one node."""
+    found = []
+    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
+        by_cpu = int(node.get("CPU", 0) / cpus + 1e-9)
+        found.append(min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu)
+    return found
+
+
+def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
+    """Ask an autoscaler for room for ``trainings`` at a time, and wait until it is there or the time is over.
+
+    Whether what is there then will do, is for those to say who need it.
+    """
+    if not config.scale_up_seconds:
+        return
+    needs = [(trainings * config.num_workers, config.cpus_per_worker, config.gpus_per_worker)]
+    if config.gpus_per_task_worker:
+        needs.append((1, config.cpus_per_task_worker, config.gpus_per_task_worker))
+    if all(sum(rooms(cpus, gpus)) >= count for count, cpus, gpus in needs):
+        return
+    from ray.autoscaler.sdk import request_resources  # takes a second to load
+
+    listener.stage(f"waiting for nodes to come, {config.scale_up_seconds} s at most")
+    request_resources(
+        bundles=[{"CPU": cpus, "GPU": gpus} for count, cpus, gpus in needs for _ in range(count)]
+    )
+    deadline = time.monotonic() + config.scale_up_seconds
+    try:
+        while not all(sum(rooms(cpus, gpus)) >= count for count, cpus, gpus in needs):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(NODE_POLL_SECONDS)
+    finally:
+        # Asked for once: nodes stay for the autoscaler's idle time, and then only while they have work.
+        request_resources(bundles=[])
+
+
+def check_capacity(config: Config) -> None:
+    """Compare what the configuration asks for with what the cluster has, before anything starts.
+
+    Raises:
+        CapacityError: naming each key that asks for too much.
+    """
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    asked = config.ray
+    problems = []
+    if asked.num_workers * asked.cpus_per_worker > cpus:
+        problems.append(
+            f"ray.num_workers: {asked.num_workers} workers of {asked.cpus_per_worker:g} CPUs "
+            f"(ray.cpus_per_worker) need "
+            f"{asked.num_workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; ask for fewer, add "
+            f"nodes, or "
+            "wait for an autoscaler's (ray.scale_up_seconds)"
+        )
+    for key, count, each in (
+        ("gpus_per_worker", asked.num_workers, asked.gpus_per_worker),
+        ("gpus_per_task_worker", 1, asked.gpus_per_task_worker),
+    ):
+        if count * each > gpus:
+            problems.append(
+                f"ray.{key}: {count} × {each:g} GPUs are asked for, the cluster has {gpus:g}; lower it (0 = CPU only) "
+                "add GPU nodes, or wait for an autoscaler's (ray.scale_up_seconds)"
+            )
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes > 1 and not (is_uri(asked.storage_path) or local_folder(asked.storage_path).is_absolute()):
+        problems.append(
+            f"ray.storage_path: '{asked.storage_path}' is relative, and each of the {nodes} nodes would have a "
+            f"folder of its "
+            "own; give the absolute path of a folder that all of them share, or a URI such as s3://bucket/runs"
+        )
+    if problems:
+        raise CapacityError(problems)
+
+
+def check_room(option: str, workers: int, cpus: float, gpus: float) -> None:
+    """Whether the cluster holds so many workers of so many CPUs and GPUs each.
+
+    Raises:
+        CapacityError: naming what is too little.
+    """
+    has = ray.cluster_resources()
+    for kind, each in (("CPU", cpus), ("GPU", gpus)):
+        if workers * each > has.get(kind, 0.0):
+            raise CapacityError(
+                f"{option}: {workers} workers of {each:g} {kind}s need {workers * each:g}, the cluster has "
+                f"{has.get(kind, 0.0):g}; ask for fewer"
+            )

@@ -1,0 +1,1 @@
+"""`sgg score`: task workers on Ray exchange gradient summaries."""

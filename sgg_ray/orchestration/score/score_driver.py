@@ -1,0 +1,156 @@
+"""`sgg score`: which sources pull the model the way the target does."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.orchestration.lifecycle import begin_run, fingerprint, read_tasks, recorded
+from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
+from sgg_ray.tasks import Task
+from sgg_ray.tracking import Tracker
+
+SCORES = "scores.json"
+LAYERS = "layers.png"
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """The report, where it is kept, and whether it was there before."""
+
+    report: AlignmentReport
+    folder: Path
+    cached: bool = False
+
+    def _repr_html_(self) -> str:
+        return html_page(
+            f"Alignment with {self.report.target}: {self.report.advice}",
+            html_scores(self.report),
+            html_picture(self.folder / "scores.png"),
+        )
+
+
+def prepare_scoring(config: Config, listener: Listener) -> tuple[Task, list[Task], AlignmentReport | None]:
+    """Everything that can be checked before a scoring starts; also the report of an equal one that is finished.
+
+    Raises:
+        SggError: bad input (exit 2).
+    """
+    if not config.sources:
+        raise ConfigError("sources: there is nothing to score; add at least one source")
+    target, sources = read_tasks(config, listener)
+    folder = RunFolder(config.ray.storage_path, config.name)
+    cached = _finished(folder, config, fingerprint([target, *sources]))
+    if cached is None:
+        folder.check(config)
+    return target, sources, cached
+
+
+def score(config: Config, listener: Listener | None = None) -> ScoreResult:
+    """Score every source of ``config`` against its target and leave a run folder and an MLflow run.
+
+    The same settings on the same rows are not computed twice: the finished run's report is returned.
+
+    Raises:
+        SggError: bad input (exit 2) before anything starts, a failing cluster (exit 1) later.
+    """
+    listener = listener or NullListener()
+    folder = RunFolder(config.ray.storage_path, config.name)
+    target, sources, cached = prepare_scoring(config, listener)
+    if cached is not None:
+        return ScoreResult(cached, folder.path, cached=True)
+    content = fingerprint([target, *sources])
+    listener.stage("starting Ray")
+    with connected(config.ray):
+        grow(config.ray, listener)
+        check_capacity(config)
+        tracker = begin_run(config, folder, "score", content, listener)
+        with recorded(folder, tracker):
+            report = score_sources(config, target, sources, listener)
+            _require_a_score(report)  # a report without any would be taken for an answer next time
+            write_report(folder, report)
+            record_report(tracker, folder, report)
+            folder.finish()
+    tracker.finish()
+    return ScoreResult(report, folder.path)
+
+
+def _require_a_score(report: AlignmentReport) -> None:
+    if all(row.score is None for row in report.sources):
+        first = report.sources[0]
+        raise ClusterError(f"no source could be scored; of '{first.source}': {first.note}")
+
+
+def score_sources(
+    config: Config, target: Task, sources: Sequence[Task], listener: Listener
+) -> AlignmentReport:
+    """Start the task workers, score once, look where in the model sources agree, and end the workers."""
+    listener.stage("loading the model in the task workers")
+    exchange = TaskWorkers.start(config, target, sources, listener)
+    try:
+        listener.stage("exchanging gradient summaries")
+        report = exchange.score(listener=listener)
+        listener.stage("comparing gradients layer by layer")
+        try:
+            return replace(report, layers=exchange.layers(listener))
+        except ClusterError as error:  # a picture, no part in the scores
+            listener.note(f"no comparison layer by layer: {error}")
+            return report
+    finally:
+        exchange.close()
+
+
+def write_report(folder: RunFolder, report: AlignmentReport) -> None:
+    """Scores as JSON, Parquet and pictures."""
+    folder.write_parquet("scores.parquet", report.to_pandas())
+    plot_scores(report, folder.path / "scores.png")
+    plot_similarity(report, folder.path / "similarity.png")
+    if report.layers:
+        plot_layers(report, folder.path / LAYERS)
+    folder.write_json(SCORES, report.to_dict())
+
+
+def record_report(tracker: Tracker, folder: RunFolder, report: AlignmentReport) -> None:
+    """The same in MLflow."""
+    values = {f"score/{row.source}": row.score.value for row in report.sources if row.score is not None}
+    weights = {f"weight/{row.source}": row.weight for row in report.sources}
+    tracker.log_metrics([(report.step, {**values, **weights})])
+    names = ["config.yaml", SCORES, "scores.parquet", "scores.png", "similarity.png"]
+    names += [LAYERS] if report.layers else []
+    tracker.log_artifacts([folder.path / name for name in names])
+
+
+def _finished(folder: RunFolder, config: Config, content: str) -> AlignmentReport | None:
+    """The report of a finished scoring with the same settings and rows."""
+    record = folder.record
+    same = (
+        record.get("status") == "finished"
+        and record.get("content") == content
+        and record.get("command") == "score"
+    )
+    if not same or record.get("settings") != json.loads(json.dumps(config.flat())):
+        return None
+    folder.fetch()
+    return stored_report(folder)
+
+
+def stored_report(folder: RunFolder) -> AlignmentReport:
+    """The scores that a run has written.
+
+    Raises:
+        ConfigError: they are gone or torn.
+    """
+    try:
+        return AlignmentReport.from_dict(json.loads((folder.path / SCORES).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"name: {folder.path / SCORES} cannot be read ({type(error).__name__}: {error}); delete the run folder, "
+            "or choose another --name"
+        ) from error

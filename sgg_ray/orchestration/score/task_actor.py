@@ -1,0 +1,122 @@
+"""The actor that holds tasks: their rows, a replica of the model, and their gradients."""
+
+from dataclasses import replace
+
+import numpy as np
+import ray
+import torch
+
+from sgg_ray.config import Config
+from sgg_ray.models import build_model
+from sgg_ray.scoring import (
+    LayerComparison,
+    LayerGradients,
+    SourceGradients,
+    Space,
+    TargetGradients,
+    TaskSummariser,
+)
+from sgg_ray.tasks import Task, sharing_labels
+from sgg_ray.training.parameter_layout import lay_out
+
+
+# Restarts are bounded, retries are not: while its node is being given up for dead an actor is "unavailable" for
+# many calls in a row, each of which would count. What waits for the answers has a bound of its own.
+@ray.remote(max_restarts=2, max_task_retries=-1)
+class TaskWorker:
+    """Computes gradient summaries of the tasks it is asked for. Loads the model once, however many tasks those are.
+
+    Every call carries all it needs (the rows, the step, the trainable state, the target's gradients), so a call that
+    is retried in a restarted actor gives the same answer.
+
+    Args:
+        config: the whole configuration.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.tasks: dict[str, Task] = {}
+
+    def load(self, rows: list[ray.ObjectRef]) -> None:
+        """Build the model, with a head for each label set, unless that was done before.
+
+        Args:
+            rows: one reference to all tasks of the run, target first, in a list so that it can be passed on.
+        """
+        if self.tasks:
+            return
+        tasks: list[Task] = ray.get(rows[0])
+        target, *sources = tasks
+        device = torch.device("cuda" if self.config.ray.gpus_per_task_worker > 0 else "cpu")
+        refreshed = self.config.alignment.refresh_interval > 0
+        used = sources if refreshed else []
+        if self.config.train.share_labels:
+            used = sharing_labels(target, used)
+        model = build_model(self.config, [target, *used]).to(device)
+        self.summariser = TaskSummariser(model, self.config.alignment, self.config.seed)
+        # The same layout as the trainer's, so that its parameters can be taken over as one vector.
+        self.flat = lay_out(model, target.head, {model.owner(source.head) for source in used}).parameters
+        self.initial = self.flat.values.clone() if refreshed else None
+        self.tasks = {task.name: task for task in tasks}
+
+    def target(
+        self,
+        rows: list[ray.ObjectRef],
+        name: str,
+        space: Space,
+        step: int,
+        state: np.ndarray | None,
+        kept: np.ndarray | None = None,
+    ) -> TargetGradients:
+        """Gradients of the target, one an example, at the trainable parameters ``state`` [P].
+
+        Args:
+            kept: positions of the shots to use; none for all. A sweep holds the others out.
+        """
+        self.load(rows)
+        self._take_over(state)
+        task = self.tasks[name]
+        if kept is not None:
+            task = replace(task, train=task.train.take(kept))
+        return self.summariser.target(task, space, step)
+
+    def source(
+        self,
+        rows: list[ray.ObjectRef],
+        name: str,
+        space: Space,
+        step: int,
+        state: np.ndarray | None,
+        target: TargetGradients | list[ray.ObjectRef],
+    ) -> SourceGradients:
+        """Gradients of a source, compared with the target's.
+
+        Args:
+            target: the target's gradients, or a reference to them in a list: Ray does not wait for what lies in a
+                list, so the source's own forward passes need not wait for the target's.
+        """
+        self.load(rows)
+        self._take_over(state)
+
+        def fetch() -> TargetGradients:
+            return ray.get(target[0]) if isinstance(target, list) else target
+
+        return self.summariser.source(self.tasks[name], space, step, fetch)
+
+    def target_layers(self, rows: list[ray.ObjectRef], name: str, labels: tuple[str, ...]) -> LayerGradients:
+        """The target's gradient by layer, at the model as loaded, for sources with these labels in common."""
+        self.load(rows)
+        self._take_over(None)
+        return LayerComparison(self.summariser.model, self.config.seed).target(self.tasks[name], labels)
+
+    def source_layers(self, rows: list[ray.ObjectRef], name: str, target: LayerGradients) -> dict[str, float]:
+        """Cosine of a source's gradient with the target's, layer by layer."""
+        self.load(rows)
+        self._take_over(None)
+        return LayerComparison(self.summariser.model, self.config.seed).source(self.tasks[name], target)
+
+    def _take_over(self, state: np.ndarray | None) -> None:
+        values = self.initial if state is None else torch.tensor(state)
+        if values is not None:  # none: the parameters never change
+            self.flat.values.copy_(values)
+            self.summariser.forget()

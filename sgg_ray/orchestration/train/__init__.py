@@ -1,0 +1,1 @@
+"""`sgg train`: guided fine-tuning under Ray Train, its baseline and calibration."""

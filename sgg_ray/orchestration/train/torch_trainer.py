@@ -1,0 +1,114 @@
+"""Data-parallel training under Ray Train: the trainer, and what came of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.orchestration.train.train_worker import GUIDED, train_worker
+
+
+def make_trainer(
+    config: Config,
+    tasks: ray.ObjectRef,
+    weights: Mapping[str, float],
+    log: Any,
+    state: StorageFolder,
+    *,
+    run: str = GUIDED,
+    exchange: TaskWorkers | None = None,
+    checkpoint: ray.train.Checkpoint | None = None,
+) -> TorchTrainer:
+    """A trainer of ``ray.num_workers`` processes. It goes on from what an earlier one of the same ``state`` left.
+
+    Args:
+        tasks: reference to (target, sources).
+        weights: of the sources in the mixture.
+        log: handle of the driver's event log.
+        state: Ray Train's own folder.
+        run: what the workers' events are told under.
+        exchange: task workers that refresh the weights.
+        checkpoint: what to go on from when ``state`` does not say.
+    """
+    asked = config.ray
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "config": config,
+            "tasks": tasks,
+            "weights": dict(weights),
+            "exchange": exchange,
+            "checkpoint": checkpoint,
+            "log": log,
+            "run": run,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=asked.num_workers,
+            use_gpu=asked.gpus_per_worker > 0,
+            resources_per_worker={
+                "CPU": asked.cpus_per_worker,
+                **({"GPU": asked.gpus_per_worker} if asked.gpus_per_worker > 0 else {}),
+            },
+        ),
+        run_config=ray.train.RunConfig(
+            name=state.name,
+            storage_path=state.parent,
+            storage_filesystem=state.filesystem,
+            failure_config=ray.train.FailureConfig(
+                max_failures=asked.max_failures, controller_failure_limit=3
+            ),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+@contextmanager
+def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
+    """Folder with model, probabilities and counters of a training that has ended.
+
+    Raises:
+        SggError: what stopped it.
+    """
+    if result.error is not None:
+        raise as_sgg_error(result.error, result.path)
+    if result.return_value is not None:
+        raise result.return_value
+    if result.checkpoint is None:
+        raise ClusterError(
+            "training ended without a result; look at the workers' logs in Ray's session folder"
+        )
+    with result.checkpoint.as_directory() as folder:
+        yield Path(folder)
+
+
+def as_sgg_error(error: BaseException, place: str | None = None) -> SggError:
+    """What really went wrong, out of Ray's wrappers; at ``place`` unless the system named another."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, SggError):
+            return seen
+        for failures in (
+            getattr(seen, "worker_failures", None),
+            getattr(seen, "training_failed_error", None),
+        ):
+            for inner in failures.values() if isinstance(failures, dict) else [failures]:
+                found = (
+                    as_sgg_error(inner, place)
+                    if isinstance(inner, BaseException) and inner is not seen
+                    else None
+                )
+                if found is not None and not isinstance(found, ClusterError):
+                    return found
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    if said := machine_error(error):
+        said.filename = said.filename or place
+        return ClusterError(f"training failed: {in_words(said)}")
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return ClusterError(f"training failed: {lines[-1].strip() if lines else type(error).__name__}")

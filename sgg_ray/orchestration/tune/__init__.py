@@ -1,0 +1,1 @@
+"""`sgg tune`: a sweep under Ray Tune."""

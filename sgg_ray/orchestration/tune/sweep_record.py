@@ -1,0 +1,224 @@
+"""The driver's record of a sweep: numbers trials, writes the run folder and MLflow, tells the listener."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config, TuneConfig
+from sgg_ray.evaluation import Trial, ranked, within_noise
+from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.tune.sweep_trial import TRAININGS
+from sgg_ray.report import plot_importance, plot_parallel, sweep_markdown, trial_line
+from sgg_ray.tracking import Tracker
+
+PLOTS = ("importance.png", "parallel.png")
+
+
+class SweepRecord:
+    """Takes in what trials tell and what Ray Tune has at the end. The only writer of a sweep's files and runs."""
+
+    def __init__(
+        self,
+        config: Config,
+        total: int,
+        folds: int,
+        folder: RunFolder,
+        tracker: Tracker,
+        listener: Listener,
+    ):
+        assert config.tune is not None
+        self.config, self.settings = config, config.tune
+        self.total = total  # trials
+        self.trainings = folds * config.tune.seeds  # of a trial
+        self.folder, self.tracker, self.listener = folder, tracker, listener
+        # Kept in run.json, so that a sweep that goes on keeps its MLflow runs.
+        self.runs: dict[str, str] = dict(folder.record.get("trial_runs", {}))
+        self.trackers: dict[str, Tracker] = {}
+        self.values: dict[str, dict[str, Any]] = {}
+        self.found: dict[str, Trial] = {}
+        self.curves: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # not sent yet
+
+    def take_in(self, trial: str, kind: str, payload: Any) -> None:
+        """A message of a trial: that it ``began`` or has ``trained``; or of a training, such as ``trial_3/0``."""
+        if kind == "began":
+            self.values[trial] = payload
+            self._tracker(trial)
+            return
+        if kind == "trained":
+            self._trained(trial, payload)
+            return
+        trial, training = trial.rsplit("/", 1)[0], int(trial.rsplit("/", 1)[1])
+        if kind == "steps":
+            self._steps(trial, training, payload)
+
+    def _steps(self, trial: str, training: int, events: list[dict[str, Any]]) -> None:
+        """New steps of one of the trial's trainings."""
+        number = _number(trial)
+        name = f"trial {number}"
+        self.folder.append_events([{"run": name, "training": training, **event} for event in events])
+        if training == 0:  # curves of the first training stand for all: MLflow would drown in the others
+            self.curves.setdefault(trial, []).extend(
+                (int(event["step"]), {key: value for key, value in event.items() if key != "step"})
+                for event in events
+            )
+        per = self.config.train.max_steps
+        shown = [{**event, "step": event["step"] + training * per} for event in events]
+        self.listener.steps(name, shown, per * self.trainings)
+
+    def _trained(self, trial: str, payload: Mapping[str, Any]) -> None:
+        """A training of the trial has ended, or the trial has."""
+        done, failure = payload["trainings"], payload["failure"]
+        status = "failed" if failure else "finished" if self._complete(done) else "unfinished"
+        self._keep(trial, done, status, failure)
+        # MLflow's comparison opens with the metric that came first: what trials are judged by, not a curve.
+        self._log_validation(trial)
+        self._tracker(trial).log_metrics(self.curves.pop(trial, []))
+        if status != "unfinished":
+            self.listener.note(trial_line(self.found[trial], self.settings.metric))
+            ended = sum(found.status != "unfinished" for found in self.found.values())
+            self.listener.advance(ended, self.total, "trials")
+
+    def recall(self, results: Any) -> None:
+        """What had ended before the sweep was stopped; the rest goes on."""
+        self.take_results(result for result in results if self._complete(_trainings(result)))
+        if self.found:
+            self.listener.note(f"{len(self.found)} finished trials are kept, the others go on")
+
+    def take_results(self, results: Any) -> None:
+        """What Ray Tune has in the end; it also knows of trials that ended before this process began."""
+        for result in results:
+            metrics = result.metrics or {}
+            trial = Path(result.path).name
+            self.values[trial] = dict(result.config or {})
+            done = _trainings(result)
+            failure = metrics.get("failure") or (_last_line(result.error) if result.error else "")
+            status = "failed" if failure else "finished" if self._complete(done) else "stopped"
+            self._keep(trial, done, status, failure)
+
+    def trials(self) -> list[Trial]:
+        """All trials that are known, by number."""
+        return sorted(self.found.values(), key=lambda trial: trial.number)
+
+    def close(self) -> None:
+        """Write tables and plots of what there is, end the trials' MLflow runs."""
+        trials = ranked(self.trials(), self.settings.metric)
+        try:
+            if trials:
+                self._write(trials)
+        finally:
+            ended = {"finished": "finished", "stopped": "killed", "failed": "failed", "unfinished": "killed"}
+            for trial, found in self.found.items():
+                self._log_validation(trial)
+                self._tracker(trial).finish(ended[found.status])
+
+    def _write(self, trials: list[Trial]) -> None:
+        self.folder.write_parquet("trials.parquet", trials_frame(trials, self.settings))
+        folder, monitor = self.folder.path, self.settings.metric
+        plot_parallel(trials, self.settings.space, monitor, folder / "parallel.png")
+        drawn = plot_importance(trials, self.settings.space, monitor, folder / "importance.png")
+        names = ["config.yaml", "trials.parquet", "parallel.png", *(["importance.png"] if drawn else [])]
+        names += ["best.yaml"] if (folder / "best.yaml").exists() else []
+        best = trials[0]
+        if best.status == "finished":
+            final = {"best/validation_loss": best.loss, "best/validation_accuracy": best.accuracy}
+            numbers = {
+                f"best/{key}": value for key, value in best.values.items() if isinstance(value, int | float)
+            }
+            self.tracker.log_metrics([(0, final | numbers)])
+        self.tracker.describe(sweep_markdown(trials, self.settings))
+        self.tracker.log_artifacts([folder / name for name in names])
+
+    def _complete(self, done: list[dict[str, Any]]) -> bool:
+        return len(done) >= self.trainings
+
+    def _log_validation(self, trial: str) -> None:
+        """What the trial's trainings so far came to, as metrics of its run; the step counts trainings."""
+        found = self.found[trial]
+        values = {
+            f"validation/{self.settings.metric}": getattr(found, self.settings.metric),
+            "validation/loss": found.loss,
+            "validation/accuracy": found.accuracy,
+            f"validation/{self.settings.metric}_sd": found.spread(self.settings.metric),
+            "validation/seconds": found.seconds,
+        }
+        self._tracker(trial).log_metrics([(len(found.losses), values)])
+
+    def _keep(self, trial: str, done: list[dict[str, Any]], status: Any, note: str) -> None:
+        values = self.values.get(trial, {})
+        flat = self.config.flat()
+        self.found[trial] = Trial(
+            number=_number(trial),
+            values=values,
+            status=status,
+            losses=[part["losses"] for part in done],
+            correct=[part["correct"] for part in done],
+            seconds=sum(part["seconds"] for part in done),
+            note=note,
+            own=bool(values) and all(flat.get(key) == value for key, value in values.items()),
+        )
+
+    def _tracker(self, trial: str) -> Tracker:
+        """The child run of a trial in MLflow: named, tagged and described so that it is found among many."""
+        if trial not in self.trackers:
+            number, values = _number(trial), self.values.get(trial, {})
+            self.trackers[trial] = self.tracker.child(
+                f"{self.config.name} trial {number}",
+                params={**self.config.flat(), **values},
+                tags={
+                    "sgg.command": "trial",
+                    "sgg.trial": str(number),
+                    "sgg.target": self.config.target.name,
+                },
+                run_id=self.runs.get(trial),
+            )
+        run_id = self.trackers[trial].run_id
+        if run_id is not None and self.runs.get(trial) != run_id:
+            self.runs[trial] = run_id
+            self.folder.update(trial_runs=self.runs)
+        return self.trackers[trial]
+
+
+def trials_frame(trials: list[Trial], settings: TuneConfig) -> pd.DataFrame:
+    """One row a trial, best first: number, status, means, spread, and a column for each key that was varied."""
+    noise = {trial.number for trial in within_noise(trials, settings.metric)}
+    return pd.DataFrame(
+        [
+            {
+                "trial": trial.number,
+                "status": trial.status,
+                "loss": trial.loss,
+                "accuracy": trial.accuracy,
+                "spread": trial.spread(settings.metric),
+                "trainings": len(trial.losses),
+                "rows": len(trial.badness(settings.metric)),
+                "seconds": trial.seconds,
+                "within_noise_of_best": trial.number in noise,
+                "file_values": trial.own,
+                "note": trial.note,
+                **dict(trial.values),
+            }
+            for trial in trials
+        ]
+    )
+
+
+def _trainings(result: Any) -> list[dict[str, Any]]:
+    """What a trial's trainings came to, from its last checkpoint."""
+    if result.checkpoint is None:
+        return []
+    with result.checkpoint.as_directory() as folder:
+        return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+
+
+def _number(trial: str) -> int:
+    """The number in a trial's name, such as trial_3."""
+    return int(trial.rsplit("_", 1)[1])
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

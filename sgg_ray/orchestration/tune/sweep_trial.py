@@ -1,0 +1,175 @@
+"""One trial of a sweep, inside a process of Ray Tune: a training for each held-out part and each seed."""
+
+import functools
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray import tune
+
+from sgg_ray.alignment import AlignmentReport, mixture_weights
+from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import Config, ModelConfig, depends_on_scores, with_values
+from sgg_ray.errors import SggError, TrainingError
+from sgg_ray.models import PretrainedModel
+from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions, load_predicted, predicted_file
+from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkpoint, make_trainer
+from sgg_ray.tasks import Fold, Task
+from sgg_ray.training import Hooks, Predicted, run_training
+
+TRAININGS = "trainings.json"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all trials of a sweep share. Put into the object store once."""
+
+    config: Config
+    target: Task
+    sources: list[Task]
+    folds: list[Fold]
+    reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
+    log: Any = field(repr=False)  # handle of the driver's EventLog
+    groups: StorageFolder  # where trainings of several workers keep their checkpoints
+
+    @property
+    def trainings(self) -> int:
+        """Trainings of one trial."""
+        assert self.config.tune is not None
+        return len(self.folds) * self.config.tune.seeds
+
+    def weights(self, config: Config, values: Mapping[str, Any], fold: int) -> dict[str, float]:
+        """Weights of the sources in a training that leaves out part ``fold``."""
+        if not self.sources:
+            return {}
+        report = self.reports[score_key(values)][fold]
+        settings = config.alignment
+        scores = [row.score for row in report.sources]
+        weights = mixture_weights(scores, settings.weighting, settings.temperature)
+        return {row.source: float(weight) for row, weight in zip(report.sources, weights)}
+
+
+def score_key(values: Mapping[str, Any]) -> str:
+    """What of a trial's values decides about the alignment scores."""
+    return json.dumps({key: values[key] for key in sorted(values) if depends_on_scores(key)})
+
+
+def run_trial(values: Mapping[str, Any], sweep: Any) -> None:
+    """Train and judge one setting; report to Ray Tune after each training, and go on after those reported before.
+
+    A training that comes to nothing (no finite gradients, out of memory) ends the trial as failed and not the sweep.
+
+    Args:
+        values: dotted keys and what they are set to.
+        sweep: a :class:`Sweep`, or a reference to one.
+    """
+    shared: Sweep = ray.get(sweep) if isinstance(sweep, ray.ObjectRef) else sweep
+    config = with_values(shared.config, values)
+    trial = str(tune.get_context().get_trial_name())
+    shared.log.tell.remote(trial, "began", dict(values))
+    done = _trainings_so_far()
+    while len(done) < shared.trainings:
+        try:
+            done.append(_train_once(shared, config, values, len(done), trial))
+        except (TrainingError, torch.OutOfMemoryError) as error:
+            failure = error.problems[0] if isinstance(error, TrainingError) else "out of memory"
+            _report(shared, trial, done, failure)
+            return
+        _report(shared, trial, done)
+
+
+def _train_once(
+    sweep: Sweep, config: Config, values: Mapping[str, Any], number: int, trial: str
+) -> dict[str, Any]:
+    """Training ``number`` of a trial: the parts in turn with one seed, then with the next."""
+    fold, again = number % len(sweep.folds), number // len(sweep.folds)
+    target = sweep.folds[fold].of(sweep.target)
+    alignment = config.alignment.model_copy(update={"refresh_interval": 0})
+    config = config.model_copy(update={"seed": config.seed + again, "alignment": alignment})
+    weights = sweep.weights(config, values, fold)
+    started = time.monotonic()
+    train = _in_this_process if config.ray.num_workers == 1 else _data_parallel
+    judged = EvaluatedPredictions.of(target, train(sweep, config, target, weights, f"{trial}/{number}"))
+    return {
+        "losses": judged.losses.tolist(),
+        "correct": judged.correct.tolist(),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _in_this_process(
+    sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
+) -> Predicted:
+    hooks = Hooks(on_events=lambda events: sweep.log.steps.remote(run, events))
+    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+    foundation = _loaded(config.model.model_dump_json())
+    return run_training(
+        config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation
+    ).predicted
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(model: str) -> PretrainedModel:
+    """The pre-trained model, once for all trainings of this process. On the CPU: beside a copy it may not fit a GPU.
+
+    Args:
+        model: the configuration's section as JSON.
+    """
+    return PretrainedModel(ModelConfig.model_validate_json(model))
+
+
+def _data_parallel(
+    sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
+) -> Predicted:
+    """A group of workers beside this process, which only waits for them."""
+    # A name of its own: workers of a trial process that has died may still be writing to the last one.
+    state = sweep.groups.child(uuid.uuid4().hex)
+    tasks = ray.put((target, sweep.sources))
+    trainer = make_trainer(config, tasks, weights, sweep.log, state, run=run)
+    try:
+        with final_checkpoint(trainer.fit()) as checkpoint:
+            return load_predicted(checkpoint / predicted_file(target))
+    except SggError:
+        raise
+    except Exception as error:
+        raise as_sgg_error(error) from error
+    finally:
+        state.delete()
+
+
+def _trainings_so_far() -> list[dict[str, Any]]:
+    stored = tune.get_checkpoint()
+    if stored is None:
+        return []
+    with stored.as_directory() as folder:
+        return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+
+
+def _report(sweep: Sweep, trial: str, done: list[dict[str, Any]], failure: str = "") -> None:
+    """Tell the driver what there is, and Ray Tune the means; a failure has none, which no search takes for good."""
+    ray.get(sweep.log.tell.remote(trial, "trained", {"trainings": done, "failure": failure}))
+
+    def mean(name: str) -> float:
+        return (
+            float(np.mean([value for part in done for value in part[name]])) if not failure else float("nan")
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / TRAININGS).write_text(json.dumps(done), encoding="utf-8")
+        tune.report(
+            {
+                "loss": mean("losses"),
+                "accuracy": mean("correct"),
+                "trainings": len(done),
+                "failure": failure,
+            },
+            checkpoint=tune.Checkpoint.from_directory(scratch),
+        )

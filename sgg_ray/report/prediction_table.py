@@ -1,0 +1,70 @@
+"""What is printed of predictions: how many of each label, or how many answers, and how good they are if known."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from sgg_ray.report.console import print_line, print_table
+
+
+def print_predictions(console: Console, found: Mapping[str, Any], seconds: float) -> None:
+    """Label counts; accuracy, calibration error and the confusion matrix of rows with labels.
+
+    Of answers: exact match and ROUGE-L of rows with references.
+
+    Args:
+        found: as ``Tally.to_dict`` or ``AnswerTally.to_dict`` gives it.
+        seconds: what it took.
+    """
+    rows, metrics = found["rows"], found["metrics"]
+    rate = f", {rows / seconds:,.0f} a second" if seconds > 0 and rows else ""
+    print_line(console, f"{rows:,} rows in {seconds:.1f} s{rate}", style="bold")
+    if "predicted" not in found:
+        _print_answers(console, found)
+        return
+    counts = list(found["predicted"].items())
+    share = max(rows - found["without_text"], 1)
+    print_table(
+        console,
+        ["label", "predicted", "share"],
+        [[name, f"{count:,}", f"{100 * count / share:.1f} %"] for name, count in counts],
+    )
+    if found["without_text"]:
+        print_line(
+            console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
+        )
+    if unknown := found["unknown_labels"]:
+        shown = ", ".join(f"'{value[:40]}'" if value != "…" else value for value in unknown)
+        count = f"{sum(unknown.values()):,} rows"
+        print_line(console, f"{count} have a label that the model does not know: {shown}", style="yellow")
+    if metrics is None:
+        return
+    interval = f"{100 * metrics['accuracy_low']:.1f} … {100 * metrics['accuracy_high']:.1f}"
+    print_line(
+        console,
+        f"on {metrics['rows']:,} labelled rows: accuracy {100 * metrics['accuracy']:.1f} % (95 % interval {interval}), "
+        f"macro-F1 {100 * metrics['macro_f1']:.1f} %, calibration error {100 * metrics['ece']:.1f} points",
+    )
+    names = [name for name, _ in counts]
+    print_table(
+        console,
+        ["true \\ predicted", *names, ""],
+        [[name, *(f"{count:,}" for count in line), ""] for name, line in zip(names, metrics["confusion"])],
+    )
+
+
+def _print_answers(console: Console, found: Mapping[str, Any]) -> None:
+    if found["without_text"]:
+        print_line(
+            console, f"{found['without_text']:,} rows without a prompt were not answered", style="yellow"
+        )
+    metrics = found["metrics"]
+    if metrics is None:
+        return
+    interval = f"{100 * metrics['exact_match_low']:.1f} … {100 * metrics['exact_match_high']:.1f}"
+    print_line(
+        console,
+        f"on {metrics['rows']:,} rows with references: exact match {100 * metrics['exact_match']:.1f} % "
+        f"(95 % interval {interval}), ROUGE-L {100 * metrics['rouge_l']:.1f}",
+    )

@@ -1,0 +1,64 @@
+"""A strategy's sources are scored where its training lets them meet the target."""
+
+import pytest
+import torch
+import toy
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config
+from sgg_ray.orchestration.compare.cell_record import CellRecord
+from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, scoring_of
+
+OFF = {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0}
+SHARED = {"name": "shared", "guidance": OFF, "train": {"share_labels": True}}
+APART = {"name": "apart", "guidance": OFF}
+
+
+@pytest.fixture
+def config(settings, tmp_path) -> Config:
+    rows = toy.sentences(240, seed=6)
+    target = rows[:120] + [{"text": f"word{n} word{n + 1}", "label": "mixed"} for n in range(60)]
+    source = rows[120:] + toy.sentences(120, seed=7)
+    toy.write_rows(tmp_path / "target.jsonl", target)
+    toy.write_rows(tmp_path / "source.jsonl", source)
+    sources = [{"name": "wrong", "path": str(tmp_path / "source.jsonl"), "flip_labels": 1.0}]
+    return Config.model_validate(
+        toy.merged(
+            settings,
+            {
+                "target": {"path": str(tmp_path / "target.jsonl"), "labels": None},
+                "sources": sources,
+                "train": {"max_steps": 2},
+                "compare": {"strategies": [APART, SHARED], "seeds": 1, "shots": [8], "baseline": "apart"},
+            },
+        )
+    )
+
+
+def test_sources_are_weighted_by_scores_of_the_strategys_own_meeting(config):
+    bench = CellRunner(config, torch.device("cpu"))
+    split = Split(0, "target", 8)
+    scores = bench.score(split)
+    values = {
+        name: scores[scoring_of(strategy)]["wrong"]["value"] for name, strategy in bench.strategies.items()
+    }
+    # Flipped labels pull a common head the wrong way, and are as good as right ones at a head of their own.
+    assert values["shared"] < 0 < values["apart"]
+    shared, apart = (bench.train(CellKey(name, split), scores) for name in ("shared", "apart"))
+    assert shared["weights"] == {"wrong": 0.0}
+    assert apart["weights"] == {"wrong": 1.0}
+
+
+def test_scores_are_taken_again_for_a_strategy_that_needs_others(config, tmp_path):
+    """One that was added to a comparison which had been scored already."""
+    split, folder = Split(0, "target", 8), RunFolder(str(tmp_path / "runs"), config.name)
+    folder.begin(config)
+    bench = CellRunner(config, torch.device("cpu"))
+    apart = {name: own for name, own in bench.strategies.items() if name == "apart"}
+    earlier = CellRecord(folder, config, apart)
+    earlier.keep_scores(split, {scoring_of(apart["apart"]): {}})
+    assert split in earlier.recall_scores([split])
+    record = CellRecord(folder, config, bench.strategies)
+    assert not record.recall_scores([split])
+    record.keep_scores(split, bench.score(split))
+    assert split in record.recall_scores([split])
