@@ -134,6 +134,8 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
             loading = _write(run, model, head, part, folder.name, form)
             model.tokenizer.model_max_length = model.max_length
             model.tokenizer.save_pretrained(part)
+            if isinstance(model, EncoderClassifier):
+                _split_special_tokens(part / "tokenizer_config.json")
             card = _card(run, loading)
             (part / "README.md").write_text(card, encoding="utf-8")
         os.chmod(part, 0o755)  # mkdtemp's own mode would hide the folder from a group
@@ -258,6 +260,11 @@ def _write_modules(model: EncoderClassifier, head: str, folder: Path) -> None:
 def _json(path: Path, content: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _split_special_tokens(path: Path) -> None:
+    """Let the exported tokenizer take [SEP] in a text for characters, as the run does; save_pretrained leaves it out."""
+    _json(path, json.loads(path.read_text(encoding="utf-8")) | {"split_special_tokens": True})
 
 
 def _write(run: FinishedRun, model: TaskModel, head: str, folder: Path, name: str, form: Form) -> str:

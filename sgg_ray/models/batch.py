@@ -80,13 +80,17 @@ def tokenise(
 ) -> TokenisedRows:
     """Turn texts into ids of at most ``max_length`` tokens, special tokens included.
 
+    A special token's name inside a text, such as [SEP], is tokenised as the characters that it consists of.
+
     Args:
         known: ids by text, all of this ``max_length``: what it holds is taken, what it lacks is added.
     """
     known = {} if known is None else known
     new = list(dict.fromkeys(text for text in rows.texts if text not in known))
     if new:
-        encoded = tokenizer(new, truncation=True, max_length=max_length, padding=False)
+        encoded = tokenizer(
+            new, truncation=True, max_length=max_length, padding=False, split_special_tokens=True
+        )
         known.update(zip(new, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
     return TokenisedRows(head, tuple(known[text] for text in rows.texts), rows.labels)
 

@@ -1,7 +1,9 @@
 """From a task's rows to token ids of prompts and of their answers, for causal language models."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from typing import Any
 
@@ -141,15 +143,13 @@ class Prompter:
         if not len(rows):
             return ()
         prompts = self.write_all(task, rows)
-        lead = self._lead(task)
+        lead, completions = self._lead(task), [*map(self.defused, rows.completions)]
         before = self._encode_all(prompts)
-        both = self._encode_all(
-            [f"{prompt}{lead}{answer}" for prompt, answer in zip(prompts, rows.completions)]
-        )
+        both = self._encode_all([f"{prompt}{lead}{answer}" for prompt, answer in zip(prompts, completions)])
         end = self.tokenizer.eos_token_id
         return tuple(
             (*self._rest(first, whole, f"{lead}{answer}"), end)
-            for first, whole, answer in zip(before, both, rows.completions)
+            for first, whole, answer in zip(before, both, completions)
         )
 
     def needed(self, task: Task, rows: Rows) -> np.ndarray:
@@ -180,6 +180,7 @@ class Prompter:
             ModelError: the chat template does not take these messages.
         """
         shown, question = self._shown(task, shots), self._fill(task, text)
+        history = tuple((role, self.defused(content)) for role, content in history)
         if self.chat:
             pairs = [(asked, answer.strip()) for asked, answer in shown]
             return self._in_template(conversation(history, pairs, question))
@@ -194,7 +195,7 @@ class Prompter:
         if shots is None:
             return []
         words = () if task.generates else self.words(task)
-        answers = shots.completions or [words[int(label)] for label in shots.labels]
+        answers = [*map(self.defused, shots.completions)] or [words[int(label)] for label in shots.labels]
         return [(self._fill(task, text), answer) for text, answer in zip(shots.texts, answers)]
 
     def _in_template(self, messages: History) -> str:
@@ -213,7 +214,23 @@ class Prompter:
                 "change the messages"
             ) from error
 
+    def defused(self, text: str) -> str:
+        """A row's text with a space inside whatever the tokenizer would take for one of its special tokens.
+
+        Prompts and chat templates may hold special tokens; what stands in a row must not end its answer, or begin
+        another turn of the conversation.
+        """
+        return self._special.sub(lambda found: f"{found.group()[0]} {found.group()[1:]}", text)
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        names = {token.content for token in added if token.special} | set(self.tokenizer.all_special_tokens)
+        longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
     def _fill(self, task: Task, text: str) -> str:
+        text = self.defused(text)
         if task.generates:
             return text if task.prompt is None else task.prompt.rstrip(" ").replace(TEXT, text)
         names = ", ".join(word.strip() for word in self.words(task))

@@ -17,7 +17,7 @@ from sgg_ray.errors import ConfigError, ModelError
 from sgg_ray.models import load_model, write_temperature
 from sgg_ray.tasks import Rows, Task
 
-TEXTS = [row["text"] for row in toy.sentences(10, seed=21)]
+TEXTS = [*(row["text"] for row in toy.sentences(9, seed=21)), "good1 [SEP] word1 [PAD] [CLS] bad1"]
 # name: (changes of the model section, forms that it can take)
 RUNS = {
     "mean": ({}, ("sentence-transformers", "transformers")),
