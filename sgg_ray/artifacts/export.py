@@ -263,7 +263,7 @@ def _json(path: Path, content: Any) -> None:
 
 
 def _split_special_tokens(path: Path) -> None:
-    """Let the exported tokenizer take [SEP] in a text for characters, as the run does; save_pretrained leaves it out."""
+    """Let the exported tokenizer take [SEP] in a text for characters; save_pretrained does not write that down."""
     _json(path, json.loads(path.read_text(encoding="utf-8")) | {"split_special_tokens": True})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sgg_ray.config import Config
+from sgg_ray.config import Config, TargetConfig
 from sgg_ray.errors import EXIT_FAILED, SggError, in_words, machine_error
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     source_rows = f" and {settings.source_batch_size} source" if config.sources else ""
     plan: dict[str, Any] = {
         "model": config.model.path + (f" + {config.model.adapter.peft_type}" if config.model.adapter else ""),
-        "target": f"{config.target.name}, {config.target.shots} "
-        + ("examples with completions" if config.target.kind == "generation" else "shots per class"),
+        "target": f"{config.target.name}, {_shots(config.target)}",
         "sources": ", ".join(source.name for source in config.sources) or "none",
     }
     if command != "score":
@@ -89,6 +88,12 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     plan["run folder"] = run_folder(config)
     report.print_plan(console, f"sgg {command}", plan)
     return plan
+
+
+def _shots(target: TargetConfig) -> str:
+    if target.kind == "generation":
+        return f"{target.shots} examples with completions"
+    return "all rows that are not for testing" if target.shots == "all" else f"{target.shots} shots per class"
 
 
 def run_folder(config: Config) -> str:

@@ -97,4 +97,8 @@ def _absolute_inputs(config: Config, base: str) -> Config:
     if model.path.startswith((".", "~")) or os.path.exists(absolute(model.path)):
         model = moved(model)
     sources = [moved(source) for source in config.sources]
-    return config.model_copy(update={"target": target, "model": model, "sources": sources})
+    ray = config.ray.model_copy(update={"storage": os.path.expanduser(config.ray.storage)})
+    uri = config.tracking.uri.replace(":///~/", f":///{os.path.expanduser('~')}/", 1)
+    tracking = config.tracking.model_copy(update={"uri": uri})
+    changes = {"target": target, "model": model, "sources": sources, "ray": ray, "tracking": tracking}
+    return config.model_copy(update=changes)

@@ -18,6 +18,10 @@ def check_roles(config: Config) -> list[str]:
     named += [("unseen", name) for name in compare.unseen]
     named += [("exclude_together", name) for group in compare.exclude_together for name in group]
     problems = []
+    if not compare.shots and config.target.shots == "all":
+        problems.append(
+            "compare.shots: target.shots is 'all', and strategies are compared by number; list numbers"
+        )
     for key, name in named:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -38,7 +42,10 @@ def targets_of(config: Config) -> list[str]:
 def shots_of(config: Config) -> list[int]:
     """Numbers of shots per class, in order."""
     assert config.compare is not None
-    return sorted(set(config.compare.shots)) or [config.target.shots]
+    if config.compare.shots:
+        return sorted(set(config.compare.shots))
+    assert config.target.shots != "all"  # check_roles
+    return [config.target.shots]
 
 
 def with_target(config: Config, name: str, shots: int, seed: int) -> Config:

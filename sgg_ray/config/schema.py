@@ -9,6 +9,7 @@ from sgg_ray.config.label_names import label_name
 from sgg_ray.config.space import Distribution
 from sgg_ray.config.values import (
     Count,
+    CountOrAll,
     CountOrZero,
     NotNegative,
     OpenShare,
@@ -20,6 +21,7 @@ from sgg_ray.config.values import (
     check_labels,
 )
 
+HUB = "hf://"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LONGEST_NAME = 100  # it becomes the name of a folder
 
@@ -148,6 +150,12 @@ class TaskConfig(Section):
     def _readable_labels(cls, labels: Any) -> Any:
         return None if labels is None else check_labels(labels)
 
+    @model_validator(mode="after")
+    def _splits_of_a_hub(self):
+        if self.split != "train" and not self.path.startswith(HUB):
+            raise ValueError(f"split: only {HUB} data sets have splits, found {self.path}; leave it out")
+        return self
+
     @field_validator("prompt")
     @classmethod
     def _prompt_with_text(cls, prompt: str | None) -> str | None:
@@ -166,7 +174,9 @@ class HeldOutConfig(Section):
 
     fraction: OpenShare | None = Field(None, description="share of the target's distinct rows")
     path: str | None = Field(None, description="a file of its own, read like the target's")
-    split: str | None = Field(None, description="hf:// only: which split to read")
+    split: str | None = Field(
+        None, description="hf:// only: which split to read, without 'path' of the target's data set"
+    )
     columns: Columns | None = Field(None, description="of that file; default: the target's")
     where: dict[str, Scalar | list[Scalar]] | None = Field(None, description="default: the target's")
 
@@ -177,8 +187,8 @@ class HeldOutConfig(Section):
 
     @model_validator(mode="after")
     def _one_origin(self):
-        if (self.fraction is None) == (self.path is None):
-            raise ValueError("must hold either 'fraction' or 'path'")
+        if (self.fraction is None) == (self.path is None and self.split is None):
+            raise ValueError("must hold either 'fraction' or 'path', or 'split' of the target's own data set")
         return self
 
 
@@ -186,10 +196,18 @@ class TargetConfig(TaskConfig):
     """The task to adapt to."""
 
     name: str = Field("target", pattern=NAME, max_length=LONGEST_NAME, description="in tables and plots")
-    shots: Count = Field(
-        description="labelled examples per class for training; of kind generation, examples in all"
+    shots: CountOrAll = Field(
+        description="labelled examples per class for training, of a smaller class as many as there are; of kind "
+        "generation, examples in all; all = every row that is not for testing"
     )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
+
+    @model_validator(mode="after")
+    def _test_split_of_a_hub(self):
+        test = self.test
+        if test.split is not None and not (test.path or self.path).startswith(HUB):
+            raise ValueError(f"test.split: only {HUB} data sets have splits; give test.path or test.fraction")
+        return self
 
 
 class SourceConfig(TaskConfig):

@@ -1,6 +1,6 @@
 """Kinds of values in the YAML file: bounded numbers, filters, labels."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -23,6 +23,15 @@ Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[Whole, Field(ge=1)]
 CountOrZero = Annotated[Whole, Field(ge=0)]
 Scalar = str | int | float | bool
+
+
+def _number_or_all(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("must be a whole number of at least 1, or 'all'")
+
+
+CountOrAll = Annotated[int | Literal["all"], BeforeValidator(_number_or_all)]
 
 
 # Filters and labels are checked before pydantic sees them: of a union of types it would report every type as

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ARROW = (".arrow", ".feather")
+TEXTS = ("string", "large_string", "string_view")  # types
 
 
 def arrow_schema(path: Path, where: str) -> "pa.Schema":
@@ -38,6 +39,23 @@ def arrow_table(path: Path, where: str, columns: Sequence[str]) -> "pa.Table":
             with _reader(path) as reader:
                 return pa.Table.from_batches(_batches(reader), reader.schema).select(list(columns))
         return pyarrow.parquet.read_table(path, columns=list(columns))
+
+
+def arrow_texts(path: Path, where: str, rows: int) -> dict[str, list[str | None]]:
+    """The first values of each column that holds texts."""
+    import pyarrow.parquet
+
+    with _valid(path, where):
+        schema = arrow_schema(path, where)
+        names = [
+            field.name for field in schema if str(field.type) in TEXTS and schema.names.count(field.name) == 1
+        ]
+        if path.suffix.lower() in ARROW:
+            first = next(arrow_batches(path, where, rows), None)
+            return {} if first is None else first.select(names).to_pydict()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            batch = next(file.iter_batches(rows, columns=names), None)
+            return {} if batch is None else batch.to_pydict()
 
 
 def arrow_rows(path: Path, where: str) -> int:

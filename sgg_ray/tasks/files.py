@@ -1,13 +1,13 @@
 """Read one file into columns: CSV, JSON, Excel, Parquet or Arrow, in whatever encoding and packing it comes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.arrow import ARROW, arrow_schema, arrow_table
+from sgg_ray.tasks.arrow import ARROW, arrow_schema, arrow_table, arrow_texts
 from sgg_ray.tasks.compressed import ENDINGS, bare_suffix
 from sgg_ray.tasks.csv_rows import Oddities, open_csv
 from sgg_ray.tasks.encoding import text_file
@@ -20,17 +20,23 @@ if TYPE_CHECKING:
 SEPARATED = {".csv": ",", ".tsv": "\t"}  # the separator that a suffix promises
 LINES = (".jsonl", ".json", ".ndjson")
 SHEET = ".xlsx"
+SAMPLE = 200  # rows
 WHOLE = (".parquet", *ARROW, SHEET)  # are not unpacked: they pack themselves
 SUFFIXES = (*SEPARATED, *LINES, *WHOLE)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The wanted columns of a table, the names of all that it has, and what was noticed while reading."""
+    """The wanted columns of a table, the names of all that it has, and what was noticed while reading.
+
+    Attributes:
+        first: the first ``SAMPLE`` values of every column, wanted or not, that may hold texts.
+    """
 
     frame: "pd.DataFrame"
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    first: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def read_file(path: Path, wanted: Sequence[str], where: str) -> Columns:
@@ -102,13 +108,16 @@ def _csv(path: Path, wanted: Sequence[str], where: str, suffix: str) -> Columns:
     present = {name: table.names.index(name) for name in dict.fromkeys(wanted) if name in table.names}
     columns: dict[str, list] = {name: [] for name in present}
     kept = [(columns[name], place) for name, place in present.items()]
+    first: list[list] = []
     odd, count = Oddities(), 0
     for row in table.rows(odd):
         count += 1
+        if count <= SAMPLE:
+            first.append(row)
         for values, place in kept:
             values.append(row[place])
     notes = (*table.file.notes, *table.dialect.notes, *odd.notes())
-    return Columns(_frame(columns, count), table.names, notes)
+    return Columns(_frame(columns, count), table.names, notes, dict(zip(table.names, zip(*first))))
 
 
 def _json(path: Path, wanted: Sequence[str], where: str) -> Columns:
@@ -119,21 +128,25 @@ def _json(path: Path, wanted: Sequence[str], where: str) -> Columns:
 def _sheet(path: Path, wanted: Sequence[str], where: str) -> Columns:
     told: list[str] = []
     columns = _objects(sheet_rows(path, where, told), wanted, ())
-    return Columns(columns.frame, columns.names, tuple(told))
+    return replace(columns, notes=tuple(told))
 
 
 def _objects(rows: Iterator[dict], wanted: Sequence[str], notes: tuple[str, ...]) -> Columns:
     columns: dict[str, list] = {name: [] for name in wanted}
     names: dict[str, None] = {}
+    first: list[dict] = []
     count = 0
     for row in rows:
         count += 1
         if not row.keys() <= names.keys():
             names.update(dict.fromkeys(row))
+        if count <= SAMPLE:
+            first.append(row)
         for name, values in columns.items():
             values.append(row.get(name))
     present = {name: values for name, values in columns.items() if name in names}
-    return Columns(_frame(present, count), tuple(names), notes)
+    sample = {name: [row.get(name) for row in first] for name in names}
+    return Columns(_frame(present, count), tuple(names), notes, sample)
 
 
 def _frame(columns: dict[str, list], count: int) -> "pd.DataFrame":
@@ -148,4 +161,5 @@ def _arrow(path: Path, wanted: Sequence[str], where: str) -> Columns:
     names = tuple(arrow_schema(path, where).names)
     check_names(names, wanted, path, where)
     present = [name for name in dict.fromkeys(wanted) if name in names]
-    return Columns(arrow_table(path, where, present).to_pandas(ignore_metadata=True), names)
+    frame = arrow_table(path, where, present).to_pandas(ignore_metadata=True)
+    return Columns(frame, names, first=arrow_texts(path, where, SAMPLE))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.files import Columns
+from sgg_ray.tasks.files import SAMPLE, Columns
 
 SCHEME = "hf://"
 
@@ -44,4 +44,10 @@ def read_hub(path: str, split: str, wanted: Sequence[str], where: str) -> Column
             # Test splits of benchmarks hide their labels as -1.
             table[name] = [None if n is None or n < 0 else feature.int2str(n) for n in table[name]]
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in table.items()})
-    return Columns(frame, tuple(data.column_names))
+    texts = [
+        name
+        for name, kind in data.features.items()
+        if getattr(kind, "dtype", "") in ("string", "large_string")
+    ]
+    first = data.select_columns(texts)[:SAMPLE] if texts else {}
+    return Columns(frame, tuple(data.column_names), first=first)

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGE_SCHEME = "package://"
+WORDS, DISTINCT = 3, 0.2  # of texts: words on average, and the share that differs
 SHOWN = 20  # columns or values in a message
 
 
@@ -82,7 +83,29 @@ def read_columns(
         raise DataError(missing)
     if not len(columns.frame):
         raise DataError(f"{key}.path: {config.path} has no rows")
-    return _filtered(columns.frame, config, key), list(columns.notes)
+    notes = [*columns.notes, *_unread(columns, [name for _, name in wanted])]
+    return _filtered(columns.frame, config, key), notes
+
+
+def _unread(columns: Columns, used: Sequence[str]) -> list[str]:
+    """A note about columns that are not read and look like texts."""
+    names = [name for name, values in columns.first.items() if name not in used and holds_texts(values)]
+    if not names:
+        return []
+    shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
+    are = (
+        "column {} holds texts as well and is" if len(names) == 1 else "columns {} hold texts as well and are"
+    )
+    return [f"{are.format(shown)} not read"]
+
+
+def holds_texts(values: Sequence[Any]) -> bool:
+    """Whether values look like texts: several words each, and not the same few again and again."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if not texts or len(texts) < len(values) / 2:
+        return False
+    words = sum(len(text.split()) for text in texts) / len(texts)
+    return words >= WORDS and len(set(texts)) >= DISTINCT * len(texts)
 
 
 def counted(number: int, noun: str) -> str:
@@ -102,7 +125,7 @@ def _columns(config: TaskConfig, wanted: Sequence[str], key: str) -> Columns:
         )
     if "\0" in config.path:
         raise DataError(f"{where}: {config.path!r} holds a null character; give a file")
-    return read_file(Path(config.path), wanted, where)
+    return read_file(Path(config.path).expanduser(), wanted, where)
 
 
 def _in_package(path: str, where: str) -> Path:

@@ -12,6 +12,8 @@ from sgg_ray.tasks.read import Table, counted, read_table
 from sgg_ray.tasks.select import Cleaned, first_of_each_class, flip, shuffled, stratified
 from sgg_ray.tasks.task import Rows, Task
 
+LEAST_SKEWED = 10  # rows
+SKEWED = 0.8  # share of the largest class from which on it is told
 NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
 
 
@@ -114,15 +116,9 @@ def _target(
         raise DataError(
             "target.test: no test rows are left; raise target.test.fraction or give target.test.path"
         )
-    short = _too_few(entry.shots, labels, apart.rows)
-    if short:
-        because = f" ({'; '.join(notes)})" if notes else ""
-        each = " of each class" if labels else ""
-        raise DataError(
-            f"target.shots: {entry.shots} rows{each} are needed beside the test rows, found "
-            f"{', '.join(short)}{because}; lower target.shots or target.test.fraction, or add rows"
-        )
-    chosen = first_of_each_class(shuffled(apart.keys, seed, "shots"), apart.rows.labels, entry.shots)
+    notes += _few_shots(entry, labels, apart.rows, notes)
+    count = len(apart.rows) if entry.shots == "all" else entry.shots
+    chosen = first_of_each_class(shuffled(apart.keys, seed, "shots"), apart.rows.labels, count)
     if eval_split == "validation":
         test = apart.take(np.setdiff1d(np.arange(len(apart.rows)), chosen))
         if not len(test.rows):
@@ -135,6 +131,7 @@ def _target(
     absent = [name for number, name in enumerate(labels) if number not in test.rows.labels]
     if absent:
         notes.append(f"test: no row of class {', '.join(absent)}")
+    notes += _skew(labels, test.rows)
     task = Task(
         entry.name,
         labels,
@@ -148,12 +145,47 @@ def _target(
     return task, test_keys
 
 
-def _too_few(shots: int, labels: tuple[str, ...], rows: Rows) -> list[str]:
-    """Where there are fewer rows than ``shots``: of each class, or without labels of all."""
+def _few_shots(entry: TargetConfig, labels: tuple[str, ...], rows: Rows, told: list[str]) -> list[str]:
+    """A note about classes that have fewer rows than ``shots``.
+
+    Args:
+        told: what reading has reported, for the message.
+
+    Raises:
+        DataError: a class has no row at all, or a task without labels too few.
+    """
+    because = f" ({'; '.join(told)})" if told else ""
+    advice = "lower target.shots or target.test.fraction, or add rows"
     if not labels:
-        return [str(len(rows))] if len(rows) < shots else []
+        if entry.shots != "all" and len(rows) < entry.shots:
+            found = f"{entry.shots} rows are needed beside the test rows, found {len(rows)}{because}"
+            raise DataError(f"target.shots: {found}; {advice}")
+        return []
     have = np.bincount(rows.labels, minlength=len(labels))
-    return [f"{name} {count}" for name, count in zip(labels, have) if count < shots]
+    empty = [name for name, count in zip(labels, have) if not count]
+    if empty:
+        counts = ", ".join(f"{name} {count}" for name, count in zip(labels, have))
+        raise DataError(
+            f"target.shots: no row of class {', '.join(empty)} is left beside the test rows, found {counts}{because}; "
+            f"{advice}, or leave the class out of target.labels"
+        )
+    if entry.shots == "all":
+        return []
+    fewer = [f"{name} {count}" for name, count in zip(labels, have) if count < entry.shots]
+    if not fewer:
+        return []
+    return [f"fewer rows than target.shots {entry.shots}, all of them used: {', '.join(fewer)}"]
+
+
+def _skew(labels: tuple[str, ...], rows: Rows) -> list[str]:
+    """A note if one class is so large that accuracy says little."""
+    if not labels or len(rows) < LEAST_SKEWED:
+        return []
+    share = np.bincount(rows.labels, minlength=len(labels)) / len(rows)
+    most = labels[int(share.argmax())]
+    if share.max() < SKEWED:
+        return []
+    return [f"{share.max():.0%} of the test rows are '{most}': whoever always says so is right as often"]
 
 
 def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str], reader: Reader) -> Task:

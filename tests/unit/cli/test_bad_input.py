@@ -61,7 +61,10 @@ WRONG = {
         {"model": {"adapter": {"peft_type": "lora", "inference_mode": True}}},
         "leaves nothing to train",
     ),
-    "no shots": ({"target": {"shots": 0}}, "target.shots: must be >= 1, found 0"),
+    "no shots": (
+        {"target": {"shots": 0}},
+        "target.shots: must be a whole number of at least 1, or 'all', found 0",
+    ),
     "unknown key": (
         {"guidance": {"directon": 1}},
         "guidance.directon: unknown key; did you mean 'lambda_direction'?",
@@ -84,7 +87,10 @@ WRONG = {
         "target.columns.label: column 'lable' is not in",
     ),
     "unknown label": ({"target": {"labels": ["bad", "good"]}}, "target.labels: column 'label' of"),
-    "too few rows": ({"target": {"shots": 1000}}, "target.shots: 1000 rows of each class are needed"),
+    "a class without rows": (
+        {"target": {"labels": ["negative", "positive", "mixed"]}},
+        "target.shots: no row of class mixed is left beside the test rows",
+    ),
     "name no folder can have": ({"name": "a/b"}, "name: must be letters, digits"),
 }
 

@@ -92,7 +92,10 @@ QUICKSTART = Path(__file__).parents[3] / "pipelines" / "configs" / "quickstart.y
             "model: {path: 3}\ntarget: {path: t, shots: 1}",
             "model.path: must be text (put it in quotes), found 3",
         ),
-        ("model: {path: m}\ntarget: {path: t, shots: 0}", "target.shots: must be >= 1, found 0"),
+        (
+            "model: {path: m}\ntarget: {path: t, shots: 0}",
+            "target.shots: must be a whole number of at least 1, or 'all', found 0",
+        ),
         (
             "model: {path: m}\ntarget: {path: t}",
             "target.shots: is missing; add it (labelled examples per class",
@@ -311,3 +314,47 @@ def test_the_quick_start_is_valid():
     assert config.name == "quickstart"
     assert any(source.flip_labels == 1 for source in config.sources)
     assert not os.path.isabs(config.ray.storage_path)
+
+
+@pytest.mark.parametrize("shots", ["some", "1.5", "true", "-1", "'4'"])
+def test_shots_are_a_number_or_all(load, problems, shots):
+    (line,) = problems(f"model: {{path: m}}\ntarget: {{path: t, shots: {shots}}}")
+    assert line.startswith("target.shots: must be a whole number of at least 1, or 'all', found ")
+    assert load("model: {path: m}\ntarget: {path: t, shots: all}").target.shots == "all"
+
+
+def test_strategies_are_compared_by_numbers_of_shots(problems):
+    full = QUICKSTART.with_name("strategies") / "full.yaml"
+    target = "model: {path: m}\ntarget: {path: t, shots: all}"
+    (line,) = problems(f"{target}\ncompare: {{strategies: [{full}]}}")
+    assert line.startswith("compare.shots: target.shots is 'all'")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("{path: t.csv, shots: 1, split: validation}", "only hf:// data sets have splits, found"),
+        ("{path: t.csv, shots: 1, test: {split: test}}", "test.split: only hf:// data sets have splits"),
+        ("{path: 'hf://a/b', shots: 1, test: {fraction: 0.1, split: test}}", "either 'fraction' or 'path'"),
+        (
+            "{path: 'hf://a/b', shots: 1, test: {path: t.csv, split: test}}",
+            "only hf:// data sets have splits",
+        ),
+    ],
+)
+def test_splits_are_of_data_sets_on_a_hub(load, problems, target, said):
+    (line,) = problems(f"model: {{path: m}}\ntarget: {target}")
+    assert said in line
+    own = load("model: {path: m}\ntarget: {path: 'hf://a/b', shots: 1, test: {split: validation}}")
+    assert (own.target.test.path, own.target.test.split) == (None, "validation")
+
+
+def test_the_home_folder_may_be_written_short(load, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load(
+        "model: {path: ~/m}\ntarget: {path: ~/t.csv, shots: 1, test: {path: ~/e.csv}}\n"
+        "ray: {storage_path: ~/runs}\ntracking: {uri: 'sqlite:///~/ml.db'}"
+    )
+    places = (config.model.path, config.target.path, config.target.test.path, config.ray.storage_path)
+    assert places == tuple(str(tmp_path / name) for name in ("m", "t.csv", "e.csv", "runs"))
+    assert config.tracking.uri == f"sqlite:///{tmp_path}/ml.db"

@@ -22,7 +22,7 @@ def test_every_key_of_the_schema_is_there_once():
 def test_defaults_and_bounds_are_those_of_the_schema():
     found = {key.path: key for key in all_keys()}
     assert found["target.shots"].default is None
-    assert found["target.shots"].allowed == "whole number ≥ 1"
+    assert found["target.shots"].allowed == "whole number or all"
     assert found["train.micro_batch_size"].allowed == "whole number or null"
     assert found["guidance.hvp"].default == "finite_difference"
     assert "exact" in found["guidance.hvp"].allowed

@@ -1,5 +1,6 @@
 """Input that cannot be used is one line; input that is only odd is handled and said."""
 
+import numpy as np
 import pytest
 
 from sgg_ray.tasks import load_tasks
@@ -9,17 +10,37 @@ def reviews(number, prefix="row", labels=("negative", "positive")):
     return [(f"{prefix} {position}", labels[position % len(labels)]) for position in range(number)]
 
 
-def test_fewer_rows_than_shots_names_each_short_class(configure, problems, write):
-    rows = [*reviews(40), ("lonely", "mixed")]
-    (line,) = problems(configure(path=write("t.csv", rows), shots=30))
-    assert line.startswith("target.shots: 30 rows of each class are needed beside the test rows, found ")
-    assert "found mixed 1, negative 16, positive 16; " in line
-    assert line.endswith("lower target.shots or target.test.fraction, or add rows")
+def test_a_class_with_fewer_rows_than_shots_gives_all_it_has(configure, write):
+    rows = [*reviews(80), *[(f"rare {n}", "mixed") for n in range(5)]]
+    target, _ = load_tasks(configure(path=write("t.csv", rows), shots=30))
+    assert dict(zip(target.labels, np.bincount(target.train.labels).tolist())) == {
+        "mixed": 4,
+        "negative": 30,
+        "positive": 30,
+    }
+    assert target.notes == ("fewer rows than target.shots 30, all of them used: mixed 4",)
 
 
-def test_a_class_without_rows_is_named(configure, problems):
+def test_all_shots_are_all_rows_beside_the_test_rows(configure, write):
+    rows = [*reviews(80), *[(f"rare {n}", "mixed") for n in range(5)]]
+    target, _ = load_tasks(configure(path=write("t.csv", rows), shots="all", test={"fraction": 0.2}))
+    assert np.bincount(target.train.labels).tolist() == [4, 32, 32]
+    assert sorted((*target.train.texts, *target.test.texts)) == sorted(text for text, _ in rows)
+    assert target.notes == ()
+
+
+def test_a_class_without_rows_is_named(configure, problems, write):
     (line,) = problems(configure(labels=["negative", "positive", "neutral"]))
-    assert "found neutral 0" in line
+    assert line.startswith(
+        "target.shots: no row of class neutral is left beside the test rows, found negative 16, "
+    )
+    assert line.endswith("or leave the class out of target.labels")
+
+
+def test_a_skewed_test_split_is_said(configure, write):
+    rows = [(f"row {n}", "rare" if n % 10 == 0 else "usual") for n in range(100)]
+    target, _ = load_tasks(configure(path=write("t.csv", rows)))
+    assert target.notes == ("90% of the test rows are 'usual': whoever always says so is right as often",)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +85,7 @@ def test_the_problems_of_all_tasks_are_reported_at_once(configure, problems, wri
         {"name": "broken", "path": write("b.jsonl", "{")},
         {"name": "package", "path": "package://absent_package_xyz/a.csv"},
     ]
-    lines = problems(configure(sources, shots=1000))
+    lines = problems(configure(sources, labels=["negative", "positive", "neutral"]))
     assert [line.split(": ")[0] for line in lines] == [
         "target.shots",
         "sources.gone.path",

@@ -46,7 +46,7 @@ def test_a_test_file_equal_to_the_training_file_is_explained(configure, problems
     path = write("t.csv", reviews(10))
     (line,) = problems(configure(path=path, test={"path": path}))
     assert line.startswith(
-        "target.shots: 4 rows of each class are needed beside the test rows, found negative 0, positive 0"
+        "target.shots: no row of class negative, positive is left beside the test rows, found negative 0, positive 0"
     )
     assert "10 training rows dropped" in line
 

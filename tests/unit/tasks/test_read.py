@@ -190,3 +190,31 @@ def test_tasks_load_neither_torch_nor_pandas_before_they_are_read():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
+
+
+PAIRS = [(f"a man plays guitar {n // 2}", f"someone makes some music {n}", "yn"[n % 2]) for n in range(8)]
+UNREAD = "column 'hypothesis' holds texts as well and is not read"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow"])
+def test_a_second_column_of_texts_is_said(tmp_path, suffix):
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = pd.DataFrame(PAIRS, columns=["premise", "hypothesis", "label"])
+    frame["id"], frame["url"], frame["kind"] = range(8), "http://a.b/c", "not a text"
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "arrow":
+        table = pa.Table.from_pandas(frame)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        {"csv": frame.to_csv, "parquet": frame.to_parquet}.get(
+            suffix, lambda file: frame.to_json(file, orient="records", lines=True)
+        )(path)
+    assert read(str(path), columns={"text": "premise"}).notes == (UNREAD,)
+
+
+def test_one_column_of_texts_among_others_is_nothing_to_say(write):
+    lines = "".join(f"{n},2024-01-0{n},word{n},some more words {n},x\n" for n in range(1, 9))
+    assert read(write("a.csv", f"id,day,name,text,label\n{lines}")).notes == ()
