@@ -90,7 +90,8 @@ def test_a_dry_run_checks_everything_and_starts_and_writes_nothing(sgg, no_ray, 
 
 @pytest.mark.parametrize("verb", ["score", "train"])
 def test_a_dry_run_finds_bad_input(refused, write_config, verb):
-    assert "target.shots: 1000" in refused(verb, write_config(target={"shots": 1000}), "--dry-run")
+    wrong = write_config(target={"labels": ["negative", "positive", "mixed"]})
+    assert "target.shots: no row of class mixed" in refused(verb, wrong, "--dry-run")
 
 
 def test_a_dry_run_looks_at_the_run_folder_and_the_sources_too(refused, write_config):
