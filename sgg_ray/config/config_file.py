@@ -97,7 +97,7 @@ def _absolute_inputs(config: Config, base: str) -> Config:
     if model.path.startswith((".", "~")) or os.path.exists(absolute(model.path)):
         model = moved(model)
     sources = [moved(source) for source in config.sources]
-    ray = config.ray.model_copy(update={"storage": os.path.expanduser(config.ray.storage)})
+    ray = config.ray.model_copy(update={"storage_path": os.path.expanduser(config.ray.storage_path)})
     uri = config.tracking.uri.replace(":///~/", f":///{os.path.expanduser('~')}/", 1)
     tracking = config.tracking.model_copy(update={"uri": uri})
     changes = {"target": target, "model": model, "sources": sources, "ray": ray, "tracking": tracking}
