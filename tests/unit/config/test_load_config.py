@@ -324,9 +324,8 @@ def test_shots_are_a_number_or_all(load, problems, shots):
 
 
 def test_strategies_are_compared_by_numbers_of_shots(problems):
-    full = QUICKSTART.with_name("strategies") / "full.yaml"
     target = "model: {path: m}\ntarget: {path: t, shots: all}"
-    (line,) = problems(f"{target}\ncompare: {{strategies: [{full}]}}")
+    (line,) = problems(f"{target}\ncompare: {{strategies: [full], baseline: full}}")
     assert line.startswith("compare.shots: target.shots is 'all'")
 
 
