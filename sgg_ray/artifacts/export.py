@@ -19,6 +19,7 @@ from sgg_ray.models import (
     is_language_model,
     load_model,
     quiet_transformers,
+    read_object,
     read_temperature,
 )
 
@@ -121,14 +122,21 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
         ModelError: the model cannot take that form.
     """
     folder = Path(folder)
+    if folder.is_symlink():
+        raise ConfigError(f"--to: {folder} is a symbolic link; give a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--to: {folder} is there already; give a new or an empty folder")
     model, head = load_model(run.model)
     form = form or default_form(run)
     if isinstance(model, EncoderClassifier):
         _check(model, form)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise ConfigError(
+            f"--to: cannot write to {folder.parent} ({error.strerror}); choose another folder"
+        ) from error
     try:
         with told_where(folder), quiet_transformers():
             loading = _write(run, model, head, part, folder.name, form)
@@ -192,7 +200,7 @@ def _write_weights(
             save_file(weights, folder / "head.safetensors", metadata={"format": "pt"})
         else:
             _write_modules(model, head, folder)
-        return json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        return read_object(folder / "adapter_config.json")["base_model_name_or_path"]
     if hasattr(backbone, "peft_config"):
         backbone = backbone.merge_and_unload()
     if form == "sentence-transformers":

@@ -1,13 +1,12 @@
 """A trained causal language model as a folder for Transformers or PEFT, and the lines that make labels or answers."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ModelError
-from sgg_ray.models import LanguageModel
+from sgg_ray.models import LanguageModel, read_object
 from sgg_ray.models.greedy import end_tokens, has_virtual_tokens
 
 Form = Literal["transformers", "adapter"]
@@ -94,7 +93,7 @@ def write_language_model(
             raise ModelError("--form: the run trained the whole model and has no adapter; use transformers")
         shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
-        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        base = read_object(folder / "adapter_config.json")["base_model_name_or_path"]
         load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{name}")'
         where = f" The model that was adapted is loaded from `{base}`."
         return _loading(model, head, name, load, "from peft import PeftModel", where)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from sgg_ray.bounded import parse_json
 from sgg_ray.errors import told_where
 
 
@@ -61,11 +62,37 @@ class FolderLock:
             pass
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file of this folder.
+
+    Raises:
+        OSError: it cannot be written, or is a symbolic link, whose target is no file of the run.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o644), "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def drop_torn_line(path: Path) -> None:
     """Cut off what follows the last line end: a kill can leave half a line there."""
-    if path.exists():
+    if path.exists() and not path.is_symlink():
         with open(path, "rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def whole_lines(content: bytes) -> tuple[list[bytes], int]:
+    """The lines that are JSON objects, and how many others there are. What follows the last line end is left out."""
+    # As bytes: reading as text would turn a carriage return of a torn line into the end of a whole one.
+    lines = [line for line in content[: content.rfind(b"\n") + 1].split(b"\n") if line]
+    whole = [line for line in lines if _is_object(line)]
+    return whole, len(lines) - len(whole)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(parse_json(line), dict)
+    except ValueError:
+        return False
 
 
 def as_json(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """A run that is finished, found by its name or its folder."""
 
 import difflib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sgg_ray.artifacts.run_folder import RunFolder
 from sgg_ray.artifacts.run_storage import is_uri
+from sgg_ray.bounded import read_json
 from sgg_ray.config import Config, load_config
-from sgg_ray.errors import ConfigError
-from sgg_ray.models import MODEL_MANIFEST
+from sgg_ray.errors import ConfigError, ModelError
+from sgg_ray.models import MODEL_MANIFEST, read_manifest
 from sgg_ray.prediction import Predictor
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FinishedRun:
     @property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds."""
-        return json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
+        return read_json(self.path / "metrics.json")
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
         """Label, probability of each label and confidence of each text; of kind generation the answer to each."""
@@ -88,11 +88,10 @@ def _read(folder: RunFolder, run: str) -> FinishedRun:
             "of `sgg train`"
         )
     try:
-        json.loads((folder.path / "model" / MODEL_MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        pass  # whoever loads the model tells
-    except (OSError, ValueError):
-        raise ConfigError(_damaged(run, f"model/{MODEL_MANIFEST} cannot be read")) from None
+        if (folder.path / "model" / MODEL_MANIFEST).exists():  # else whoever loads the model tells
+            read_manifest(folder.path / "model")
+    except ModelError as error:
+        raise ConfigError(_damaged(run, error.problems[0].partition("; ")[0])) from None
     if not (folder.path / "config.yaml").is_file():
         raise ConfigError(_damaged(run, "config.yaml is missing"))
     return FinishedRun(folder.path, load_config(folder.path / "config.yaml"))

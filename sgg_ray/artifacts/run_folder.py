@@ -13,7 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sgg_ray.artifacts.files import FolderLock, as_json, drop_torn_line, replace_file
+from sgg_ray.artifacts.files import (
+    FolderLock,
+    append_text,
+    as_json,
+    drop_torn_line,
+    replace_file,
+    whole_lines,
+)
 from sgg_ray.artifacts.run_storage import Remote, StorageFolder, is_uri, local_folder, location
 from sgg_ray.config import Config, dump_config
 from sgg_ray.errors import MACHINE, ConfigError, told_where
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     import pandas
 
 _PACKAGES = ("sgg-ray", "torch", "transformers", "peft", "datasets", "ray", "mlflow", "numpy")
+EVENTS = "events.jsonl"
 _SHOWN_DIFFERENCES = 3
 _PUSH_SECONDS = 5.0  # between copies of events.jsonl to a storage that cannot append
 _RAYS_OWN = ("ray_train", "ray_tune", "ray_groups")  # folders that Ray reads and writes by itself
@@ -47,6 +55,7 @@ class RunFolder:
         self._mirrored = self._remote is None
         self._pushed = time.monotonic()
         self._lock: FolderLock | None = None
+        self.mended = ""  # what `begin` has found broken and put right, in words
 
     # -- state ---------------------------------------------------------------------------------------------
 
@@ -85,6 +94,7 @@ class RunFolder:
                 f"name: run {self.name!r} in {self.location} is finished; choose another --name or delete the "
                 "folder"
             )
+        self._refuse_links()
         changes = _differences(record.get("settings", {}), as_json(config.flat()))
         if changes:
             more = len(changes) - _SHOWN_DIFFERENCES
@@ -107,7 +117,7 @@ class RunFolder:
             self._lock = FolderLock(self.path)
             resumed = self.check(config)
             if resumed:
-                drop_torn_line(self.path / "events.jsonl")
+                self.mended = self._mend_events()
                 resumes = [*self.record.get("resumed", []), _now()]
                 self.update(status="running", resumed=resumes, ended=None)
             else:
@@ -158,6 +168,15 @@ class RunFolder:
                 "--name or another ray.storage_path"
             )
 
+    def _refuse_links(self) -> None:
+        """A link in a run folder leads what is written to a file that is none of the run's."""
+        links = [path.name for path in self.path.iterdir() if path.is_symlink()] if self.path.is_dir() else []
+        if links:
+            raise ConfigError(
+                f"name: {self.location}: {links[0]} is a symbolic link; put the file itself in its place, or choose "
+                "another --name"
+            )
+
     def _refuse_unwritable(self) -> None:
         """Ask before anything starts; ``begin`` would find out too, but later."""
         if self._remote is not None:
@@ -181,10 +200,10 @@ class RunFolder:
         """Add events to events.jsonl, one JSON object a line; NaN and infinity become null."""
         lines = "".join(json.dumps(as_json(event), allow_nan=False) + "\n" for event in events)
         # One write of whole lines: a kill leaves at most one torn line, at the very end.
-        path = self.path / "events.jsonl"
+        path = self.path / EVENTS
         try:
-            with told_where(path), open(path, "a", encoding="utf-8") as file:
-                file.write(lines)
+            with told_where(path):
+                append_text(path, lines)
         except OSError:
             drop_torn_line(path)  # what is told next would be glued to it
             raise
@@ -197,12 +216,22 @@ class RunFolder:
         A step that ran again after a resume is there twice, the later one counts.
         """
         try:
-            # As bytes: reading as text would turn a carriage return of the torn line into the end of a whole one.
-            written = (self.path / "events.jsonl").read_bytes()
+            whole, _ = whole_lines((self.path / EVENTS).read_bytes())
         except FileNotFoundError:
             return []
-        whole = written[: written.rfind(b"\n") + 1]
-        return [json.loads(line) for line in whole.split(b"\n") if line]
+        return [json.loads(line) for line in whole]
+
+    def _mend_events(self) -> str:
+        """Drop lines that a kill or somebody else has broken; what to tell about it."""
+        path = self.path / EVENTS
+        if not path.exists():
+            return ""
+        whole, broken = whole_lines(path.read_bytes())
+        replace_file(path, b"".join(line + b"\n" for line in whole))
+        if not broken:
+            return ""
+        some = f"{broken:,} line{'s' * (broken > 1)}"
+        return f"{some} of {path} cannot be read and {'were' if broken > 1 else 'was'} dropped: curves lack these steps"
 
     # -- results -------------------------------------------------------------------------------------------
 

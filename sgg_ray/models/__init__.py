@@ -6,9 +6,10 @@ from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
+from sgg_ray.models.manifest import MODEL_MANIFEST, read_manifest
 from sgg_ray.models.model_checks import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.models.model_files import read_object
 from sgg_ray.models.model_folder import (
-    MODEL_MANIFEST,
     build_model,
     is_language_model,
     load_model,
@@ -42,6 +43,8 @@ __all__ = [
     "load_tokenizer",
     "locate_model",
     "quiet_transformers",
+    "read_manifest",
+    "read_object",
     "read_temperature",
     "save_model",
     "write_temperature",

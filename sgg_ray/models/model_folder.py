@@ -1,29 +1,40 @@
 """Write a trained task model as a folder, and load it again, without the run that made it."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
-from sgg_ray.models.backbone import Origin, load_backbone, load_tokenizer, prepare_backbone
+from sgg_ray.models.backbone import (
+    Origin,
+    load_backbone,
+    load_tokenizer,
+    prepare_backbone,
+    refused,
+)
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.locate import locate_model
+from sgg_ray.models.manifest import (
+    Manifest,
+    SpokenLabels,
+    check_files,
+    checksums,
+    read_manifest,
+    write_manifest,
+)
+from sgg_ray.models.model_files import read_object
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 from sgg_ray.tasks import Task
 
-MODEL_MANIFEST = "sgg_model.json"
 HEADS = "heads.safetensors"
 BACKBONE = "backbone"
 ADAPTER = "adapter"
-MANIFEST_KEYS = ("base", "adapted", "max_length", "target_head", "heads")
 
 
 def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel | None = None) -> TaskModel:
@@ -80,29 +91,33 @@ def save_model(model: TaskModel, folder: Path, *, base: str, target_head: str) -
     with quiet_transformers():
         model.backbone.save_pretrained(str(folder / (ADAPTER if adapted else BACKBONE)))  # pyright: ignore[reportCallIssue]
     model.tokenizer.save_pretrained(str(folder / BACKBONE))
-    manifest: dict[str, Any] = {
-        "base": base,
-        "adapted": adapted,
-        "max_length": model.max_length,
-        "target_head": target_head,
-        "heads": model.labels,
-    }
+    spoken = pooling = None
     if isinstance(model, LanguageModel):
         prompt, words = model.prompts[target_head]
-        manifest["language_model"] = {
-            "prompt": prompt,
-            "words": words,
-            "chat": model.prompter.chat,
-            "length_normalised": model.length_normalised,
-            "max_new_tokens": model.max_new_tokens,
-            "offsets": {key: offset.tolist() for key, offset in model.offsets.items()},
-        }
+        spoken = SpokenLabels(
+            prompt=prompt,
+            words=None if words is None else list(words),
+            chat=model.prompter.chat,
+            length_normalised=model.length_normalised,
+            max_new_tokens=model.max_new_tokens,
+            offsets={key: offset.tolist() for key, offset in model.offsets.items()},
+        )
     elif isinstance(model, EncoderClassifier):
-        manifest["pooling"] = model.pooling
+        pooling = model.pooling
         heads = {name: value.contiguous() for name, value in model.heads.state_dict().items()}
         save_file(heads, folder / HEADS)
-    (folder / MODEL_MANIFEST).write_text(
-        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    write_manifest(
+        folder,
+        Manifest(
+            base=base,
+            adapted=adapted,
+            max_length=model.max_length,
+            target_head=target_head,
+            heads={key: list(names) for key, names in model.labels.items()},
+            files=checksums(folder),
+            pooling=pooling,  # pyright: ignore[reportArgumentType]
+            language_model=spoken,
+        ),
     )
 
 
@@ -112,62 +127,70 @@ def load_model(folder: Path) -> tuple[TaskModel, str]:
     Raises:
         ModelError: the folder does not hold such a model.
     """
-    try:
-        manifest = json.loads((folder / MODEL_MANIFEST).read_text(encoding="utf-8"))
-        spoken = manifest.get("language_model")
-        keys = MANIFEST_KEYS if spoken else (*MANIFEST_KEYS, "pooling")
-        missing = [key for key in keys if key not in manifest]
-        if missing:
-            raise ValueError(f"{MODEL_MANIFEST} lacks {', '.join(missing)}")
-        heads = {} if spoken else load_file(folder / HEADS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(
-            f"{folder}: no model that sgg wrote ({error}); give the folder 'model' of a run"
-        ) from error
-    pooling = manifest.get("pooling", "mean")
-    if manifest["adapted"]:
-        import peft
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    with refused(f"{folder}: no model that sgg wrote", "give the folder 'model' of a run"):
+        return _load(folder, manifest).eval(), manifest.target_head
 
-        origin = Origin(locate_model(manifest["base"]), spoken is not None)
-        base = load_backbone(origin, pooling)
-        backbone = peft.PeftModel.from_pretrained(base, str(folder / ADAPTER))  # pyright: ignore[reportArgumentType]
+
+def _load(folder: Path, manifest: Manifest) -> TaskModel:
+    spoken, pooling = manifest.language_model, manifest.pooling or "mean"
+    labels = {key: tuple(names) for key, names in manifest.heads.items()}
+    if manifest.adapted:
+        base = load_backbone(Origin(locate_model(manifest.base), spoken is not None), pooling)
+        backbone = _with_adapter(base, folder / ADAPTER)
     else:
         backbone = load_backbone(Origin(str(folder / BACKBONE), spoken is not None), pooling)
     tokenizer = load_tokenizer(str(folder / BACKBONE))
-    labels, head = manifest["heads"], manifest["target_head"]
-    if spoken:
-        words = spoken["words"]
-        model: TaskModel = LanguageModel(
-            backbone,
-            tokenizer,
-            labels,
-            {head: (spoken["prompt"], None if words is None else tuple(words))},
-            chat=spoken["chat"],
-            length_normalised=spoken["length_normalised"],
-            max_length=manifest["max_length"],
-            max_new_tokens=spoken.get("max_new_tokens", 64),
+    if spoken is None:
+        encoder = EncoderClassifier(
+            backbone, tokenizer, labels, pooling=pooling, max_length=manifest.max_length
         )
-        model.offsets = {key: torch.tensor(offset) for key, offset in spoken["offsets"].items()}
-    else:
-        model = EncoderClassifier(
-            backbone, tokenizer, labels, pooling=pooling, max_length=manifest["max_length"]
-        )
-        model.heads.load_state_dict(heads)
-    return model.eval(), head
+        encoder.heads.load_state_dict(load_file(folder / HEADS))
+        return encoder
+    words = None if spoken.words is None else tuple(spoken.words)
+    model = LanguageModel(
+        backbone,
+        tokenizer,
+        labels,
+        {manifest.target_head: (spoken.prompt, words)},
+        chat=spoken.chat,
+        length_normalised=spoken.length_normalised,
+        max_length=manifest.max_length,
+        max_new_tokens=spoken.max_new_tokens,
+    )
+    model.offsets = {key: torch.tensor(offset) for key, offset in spoken.offsets.items()}
+    return model
+
+
+def _with_adapter(base: nn.Module, folder: Path) -> nn.Module:
+    """The base model with the adapter in ``folder`` put on it.
+
+    Raises:
+        ModelError: its settings are torn, or name a module to import; its weights are no safetensors.
+    """
+    import peft
+
+    settings = read_object(folder / "adapter_config.json")
+    if settings.get("peft_type") not in {str(kind.value) for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING}:
+        raise ModelError(f"{folder}: PEFT has no method {settings.get('peft_type')!r}; train anew")
+    if settings.get("megatron_config") is not None:  # PEFT 0.21 imports whatever module `megatron_core` names
+        raise ModelError(f"{folder}: adapters for Megatron are not loaded; train anew")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{folder}: has no adapter_model.safetensors, and nothing else is read; train anew")
+    return peft.PeftModel.from_pretrained(base, str(folder))  # pyright: ignore[reportArgumentType]
 
 
 def is_language_model(folder: Path) -> bool:
     """Whether what :func:`save_model` wrote is a causal language model."""
-    return "language_model" in json.loads((folder / MODEL_MANIFEST).read_text(encoding="utf-8"))
+    return read_manifest(folder).language_model is not None
 
 
 def read_temperature(folder: Path) -> float | None:
     """The temperature that a model's probabilities were calibrated to; None if they were not."""
-    return json.loads((folder / MODEL_MANIFEST).read_text(encoding="utf-8")).get("temperature")
+    return read_manifest(folder).temperature
 
 
 def write_temperature(folder: Path, temperature: float) -> None:
     """Keep the temperature beside the model that :func:`save_model` wrote."""
-    path = folder / MODEL_MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8")) | {"temperature": temperature}
-    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_manifest(folder, read_manifest(folder).model_copy(update={"temperature": float(temperature)}))

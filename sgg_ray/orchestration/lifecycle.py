@@ -54,6 +54,8 @@ def begin_run(config: Config, folder: RunFolder, command: str, content: str, lis
     before = folder.record.get("mlflow_run_id")
     try:
         folder.begin(config)
+        if folder.mended:
+            listener.note(folder.mended)
         folder.update(mlflow_run_id=tracker.run_id, command=command, content=content)
     except BaseException:
         if tracker.run_id != before:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +15,8 @@ from sgg_ray.errors import CheckpointError
 from sgg_ray.training.trainer import Trainer
 
 STATE = "trainer.safetensors"
-METADATA = ("step", "weights", "parameters")
+CHECKSUM = "crc32"
+METADATA = ("step", "weights", "parameters", CHECKSUM)
 TENSORS = ("values", "skipped", "skipped_in_a_row")
 
 
@@ -31,20 +34,20 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         "weights": json.dumps(trainer.weights),
         "parameters": json.dumps(trainer.flat.names),
     }
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata[CHECKSUM] = _checksum(metadata, stored)
     temporary = folder / f".{STATE}.part"
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata
-    )
+    save_file(stored, temporary, metadata)
     os.replace(temporary, folder / STATE)
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Look at the head of a checkpoint, which tells a torn or missing file too, without reading the tensors.
+    """Read a checkpoint as :func:`load_checkpoint` will.
 
     Raises:
-        CheckpointError: it could not be loaded.
+        CheckpointError: it is missing, torn, or not as it was written.
     """
-    _read(folder / STATE, only_head=True)
+    _read(folder / STATE)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -83,7 +86,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     trainer.step, trainer.weights = step, weights
 
 
-def _read(path: Path, only_head: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as stored:
             metadata, names = stored.metadata() or {}, set(stored.keys())
@@ -92,8 +95,22 @@ def _read(path: Path, only_head: bool = False) -> tuple[dict[str, str], dict[str
             ]
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
-            return metadata, {} if only_head else {name: stored.get_tensor(name) for name in names}
+            tensors = {name: stored.get_tensor(name) for name in names}
+        if _checksum(metadata, tensors) != metadata[CHECKSUM]:
+            raise ValueError("its checksum differs: it was changed after it was written")
+        return metadata, tensors
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"name: checkpoint {path} cannot be read ({error}); delete the run folder or give the run another --name"
         ) from error
+
+
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of names, metadata and bytes: safetensors has none, and a flipped bit is a weight like any other."""
+    found = 0
+    for name in sorted(metadata.keys() - {CHECKSUM}):
+        found = zlib.crc32(f"{name}={metadata[name]}\n".encode(), found)
+    for name in sorted(tensors):
+        found = zlib.crc32(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode(), found)
+        found = zlib.crc32(memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy()), found)
+    return f"{found:08x}"

@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder, StorageFolder, write_model_card
+from sgg_ray.bounded import parse_json
 from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, SggError, TrainingError
 from sgg_ray.evaluation import directional_alignment, gradient_stability
@@ -156,7 +157,13 @@ def _check_resumable(folder: RunFolder, content: str) -> None:
 def _latest(state: StorageFolder) -> dict[str, Any] | None:
     """The last checkpoint in Ray's snapshot; none if there is none, or no whole snapshot in a local folder."""
     try:
-        return json.loads(state.read(SNAPSHOT) or b"{}").get("latest_checkpoint_result")
+        snapshot = parse_json(state.read(SNAPSHOT) or b"{}")
+        if not isinstance(snapshot, dict):
+            raise ValueError("it holds no JSON object")
+        latest = snapshot.get("latest_checkpoint_result")
+        if latest is not None and not (isinstance(latest, dict) and "checkpoint_dir_name" in latest):
+            raise ValueError("it names no checkpoint")
+        return latest
     except ValueError:
         if state.filesystem is not None:
             raise

@@ -140,3 +140,14 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(runs, tmp_path):
 def test_an_empty_folder_is_filled(runs, tmp_path):
     (tmp_path / "out").mkdir()
     assert (export_model(open_run(runs["own"]), tmp_path / "out") / "modeling_sgg.py").exists()
+
+
+@pytest.mark.parametrize("place", ["link", "below a file", "proc"])
+def test_a_folder_that_cannot_be_made_is_refused(runs, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    to = {"link": tmp_path / "link", "below a file": tmp_path / "file" / "x", "proc": Path("/proc/x")}[place]
+    with pytest.raises(ConfigError, match="--to: "):
+        export_model(open_run(next(iter(runs.values()))), to)
+    assert not (tmp_path / "elsewhere").exists()
+    assert (tmp_path / "file").read_text() == "mine"

@@ -219,3 +219,58 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(folder, monkeypatc
         folder.write_text("result.txt", "new")
     assert (folder.path / "result.txt").read_text() == "old"
     assert sorted(path.name for path in folder.path.iterdir()) == before
+
+
+BROKEN = (
+    b'{"run": "guided", "step": 0}\n{"run": "guided", "st\n[1]\n\xff\n\n{"run": "guided", "step": 2}\n{"torn'
+)
+
+
+def test_broken_lines_of_events_are_dropped_and_told_when_a_run_goes_on(folder):
+    folder.begin(make_config())
+    (folder.path / "events.jsonl").write_bytes(BROKEN)
+    assert [event["step"] for event in folder.read_events()] == [0, 2]
+    folder._lock = None
+    again = RunFolder(folder.storage, folder.name)
+    assert again.begin(make_config()) is True
+    assert "3 lines of" in again.mended
+    assert "dropped" in again.mended
+    assert (again.path / "events.jsonl").read_bytes() == b"".join(BROKEN.splitlines(True)[i] for i in (0, 5))
+
+
+def test_whole_events_are_left_as_they_are(folder):
+    folder.begin(make_config())
+    folder.append_events([{"run": "guided", "step": 0}])
+    before = (folder.path / "events.jsonl").read_bytes()
+    folder._lock = None
+    again = RunFolder(folder.storage, folder.name)
+    assert again.begin(make_config()) is True
+    assert not again.mended
+    assert (again.path / "events.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "run.json", "config.yaml", "metrics.json", "model"])
+def test_nothing_is_written_through_a_link(folder, tmp_path, name):
+    folder.begin(make_config())
+    folder._lock = None
+    own, outside = folder.path / name, tmp_path / "outside"
+    if own.exists():
+        own.rename(outside)
+    else:
+        outside.write_text("mine")
+    own.symlink_to(outside)
+    before = outside.read_bytes()
+    again = RunFolder(folder.storage, folder.name)
+    for attempt in (again.check, again.begin):
+        with pytest.raises(ConfigError, match=f"{name} is a symbolic link"):
+            attempt(make_config())
+    assert outside.read_bytes() == before
+
+
+def test_a_link_that_comes_while_a_run_writes_is_not_followed(folder, tmp_path):
+    folder.begin(make_config())
+    (tmp_path / "outside").write_text("mine")
+    (folder.path / "events.jsonl").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="symbolic link"):
+        folder.append_events([{"step": 0}])
+    assert (tmp_path / "outside").read_text() == "mine"

@@ -9,7 +9,7 @@ import yaml
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import load_config
 from sgg_ray.orchestration.score.score_driver import fingerprint
-from sgg_ray.orchestration.train.train_driver import TRAIN_STATE
+from sgg_ray.orchestration.train.train_driver import TRAIN_STATE, _latest
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training.checkpoint import STATE
 
@@ -195,6 +195,14 @@ def stopped(write_config):
     latest = {"latest_checkpoint_result": {"checkpoint_dir_name": checkpoint.name}}
     (checkpoint.parent / "checkpoint_manager_snapshot.json").write_text(json.dumps(latest))
     return path, folder, checkpoint
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "3", "{", '{"latest_checkpoint_result": [1]}'])
+def test_a_snapshot_of_ray_that_is_none_counts_as_torn(stopped, content):
+    """A training then goes on from the last whole checkpoint; without one it begins anew."""
+    _, folder, _ = stopped
+    (folder.path / TRAIN_STATE / "checkpoint_manager_snapshot.json").write_text(content)
+    assert _latest(folder.state(TRAIN_STATE)) is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "noise"])

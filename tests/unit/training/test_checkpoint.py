@@ -1,5 +1,6 @@
 """A resumed training is the uninterrupted one; a damaged checkpoint is one line."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -135,3 +136,16 @@ def test_a_checkpoint_of_another_model_is_refused(make_trainer, saved):
     with pytest.raises(CheckpointError, match="other parameters"):
         load_checkpoint(other, saved)
     assert torch.equal(other.flat.values, before)
+
+
+def test_a_flipped_byte_anywhere_is_noticed(saved):
+    file = saved / STATE
+    content = file.read_bytes()
+    for place in np.linspace(0, len(content) - 1, 41).astype(int):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        file.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            check_checkpoint(saved)
+    file.write_bytes(content)
+    check_checkpoint(saved)

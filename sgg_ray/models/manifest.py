@@ -1,0 +1,124 @@
+"""``sgg_model.json``: what a saved model is, and checksums of its files."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sgg_ray.bounded import read_bounded
+from sgg_ray.errors import ModelError
+
+MODEL_MANIFEST = "sgg_model.json"
+LARGEST_MIB = 4
+Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SpokenLabels(_Strict):
+    """What a causal language model is asked and says.
+
+    Attributes:
+        prompt: template of the prompt; None for the default one.
+        words: what is said for each label; None for the labels' names.
+        chat: whether prompts go into the tokenizer's chat template.
+        length_normalised: whether a word counts by the mean of its tokens.
+        max_new_tokens: of an answer.
+        offsets: by label set, what is subtracted from the scores of its words.
+    """
+
+    prompt: str | None = None
+    words: list[str] | None = None
+    chat: bool
+    length_normalised: bool
+    max_new_tokens: Tokens
+    offsets: dict[str, list[float]]
+
+
+class Manifest(_Strict):
+    """A saved model.
+
+    Attributes:
+        base: the model that was adapted, as the configuration gave it.
+        adapted: whether the weights are an adapter's, to be put on ``base``.
+        max_length: tokens of a text.
+        target_head: key of the target's labels.
+        heads: label names by key.
+        pooling: of an encoder.
+        language_model: of a causal language model.
+        temperature: that probabilities were calibrated to.
+        files: SHA-256 of each file, by its path in the folder.
+    """
+
+    base: str
+    adapted: bool
+    max_length: Tokens
+    target_head: str
+    heads: dict[str, list[str]]
+    files: dict[str, str]
+    pooling: Literal["mean", "cls", "own"] | None = None
+    language_model: SpokenLabels | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.target_head not in self.heads:
+            raise ValueError("target_head is none of the heads")
+        if (self.pooling is None) == (self.language_model is None):
+            raise ValueError("must hold either pooling or language_model")
+        return self
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What the model in ``folder`` is.
+
+    Raises:
+        ModelError: there is none, or one that was not written here.
+    """
+    try:
+        return Manifest.model_validate_json(read_bounded(folder / MODEL_MANIFEST, LARGEST_MIB))
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        place = ".".join(map(str, detail["loc"]))
+        reason = f"{MODEL_MANIFEST}: {place}{': ' if place else ''}{detail['msg']}"
+    except OSError as error:
+        reason = f"{MODEL_MANIFEST}: {error.strerror}"
+    raise ModelError(f"{folder}: no model that sgg wrote ({reason}); give the folder 'model' of a run")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write it beside the model's files."""
+    content = manifest.model_dump(mode="json", exclude_none=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / MODEL_MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder`` by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _checksum(path) for path in files}
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare the model's files with their checksums.
+
+    Raises:
+        ModelError: one is missing, was changed, or lies somewhere else.
+    """
+    for name, expected in manifest.files.items():
+        path = folder / name
+        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not inside or not path.is_file() or path.is_symlink() or _checksum(path) != expected:
+            raise ModelError(
+                f"{folder}: {name} is not the file that was written with the model (its checksum differs); copy the "
+                "folder again, or train anew"
+            )
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
