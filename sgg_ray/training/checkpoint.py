@@ -112,5 +112,5 @@ def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str
         found = zlib.crc32(f"{name}={metadata[name]}\n".encode(), found)
     for name in sorted(tensors):
         found = zlib.crc32(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode(), found)
-        found = zlib.crc32(memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy()), found)
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, found)
     return f"{found:08x}"
