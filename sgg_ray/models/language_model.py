@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sgg_ray.models.batch import PAD_TO_MULTIPLE, Batch, TokenisedRows
 from sgg_ray.models.greedy import greedy
+from sgg_ray.models.head_logits import hidden_states_at, token_log_probabilities
 from sgg_ray.models.prompts import Ids, Prompter
 from sgg_ray.models.task_model import TaskModel, inner_model
 from sgg_ray.tasks import COMPLETIONS, Rows, Task
@@ -49,9 +50,8 @@ class AnswerBatch(Batch):
     place; where answers are longer, each has a sequence of its own.
     """
 
-    kept: Tensor  # [K] positions with seats, counted from the end of the padded sequences
     sequence: Tensor  # [U] of each seat
-    place: Tensor  # [U] index into ``kept`` of each seat
+    place: Tensor  # [U] of each seat, counted from the end of the padded sequences
     seats: Tensor  # [A, L] of each answer's tokens, answers in the order of examples and labels
     tokens: Tensor  # [A, L]
     real: Tensor  # [A, L] 1 for tokens, 0 behind an answer's end
@@ -76,7 +76,7 @@ class LanguageModel(TaskModel):
     attention turns into NaN gradients in bf16. (To generate, prompts are padded on the left, without gradients.)
 
     Args:
-        backbone: with a language-model head; takes ``logits_to_keep``, as the decoders in Transformers do.
+        backbone: with a language-model head, as the decoders in Transformers have.
         tokenizer: a fast Transformers tokenizer with a padding token.
         labels: label names by label-set key.
         prompts: prompt and label words by label-set key, for texts that come without a task.
@@ -164,15 +164,11 @@ class LanguageModel(TaskModel):
     def scores(self, batch: Batch) -> list[Tensor]:
         """log p of each label's word: [n, C] for each stretch of ``batch.heads``."""
         assert isinstance(batch, AnswerBatch)
+        inner = inner_model(self.backbone)
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         with self.autocast():
-            logits = self.backbone(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                logits_to_keep=batch.kept,
-                use_cache=False,
-            ).logits
-        seats = logits[batch.sequence, batch.place].float()  # [U, V]
-        said = seats[batch.seats, batch.tokens] - seats.logsumexp(-1)[batch.seats]  # [A, L]
+            hidden = hidden_states_at(self.backbone, inner, inputs, (batch.sequence, batch.place))  # [U, H]
+            said = token_log_probabilities(inner, hidden, batch.seats, batch.tokens)  # [A, L]
         total = (said * batch.real).sum(1)
         counts = [count * width for (_, count), width in zip(batch.heads, batch.widths)]
         parts = [
@@ -255,16 +251,14 @@ def collate_answers(examples: Sequence[tuple[TokenisedRows, int]], pad_id: int) 
     for row, (own, ids) in enumerate(answers):
         seats[row, : len(ids)], tokens[row, : len(ids)], real[row, : len(ids)] = own, ids, 1
     found = np.array(list(seat_of), dtype=np.int64)
-    kept, place = np.unique(found[:, 1], return_inverse=True)
     labels = np.array([rows.labels[index] for rows, index in ordered], dtype=np.int64)
     return AnswerBatch(
         torch.from_numpy(input_ids),
         torch.from_numpy(mask),
         torch.from_numpy(labels),
         tuple(counts.items()),
-        kept=torch.from_numpy(kept - width),
         sequence=torch.from_numpy(found[:, 0]),
-        place=torch.from_numpy(place),
+        place=torch.from_numpy(found[:, 1] - width),
         seats=torch.from_numpy(seats),
         tokens=torch.from_numpy(tokens),
         real=torch.from_numpy(real),

@@ -1,0 +1,98 @@
+"""Log-probabilities of a few tokens at a few places, without logits of any other place.
+
+A language-model head turns each hidden state into one number a word. With the 262 144 words of Gemma 3 these numbers
+are most of what a pass holds, so they are made at the places alone whose tokens are scored, and where even these are
+many a stretch at a time, which backward computes once more.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+MOST_LOGITS = 1 << 24  # at once; 64 MiB in fp32
+
+
+@contextmanager
+def _replaced_forward(module: nn.Module, forward: Any) -> Iterator[None]:
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+class _DecoderOutput(tuple):
+    """What a language model takes from its decoder, whatever class of output its architecture has: hidden states
+    [1, u, H], by name or as the first entry, and nothing else (no cache, attentions or router logits)."""
+
+    def __new__(cls, hidden: Tensor):
+        return super().__new__(cls, (hidden,))
+
+    @property
+    def last_hidden_state(self) -> Tensor:
+        return self[0]
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def hidden_states_at(backbone: nn.Module, inner: nn.Module, inputs: dict[str, Tensor], at: tuple) -> Tensor:
+    """What the head would see at places [U] of a batch: [U, H].
+
+    The pass goes through the whole ``backbone``, with its adapter and its virtual tokens; only the head is left out.
+
+    Args:
+        backbone: the language model, perhaps inside a PEFT model.
+        inner: the language model itself.
+        inputs: token ids and mask [B, T].
+        at: sequence and place of each [U]; places count from the end, since virtual tokens may stand before the rest.
+    """
+    found: list[Tensor] = []
+
+    def take(hidden: Tensor) -> Tensor:
+        found.append(hidden[at])
+        return hidden[:1, :1, :1]  # stands for logits that nobody reads
+
+    head = inner.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    with _replaced_forward(head, take):
+        backbone(**inputs, logits_to_keep=0, use_cache=False)
+    return found[0]
+
+
+def head_logits(inner: nn.Module, hidden: Tensor) -> Tensor:
+    """Logits [u, V] of hidden states [u, H], by the model's own head and whatever it does behind it (softcapping)."""
+    decoder = inner.get_decoder()  # pyright: ignore[reportCallIssue]
+    nothing = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
+    with _replaced_forward(decoder, lambda *_, **__: _DecoderOutput(hidden.unsqueeze(0))):
+        return inner(input_ids=nothing, logits_to_keep=0, use_cache=False).logits[0]
+
+
+def token_log_probabilities(inner: nn.Module, hidden: Tensor, seats: Tensor, tokens: Tensor) -> Tensor:
+    """log p of ``tokens`` [A, L] at ``seats`` [A, L], which index hidden states [U, H]: [A, L] in fp32."""
+
+    def normaliser_and_logits(part: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        logits = head_logits(inner, part).float()
+        return logits.logsumexp(-1), logits[own[0], own[1]]
+
+    size = max(1, MOST_LOGITS // inner.get_output_embeddings().weight.shape[0])  # pyright: ignore[reportCallIssue]
+    if len(hidden) <= size:
+        logits = head_logits(inner, hidden).float()
+        return logits[seats, tokens] - logits.logsumexp(-1)[seats]
+    order = torch.argsort(seats.flatten(), stable=True)  # tokens by the stretch that their seat lies in
+    sorted_seats, sorted_tokens = seats.flatten()[order], tokens.flatten()[order]
+    bounds = torch.searchsorted(sorted_seats, torch.arange(0, len(hidden) + size, size, device=seats.device))
+    said = []
+    for number, part in enumerate(hidden.split(size)):
+        where = slice(int(bounds[number]), int(bounds[number + 1]))
+        own = torch.stack([sorted_seats[where] - number * size, sorted_tokens[where]])
+        normaliser, logits = checkpoint(normaliser_and_logits, part, own, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
+        said.append(logits - normaliser[own[0]])
+    return torch.cat(said)[torch.argsort(order)].view(seats.shape)
