@@ -8,6 +8,7 @@ import typer
 
 from sgg_ray.cli.compare import compare
 from sgg_ray.cli.config import config_app
+from sgg_ray.cli.data import data
 from sgg_ray.cli.doctor import doctor
 from sgg_ray.cli.export import export
 from sgg_ray.cli.init import init
@@ -39,7 +40,7 @@ def _options(
 ) -> None: ...
 
 
-for command in (init, doctor, score, train, tune, compare, predict, export):
+for command in (init, doctor, data, score, train, tune, compare, predict, export):
     app.command(cls=OnceCommand)(command)
 app.add_typer(config_app, name="config")
 

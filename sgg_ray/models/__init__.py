@@ -2,7 +2,9 @@
 
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
+from sgg_ray.models.card import card_header
 from sgg_ray.models.classifier import EncoderClassifier
+from sgg_ray.models.data_look import DataLook, TaskLook, data_warnings, look_at_data
 from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
@@ -24,17 +26,21 @@ from sgg_ray.models.transformers_output import quiet_transformers
 __all__ = [
     "MODEL_MANIFEST",
     "Batch",
+    "DataLook",
     "EncoderClassifier",
     "LanguageModel",
     "PretrainedModel",
     "PromptedRows",
+    "TaskLook",
     "TaskModel",
     "TokenisedRows",
     "batches_by_length",
     "build_model",
+    "card_header",
     "check_method",
     "check_model",
     "check_tasks",
+    "data_warnings",
     "find_model",
     "fit_tasks",
     "graphed",
@@ -42,6 +48,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "locate_model",
+    "look_at_data",
     "quiet_transformers",
     "read_manifest",
     "read_object",

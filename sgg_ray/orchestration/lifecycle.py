@@ -12,7 +12,7 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.tasks import Task, load_tasks
 from sgg_ray.tracking import Tracker, check_database
@@ -43,6 +43,8 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     for task in (target, *sources):
         for note in task.notes:
             listener.note(f"{task.name}: {note}")
+    for warning in data_warnings(config, [target, *sources]):
+        listener.note(f"warning: {warning}")
     return target, sources
 
 

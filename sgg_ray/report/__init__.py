@@ -4,6 +4,7 @@ from sgg_ray.report.checks import print_check
 from sgg_ray.report.comparison_plots import plot_ranks, plot_shots, plot_stability
 from sgg_ray.report.comparison_tables import Comparison, print_standings
 from sgg_ray.report.console import make_console, print_line, print_pairs, print_table
+from sgg_ray.report.data_table import print_data
 from sgg_ray.report.html import (
     html_comparison,
     html_page,
@@ -49,6 +50,7 @@ __all__ = [
     "plot_stability",
     "print_check",
     "print_comparison",
+    "print_data",
     "print_json",
     "print_line",
     "print_pairs",

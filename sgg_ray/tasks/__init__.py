@@ -4,6 +4,8 @@ from sgg_ray.tasks.completions import exchange, messages_in, question
 from sgg_ray.tasks.folds import Fold, hold_out
 from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.label_sentences import label_name_rows
+from sgg_ray.tasks.language import Language, language_of
+from sgg_ray.tasks.quality import Overlap, almost_in, label_twins, overlaps
 from sgg_ray.tasks.read import as_texts, no_column
 from sgg_ray.tasks.select import is_blank
 from sgg_ray.tasks.stream import RowStream, open_stream
@@ -15,10 +17,13 @@ __all__ = [
     "Fold",
     "Guess",
     "History",
+    "Language",
+    "Overlap",
     "Reader",
     "RowStream",
     "Rows",
     "Task",
+    "almost_in",
     "as_texts",
     "exchange",
     "guess_task",
@@ -26,10 +31,13 @@ __all__ = [
     "is_blank",
     "joined",
     "label_name_rows",
+    "label_twins",
+    "language_of",
     "load_tasks",
     "messages_in",
     "no_column",
     "open_stream",
+    "overlaps",
     "question",
     "sharing_labels",
 ]
