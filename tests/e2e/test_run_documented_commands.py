@@ -31,6 +31,7 @@ ELSEWHERE = {
     "export MLFLOW_TRACKING_URI": "the same",
     "lose_a_node.py": "tests/cluster/test_lose_a_node.py runs it",
     "python benchmarks/": "minutes to hours, many of them on a GPU: run by hand, the page tells the machine",
+    "python studies/": "research: hours of trainings",
     "gpus_per_worker": "needs a GPU",
     "llm": "needs a model of 135 M parameters; tests/ray/test_train_language_model.py trains a toy one",
     "--name rates": "a search over hours; its parts are those of the line that is run",
