@@ -1,0 +1,71 @@
+"""The development suite as the product's tasks: targets with their shots, sources, and the same sources poisoned."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sgg_ray.config import Config
+from sgg_ray.tasks import Reader, Task, load_tasks
+
+HERE = Path(__file__).parent
+TEST_SHARE, TEST_ROWS, SOURCE_ROWS = 0.4, 400, 600
+HALVES = ("development", "report")
+
+
+def suite() -> dict[str, Any]:
+    """What tasks.yaml says."""
+    return yaml.safe_load((HERE / "tasks.yaml").read_text(encoding="utf-8"))
+
+
+def entries() -> dict[str, dict[str, Any]]:
+    """Every task of either half by its name, with its file's whole path."""
+    found = {}
+    for entry in (entry for half in HALVES for entry in suite()[half]):
+        found[entry["name"]] = {**entry, "path": str(HERE / entry["path"])}
+    return found
+
+
+def split(
+    name: str, shots: int, seed: int, reader: Reader, poisoned: bool = False
+) -> tuple[Task, list[Task]]:
+    """A target and its sources."""
+    whole, every = suite(), entries()
+    corpus = every[name]["corpus"]
+    sources = [
+        {
+            **_own(every[source]),
+            "limit": SOURCE_ROWS,
+            "flip_labels": float(poisoned and source in whole["poisoned"]),
+        }
+        for source in whole["sources"]
+        if every[source]["corpus"] != corpus
+    ]
+    config = Config.model_validate(
+        {
+            "name": "suite",
+            "seed": seed,
+            "model": {"path": "-"},
+            "target": {
+                **_own(every[name]),
+                "shots": shots,
+                "limit": TEST_ROWS,
+                "test": {"fraction": TEST_SHARE},
+            },
+            "sources": sources,
+        }
+    )
+    target, found = load_tasks(config, reader)
+    return _short(target), [_short(source) for source in found]
+
+
+def _own(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "corpus"}
+
+
+def _short(task: Task) -> Task:
+    """Without notes, and with row numbers in few bytes."""
+    train = replace(task.train, labels=task.train.labels.astype(np.int64))
+    return replace(task, train=train, notes=())
