@@ -2,12 +2,12 @@
 
     python studies/strategies.py pack --half development --seeds 100-102 --out development.pkl
     python studies/strategies.py run development.pkl --model MODEL --seconds 300 --out FOLDER
-    python studies/report.py FOLDER
+    python studies/strategy_report.py FOLDER
 
 ``pack`` reads the suite's rows on a machine that has them; ``run`` needs no data and no Ray, only PyTorch and
-Transformers. One job is a split (task, shots, seed): every strategy is trained on it, two of them also on halves of
-the shots, and means of their parameters are tried. What each predicts for the test rows is kept, so that blends and rules of
-choice can be looked at afterwards without another training.
+Transformers. One job is a split (task, shots, seed): every strategy is trained on it, two of them also on halves
+of the shots, and means of their parameters are tried. What each predicts for the test rows is kept, so that blends
+and rules of choice can be looked at afterwards without another training.
 """
 
 import argparse
@@ -27,30 +27,31 @@ import yaml
 
 from sgg_ray.alignment import mixture_weights
 from sgg_ray.config import Config, StrategyConfig, apply_strategy
-from sgg_ray.models import EncoderClassifier, Foundation, TaskModel, build_model
-from sgg_ray.tasks import Task, hold_out, name_rows
-from sgg_ray.training import SingleProcess, TaskSummariser, predict, run_training, score_tasks
+from sgg_ray.models import EncoderClassifier, PretrainedModel, TaskModel, build_model
+from sgg_ray.scoring import TaskSummariser, score_tasks
+from sgg_ray.tasks import Task, hold_out, label_name_rows
+from sgg_ray.training import SingleProcess, predict, run_training
 from sgg_ray.training.head import begin_at_names
 
 SHOTS = (4, 8, 16, 32, 64)
 POISONED_SHOTS = (8, 32)
-FOLDER = Path(__file__).parents[1] / "pipelines" / "configs" / "strategies"
+FOLDER = Path(__file__).parents[1] / "sgg_ray" / "strategies"
 ALONE = ("full", "linear-probe", "lora", "sam", "pairs", "sgg-target", "sgg-target-without-names")
 BESIDE = ("multitask", "sgg", "sgg-0.3", "sgg-0.1")
 OWN: dict[str, dict[str, Any]] = {
     # SetFit's loss on all pairs of a batch and its head, in the product's loop: the package is not needed.
     "pairs": {
         "model": {"trainable": "all"},
-        "guidance": {"direction": 0, "magnitude": 0, "alignment": 0, "source": 0},
+        "guidance": {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0, "lambda_source": 0},
         "train": {"contrastive": 1.0, "head": "regression", "learning_rate": 5e-5},
     },
     "sgg-0.3": {
-        "guidance": {"source": 0.3, "limit": 0.5},
-        "train": {"share_labels": True, "head": "names", "learning_rate": 5e-5},
+        "guidance": {"lambda_source": 0.3, "max_hvp_ratio": 0.5},
+        "train": {"share_labels": True, "head": "label_names", "learning_rate": 5e-5},
     },
     "sgg-0.1": {
-        "guidance": {"source": 0.1, "limit": 0.5},
-        "train": {"share_labels": True, "head": "names", "learning_rate": 5e-5},
+        "guidance": {"lambda_source": 0.1, "max_hvp_ratio": 0.5},
+        "train": {"share_labels": True, "head": "label_names", "learning_rate": 5e-5},
     },
 }
 SOUPS = (
@@ -75,14 +76,19 @@ def base(model: str, seed: int, steps: int) -> Config:
             "model": {"path": model},
             "target": {"path": "-", "shots": 1},
             "sources": [{"name": "any", "path": "-"}],
-            "guidance": {"direction": 0.1, "magnitude": 0.1, "alignment": 0.05, "source": 1.0},
+            "guidance": {
+                "lambda_direction": 0.1,
+                "lambda_magnitude": 0.1,
+                "lambda_alignment": 0.05,
+                "lambda_source": 1.0,
+            },
             "train": {
-                "steps": steps,
+                "max_steps": steps,
                 "batch_size": 16,
                 "source_batch_size": 16,
                 "max_length": 64,
-                "log_every": steps,
-                "evaluation_batch_size": 128,
+                "logging_steps": steps,
+                "eval_batch_size": 128,
             },
         }
     )
@@ -102,12 +108,12 @@ class Bench:
         torch.set_float32_matmul_precision("high")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.steps, self.wide = model, steps, wide
-        self.foundations: dict[bool, Foundation] = {}
+        self.foundations: dict[bool, PretrainedModel] = {}
 
-    def foundation(self, config: Config) -> Foundation:
+    def foundation(self, config: Config) -> PretrainedModel:
         adapted = config.model.adapter is not None
         if adapted not in self.foundations:
-            self.foundations[adapted] = Foundation(config.model, self.device)
+            self.foundations[adapted] = PretrainedModel(config.model, self.device)
         return self.foundations[adapted]
 
     def run(self, job: Job) -> Job:
@@ -180,11 +186,11 @@ class Bench:
     def steepness(self, config: Config, target: Task) -> float:
         """How much the shots make of what the labels are called."""
         model = build_model(config, [target], self.foundation(config)).to(self.device)
-        names = name_rows(target.labels)
+        names = label_name_rows(target.labels)
         assert names is not None
         assert isinstance(model, EncoderClassifier)
         rows, words = model.tokenise(target, target.train), model.tokenise(target, names)
-        return begin_at_names(model, rows, words, config.train.evaluation_batch_size)
+        return begin_at_names(model, rows, words, config.train.eval_batch_size)
 
     def soup(self, found, members, config, target, states) -> None:
         """A model whose parameters are the mean of the members'."""
@@ -192,7 +198,7 @@ class Bench:
         mean = {key: sum(states[name][key] for name in members) / len(members) for key in states[members[0]]}
         model.load_state_dict(mean, strict=False)
         rows = model.tokenise(target, target.test)
-        predicted = predict(model, rows, config.train.evaluation_batch_size, SingleProcess())
+        predicted = predict(model, rows, config.train.eval_batch_size, SingleProcess())
         found["logits"][" + ".join(members)] = logs(predicted)
 
 
