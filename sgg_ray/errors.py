@@ -52,12 +52,17 @@ def told_where(place: str | Path) -> Iterator[None]:
 
 
 LONGEST_LINE = 2000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A text for the terminal: without secrets, and without what a terminal takes for commands."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], redacted(text))
 
 
 def one_line(text: str) -> str:
-    """A text for the terminal: without secrets, without what a terminal takes for commands, and not endless."""
-    text = _CONTROL.sub(lambda found: " " if found[0] in "\n\t" else ascii(found[0])[1:-1], redacted(text))
+    """A :func:`printable` text in one line that is not endless."""
+    text = " ".join(printable(text).splitlines())
     half = LONGEST_LINE // 2 - 2
     return text if len(text) <= LONGEST_LINE else f"{text[:half]} … {text[-half:]}"
 

@@ -5,7 +5,6 @@
 
 import os
 import re
-from typing import Any
 
 HIDDEN = "***"
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -45,13 +44,9 @@ def redacted(text: str) -> str:
     return text
 
 
-def without_secrets(value: Any) -> Any:
-    """A document with every text in it :func:`redacted`."""
-    if isinstance(value, str):
-        return redacted(value)
-    if isinstance(value, dict):
-        return {without_secrets(key): without_secrets(item) for key, item in value.items()}
-    return [without_secrets(item) for item in value] if isinstance(value, list | tuple) else value
+def is_redacted(address: str) -> bool:
+    """Whether something was left out of the address by :func:`redacted`."""
+    return f"://{HIDDEN}@" in address or any(value == HIDDEN for _, value in _OPTION.findall(address))
 
 
 def _hide_user(found: re.Match[str]) -> str:

@@ -16,15 +16,15 @@ from sgg_ray.bounded import parse_json
 from sgg_ray.errors import told_where
 
 
-def replace_file(path: Path, content: bytes) -> Path:
+def replace_file(path: Path, content: bytes, mode: int = 0o644) -> Path:
     """Write to a temporary neighbour, then rename: readers see the old or the new file, never half a one."""
-    with replaced_file(path) as file:
+    with replaced_file(path, mode) as file:
         file.write(content)
     return path
 
 
 @contextmanager
-def replaced_file(path: Path) -> Iterator[IO[bytes]]:
+def replaced_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A file to write to that takes the place of ``path`` when the ``with`` block ends, and is gone if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -33,7 +33,7 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from a group
+        os.chmod(temporary, mode)  # mkstemp's own mode would hide the file from a group
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

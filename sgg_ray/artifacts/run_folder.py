@@ -21,7 +21,7 @@ from sgg_ray.artifacts.files import (
     replace_file,
     whole_lines,
 )
-from sgg_ray.artifacts.run_storage import Remote, StorageFolder, is_uri, local_folder, location
+from sgg_ray.artifacts.run_storage import Remote, StorageFolder, address, is_uri, local_folder, location
 from sgg_ray.config import Config, dump_config
 from sgg_ray.errors import MACHINE, ConfigError, told_where
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("sgg-ray", "torch", "transformers", "peft", "datasets", "ray", "mlflow", "numpy")
 EVENTS = "events.jsonl"
+_PRIVATE = (".yaml", "run.json")  # settings: they hold no passwords that are known as such
 _SHOWN_DIFFERENCES = 3
 _PUSH_SECONDS = 5.0  # between copies of events.jsonl to a storage that cannot append
 _RAYS_OWN = ("ray_train", "ray_tune", "ray_groups")  # folders that Ray reads and writes by itself
@@ -50,7 +51,7 @@ class RunFolder:
         self.storage = storage if is_uri(storage) else local_folder(storage)
         self.name = name
         self.location = location(storage, name)  # what people call it
-        self._remote = Remote(self.location) if is_uri(storage) else None
+        self._remote = Remote(address(storage, name)) if is_uri(storage) else None
         self.path = self._remote.mirror if self._remote else Path(self.location)
         self._mirrored = self._remote is None
         self._pushed = time.monotonic()
@@ -248,7 +249,8 @@ class RunFolder:
         return self._write(name, frame.to_parquet(index=False))
 
     def _write(self, name: str, content: bytes) -> Path:
-        path = replace_file(self.path / name, content)
+        private = name.endswith(_PRIVATE)
+        path = replace_file(self.path / name, content, 0o600 if private else 0o644)
         self._push()
         return path
 

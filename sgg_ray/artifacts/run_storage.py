@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sgg_ray.artifacts.files import replace_file
+from sgg_ray.config import resolved
 from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.secrets import redacted
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -30,21 +32,35 @@ _BUCKETS = ("s3", "gs", "gcs")  # a bucket is not made by writing to it
 
 def is_uri(storage: str | Path) -> bool:
     """Whether it names a folder that this machine does not see as one. file:// does not."""
-    return bool(_URI.match(str(storage))) and not str(storage).startswith("file://")
+    address = _resolved(storage)
+    return bool(_URI.match(address)) and not address.startswith("file://")
 
 
 def local_folder(storage: str | Path) -> Path:
     """The folder that a path or a file:// URI names."""
-    text = str(storage)
-    return Path(url2pathname(urlsplit(text).path)) if text.startswith("file://") else Path(storage)
+    text = _resolved(storage)
+    return Path(url2pathname(urlsplit(text).path)) if text.startswith("file://") else Path(text)
 
 
 def location(storage: str | Path, name: str) -> str:
-    """What people call the folder ``name`` of ``storage``."""
+    """What people call the folder ``name`` of ``storage``: without passwords, with variables as they are written."""
     if not is_uri(storage):
         return str(local_folder(storage) / name)
-    base, mark, options = str(storage).partition("?")
+    return redacted(_below(str(storage), name))
+
+
+def address(storage: str | Path, name: str) -> str:
+    """The URI of the folder ``name`` of ``storage``, with everything that is needed to reach it."""
+    return _below(_resolved(storage), name)
+
+
+def _below(storage: str, name: str) -> str:
+    base, mark, options = storage.partition("?")
     return f"{base.rstrip('/')}/{name}{mark}{options}"
+
+
+def _resolved(storage: str | Path) -> str:
+    return resolved(str(storage), "ray.storage_path")
 
 
 def open_uri(uri: str) -> tuple[FileSystem, str]:
@@ -136,7 +152,7 @@ class StorageFolder:
 def storage_folder(storage: str | Path) -> StorageFolder:
     """Where run folders go; of a local one that is not there yet the nearest that is."""
     if is_uri(storage):
-        filesystem, path = open_uri(str(storage))
+        filesystem, path = open_uri(_resolved(storage))
         return StorageFolder(path.rstrip("/"), filesystem)
     folder = local_folder(storage).absolute()
     return StorageFolder(str(next(place for place in (folder, *folder.parents) if place.exists())))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sgg_ray.config import Config, TargetConfig
-from sgg_ray.errors import EXIT_FAILED, SggError, in_words, machine_error
+from sgg_ray.errors import EXIT_FAILED, SggError, in_words, machine_error, one_line
+from sgg_ray.secrets import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +35,7 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
         work(make_console(as_json))
     except SggError as error:
         if debug:
-            traceback.print_exc()
+            typer.echo(redacted(traceback.format_exc()), err=True)
         for problem in error.problems:
             typer.echo(f"error: {problem}", err=True)
         raise SystemExit(error.exit_code) from None
@@ -43,8 +44,8 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
         raise SystemExit(130) from None
     except Exception as error:
         if debug:
-            raise
-        typer.echo(f"error: {_in_words(error)}", err=True)
+            typer.echo(redacted(traceback.format_exc()), err=True)
+        typer.echo(f"error: {one_line(_in_words(error))}", err=True)
         raise SystemExit(EXIT_FAILED) from None
 
 
@@ -86,6 +87,7 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
             f"{config.ray.gpus_per_worker:g} GPU",
         }
     plan["run folder"] = run_folder(config)
+    plan = {key: redacted(value) for key, value in plan.items()}
     report.print_plan(console, f"sgg {command}", plan)
     return plan
 

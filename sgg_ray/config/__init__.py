@@ -1,6 +1,7 @@
 """The YAML file: its schema, and the only code that reads it."""
 
-from sgg_ray.config.config_file import config_schema, dump_config, load_config
+from sgg_ray.config.addresses import resolved
+from sgg_ray.config.config_file import config_schema, dump_config, load_config, passwords_in
 from sgg_ray.config.document import write_yaml
 from sgg_ray.config.label_names import label_name
 from sgg_ray.config.roles import shots_of, targets_of, with_target
@@ -47,6 +48,8 @@ __all__ = [
     "dump_config",
     "label_name",
     "load_config",
+    "passwords_in",
+    "resolved",
     "shots_of",
     "strategy_configs",
     "targets_of",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sgg_ray.config.addresses import without_passwords
 from sgg_ray.config.document import read_document, write_yaml
 from sgg_ray.config.kinds import check_kinds
 from sgg_ray.config.messages import problem_lines
@@ -17,6 +18,7 @@ from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
 from sgg_ray.config.strategies import check_strategies, read_strategies
 from sgg_ray.errors import ConfigError
+from sgg_ray.secrets import is_redacted
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Config:
@@ -65,7 +67,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML that :func:`load_config` reads back to the same values."""
-    return write_yaml(config.model_dump(mode="json"))
+    return write_yaml(without_passwords(config.model_dump(mode="json")))
+
+
+def passwords_in(config: Config) -> list[str]:
+    """Keys whose addresses hold passwords that are written out."""
+    return [key for key, value in config.flat().items() if isinstance(value, str) and is_redacted(value)]
 
 
 def config_schema() -> dict[str, Any]:
@@ -84,7 +91,11 @@ def _absolute_inputs(config: Config, base: str) -> Config:
     """Make input paths absolute: a run folder's config.yaml must replay from anywhere."""
 
     def absolute(path: str) -> str:
-        return path if "://" in path else os.path.abspath(os.path.join(base, os.path.expanduser(path)))
+        return (
+            path
+            if "://" in path or path.startswith("${")
+            else os.path.abspath(os.path.join(base, os.path.expanduser(path)))
+        )
 
     def moved(section):
         return section.model_copy(update={"path": absolute(section.path)})

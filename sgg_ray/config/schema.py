@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from sgg_ray.config.addresses import without_passwords
 from sgg_ray.config.label_names import label_name
 from sgg_ray.config.space import Distribution
 from sgg_ray.config.values import (
@@ -579,7 +580,7 @@ class Config(Section):
         if data["compare"] is not None:
             strategies = data["compare"]["strategies"]
             data["compare"]["strategies"] = {strategy["name"]: strategy for strategy in strategies}
-        return dict(_flatten(data, ""))
+        return dict(_flatten(without_passwords(data), ""))
 
 
 def same_names(names: Sequence[Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from sgg_ray.config import resolved
 from sgg_ray.errors import ModelError
 from sgg_ray.models.gguf import dequantised
 
@@ -19,6 +20,7 @@ def locate_model(path: str) -> str:
     Raises:
         ModelError: the package is not installed or holds no such folder, or the folder does not exist.
     """
+    path = resolved(path, "model.path")
     if path.startswith(PACKAGE_SCHEME):
         module, _, inner = path.removeprefix(PACKAGE_SCHEME).partition("/")
         spec = importlib.util.find_spec(module) if module.isidentifier() else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import Config
+from sgg_ray.config import Config, passwords_in
 from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
@@ -26,6 +26,10 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
         DataError, ModelError: with every problem found.
     """
     check_database(config.tracking.uri)
+    for key in passwords_in(config):
+        listener.note(
+            f"{key}: its password is not kept; write ${{NAME}} in its place, and config.yaml can be replayed"
+        )
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sgg_ray.errors import printable
+
 Row = Sequence[str | Text]
 
 
@@ -21,7 +23,7 @@ def make_console(as_json: bool = False) -> Console:
 def print_line(console: Console, text: str | Text, style: str = "") -> None:
     """One line, however long; off a terminal it is not wrapped, so that logs can be searched."""
     # The style goes with the text: given to print(), it would colour a live display below as well.
-    line = Text(text, style=style) if isinstance(text, str) else text
+    line = Text(printable(text), style=style) if isinstance(text, str) else text
     console.print(line, soft_wrap=not console.is_terminal)
 
 
@@ -30,13 +32,14 @@ def print_pairs(console: Console, title: str, pairs: Mapping[str, object]) -> No
     print_line(console, title, style="bold")
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
-        line = Text.assemble("  ", (name.ljust(width), "cyan"), "  ", str(value))
+        line = Text.assemble("  ", (name.ljust(width), "cyan"), "  ", printable(str(value)))
         line.rstrip()
         print_line(console, line)
 
 
 def print_table(console: Console, headings: Sequence[str], rows: Sequence[Row], left: int = 1) -> None:
     """A table; the first ``left`` columns and the last are aligned left, numbers between them right."""
+    rows = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     last = len(headings) - 1
     right = [left <= column < last for column in range(len(headings))]
     if console.is_terminal:

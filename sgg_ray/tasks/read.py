@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgg_ray.config import TaskConfig, label_name
+from sgg_ray.config import TaskConfig, label_name, resolved
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.files import Columns, read_file
 from sgg_ray.tasks.hub import SCHEME as HUB_SCHEME
@@ -115,17 +115,18 @@ def counted(number: int, noun: str) -> str:
 
 def _columns(config: TaskConfig, wanted: Sequence[str], key: str) -> Columns:
     where = f"{key}.path"
-    if config.path.startswith(HUB_SCHEME):
-        return read_hub(config.path, config.split, wanted, where)
-    if config.path.startswith(PACKAGE_SCHEME):
-        return read_file(_in_package(config.path, where), wanted, where)
-    if "://" in config.path:
+    path = resolved(config.path, where)
+    if path.startswith(HUB_SCHEME):
+        return read_hub(path, config.split, wanted, where)
+    if path.startswith(PACKAGE_SCHEME):
+        return read_file(_in_package(path, where), wanted, where)
+    if "://" in path:
         raise DataError(
             f"{where}: '{config.path}' is not understood; give a file, package://module/file or hf://repo"
         )
-    if "\0" in config.path:
+    if "\0" in path:
         raise DataError(f"{where}: {config.path!r} holds a null character; give a file")
-    return read_file(Path(config.path).expanduser(), wanted, where)
+    return read_file(Path(path).expanduser(), wanted, where)
 
 
 def _in_package(path: str, where: str) -> Path:

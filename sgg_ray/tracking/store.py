@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgg_ray.config import resolved
 from sgg_ray.errors import ClusterError
+from sgg_ray.secrets import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +49,7 @@ def connect(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     # It prints the traceback of what it raises too; the tracker says it in one line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=resolved(uri, "tracking.uri"))
 
 
 @contextmanager
@@ -77,7 +79,8 @@ def database_to_itself(uri: str) -> Iterator[None]:
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a sqlite address; None for other addresses."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    address = resolved(uri, "tracking.uri")
+    return Path(address.removeprefix("sqlite:///")) if address.startswith("sqlite:///") else None
 
 
 def _sqlite_folder(uri: str) -> Path | None:
@@ -101,7 +104,7 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
         )
     if found.lifecycle_stage == "deleted":
         raise ClusterError(
-            f"tracking.experiment: {name!r} was deleted at {without_password(uri)}; choose another name, or "
+            f"tracking.experiment: {name!r} was deleted at {redacted(uri)}; choose another name, or "
             f"restore it with `mlflow experiments restore --experiment-id {found.experiment_id}`"
         )
     return found.experiment_id
@@ -156,9 +159,4 @@ def reason(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None and " " in str(inner):  # no bare key
         error = inner
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return textwrap.shorten(without_password(lines[0]), 240, placeholder=" …")
-
-
-def without_password(text: str) -> str:
-    """The text without what stands before the @ of an address."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return textwrap.shorten(redacted(lines[0]), 240, placeholder=" …")

@@ -5,7 +5,8 @@ import sqlite3
 from contextlib import closing
 
 from sgg_ray.errors import ClusterError, ConfigError
-from sgg_ray.tracking.store import connect, reason, sqlite_file, without_password
+from sgg_ray.secrets import redacted
+from sgg_ray.tracking.store import connect, reason, sqlite_file
 
 LOCK_SECONDS = 15.0
 
@@ -28,7 +29,7 @@ def check_store(uri: str) -> str:
         connect(uri).search_experiments(max_results=1)
     except Exception as error:
         raise ClusterError(reason(error)) from error
-    return f"{without_password(uri)} answers"
+    return f"{redacted(uri)} answers"
 
 
 def check_database(uri: str) -> None:

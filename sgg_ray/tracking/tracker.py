@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sgg_ray.errors import ClusterError
+from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.secrets import redacted
 from sgg_ray.tracking.logged_model import log_model
 from sgg_ray.tracking.store import (
     connect,
@@ -25,7 +26,6 @@ from sgg_ray.tracking.store import (
     open_run,
     reason,
     valid_key,
-    without_password,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Tracker:
         experiment_id: str,
         on_problem: Callable[[str], None] | None = None,
     ):
-        self.uri = without_password(uri)  # for messages
+        self.uri = redacted(uri)  # for messages
         self.run_id = run_id
         self.experiment_id = experiment_id
         self._client = client
@@ -88,7 +88,7 @@ class Tracker:
                 experiment_id = open_experiment(client, uri, experiment)
             run_id = open_run(client, experiment_id, run_name, dict(tags or {}), run_id)
             log_params(client, run_id, params or {})
-        except ClusterError:
+        except SggError:
             raise
         except Exception as error:
             why = reason(error)
@@ -96,7 +96,7 @@ class Tracker:
             if "disk is full" in why:
                 advice = "free some of the disk, and give the same command again"
             raise ClusterError(
-                f"tracking.uri: cannot use MLflow at {without_password(uri)}: {why}; {advice}"
+                f"tracking.uri: cannot use MLflow at {redacted(uri)}: {why}; {advice}"
             ) from error
         return cls(client, uri, run_id, experiment_id, on_problem)
 

@@ -159,3 +159,53 @@ def test_a_bucket_that_is_not_there_is_said_before_anything_starts(s3, settings,
     assert done.returncode == 2
     assert "ray.storage_path: there is no bucket 'elsewhere'" in done.stderr
     assert "starting Ray" not in done.stdout
+
+
+@pytest.mark.slow
+def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path):
+    """Neither in the bucket nor in MLflow nor in Ray's logs nor on the terminal, written out or from the environment."""
+    environment, filesystem = s3
+    endpoint = environment["AWS_ENDPOINT_URL"].removeprefix("http://").replace(":", "%3A")
+    changes = {
+        "name": "secret",
+        "model": {"path": str(still_encoder)},
+        "ray": {
+            "storage_path": f"s3://PLAINKEY:plainsecret77@bucket/runs?scheme=http&endpoint_override={endpoint}"
+            "&region=us-east-1",
+            "task_workers": 1,
+        },
+        "tracking": {"uri": "sqlite:///${SGG_TEST_FOLDER}/mlflow.db"},
+    }
+    config = tmp_path / "secret.yaml"
+    config.write_text(yaml.safe_dump(toy.merged(settings, changes)))
+    folder = tmp_path / "mlflow"
+    folder.mkdir()
+    own = {
+        **{name: value for name, value in environment.items() if not name.startswith("AWS_")},
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SGG_TEST_TOKEN": "tokenvalue99",
+        "SGG_TEST_FOLDER": str(folder),
+        "RAY_TMPDIR": str(tmp_path / "ray"),
+    }
+    done = subprocess.run(
+        [*COMMAND, "score", str(config), "--debug"],
+        cwd=tmp_path,
+        env=own,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ray.storage_path: its password is not kept" in done.stdout
+    found = {"terminal": (done.stdout + done.stderr).encode()}
+    infos = filesystem.get_file_info(FileSelector("bucket/runs/secret", recursive=True))
+    for info in infos:
+        if info.type == FileType.File:
+            found[info.path] = filesystem.open_input_stream(info.path).read()
+    for place in (folder, tmp_path / "ray", tmp_path / "mlruns"):
+        found |= {str(file): file.read_bytes() for file in place.rglob("*") if file.is_file()}
+    assert any(name.endswith("config.yaml") for name in found)
+    assert any("mlflow.db" in name for name in found)
+    for secret in (b"PLAINKEY", b"plainsecret77", b"tokenvalue99"):
+        assert [name for name, content in found.items() if secret in content] == []
+    assert b"${SGG_TEST_TOKEN}" in found["bucket/runs/secret/config.yaml"]

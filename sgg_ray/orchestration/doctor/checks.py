@@ -26,6 +26,7 @@ from sgg_ray.artifacts import StorageFolder, is_uri, local_folder, storage_folde
 from sgg_ray.config import RayConfig, TrackingConfig
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.runtime.cluster import connected
+from sgg_ray.secrets import redacted
 from sgg_ray.tracking import check_store
 
 GIB = 1 << 30
@@ -176,7 +177,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def check_tracking(uri: str) -> Check:
     """MLflow answers, and its database is of this version."""
-    fix = f"start the server, correct tracking.uri, or bring its database up to date: mlflow db upgrade {uri}"
+    fix = f"start the server, correct tracking.uri, or bring its database up to date: mlflow db upgrade {redacted(uri)}"
     try:
         return Check("MLflow", True, check_store(uri), fix)
     except ClusterError as error:
@@ -237,7 +238,7 @@ def check_storage(storage: str | Path, nodes: list[str]) -> Check:
             folder.remove(name)
         if problem:
             problems.append(f"node {node[:8]}: {problem}")
-    written = storage if is_uri(storage) else folder.path
+    written = redacted(str(storage)) if is_uri(storage) else folder.path
     found = "; ".join(problems) or f"{written} is written by every node ({len(nodes)})"
     return Check("storage", not problems, found, fix)
 

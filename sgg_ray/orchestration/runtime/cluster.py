@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import ray
 
 from sgg_ray.artifacts import is_uri, local_folder
-from sgg_ray.config import Config, RayConfig
-from sgg_ray.errors import CapacityError, ClusterError
+from sgg_ray.config import Config, RayConfig, resolved
+from sgg_ray.errors import CapacityError, ClusterError, SggError
 from sgg_ray.orchestration.listener import Listener
 
 # Set for the driver and inherited by every worker: nothing goes out unasked, Ray's own notices stay quiet, and what
@@ -51,8 +51,11 @@ def connected(config: RayConfig) -> Iterator[None]:
         if starts:
             ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
         else:
-            address = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
+            written = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
+            address = resolved(written, "ray.address")
             ray.init(address=address, runtime_env={"env_vars": environment}, **arguments)
+    except SggError:
+        raise
     # Ray 2.60 raises a bare Exception when its own processes do not start in time.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,7 +9,8 @@ import pytest
 
 from sgg_ray.errors import ClusterError
 from sgg_ray.tracking import Tracker
-from sgg_ray.tracking.store import reason, without_password
+from sgg_ray.secrets import redacted
+from sgg_ray.tracking.store import reason
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def test_problems_are_warnings_by_default(uri, first_start, monkeypatch):
         ("", "tracking.uri: is empty"),
         ("nonsense://x", "unsupported URI"),
         ("./mlruns", "tracking.uri: cannot use MLflow at ./mlruns"),
-        ("postgresql://me:secret@127.0.0.1:1/db", "postgresql://127.0.0.1:1/db"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "postgresql://***@127.0.0.1:1/db"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_found_at_the_start(bad, expected):
@@ -248,7 +249,7 @@ def test_the_reason_is_the_innermost_cause():
     assert "secret" not in reason(outer)
     outer.__cause__ = OSError(111, "Connection refused")
     assert reason(outer) == "[Errno 111] Connection refused"
-    assert without_password("see https://host/a@b") == "see https://host/a@b"
+    assert redacted("see https://host/a@b") == "see https://host/a@b"
 
 
 def test_several_first_starts_at_once_work_and_are_quiet(first_start):
