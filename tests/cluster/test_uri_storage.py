@@ -163,7 +163,7 @@ def test_a_bucket_that_is_not_there_is_said_before_anything_starts(s3, settings,
 
 @pytest.mark.slow
 def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path):
-    """Neither in the bucket nor in MLflow nor in Ray's logs nor on the terminal, written out or from the environment."""
+    """Neither in the bucket nor in MLflow nor in the logs of Ray nor on the terminal."""
     environment, filesystem = s3
     endpoint = environment["AWS_ENDPOINT_URL"].removeprefix("http://").replace(":", "%3A")
     changes = {

@@ -34,7 +34,10 @@ def test_what_is_kept_of_an_address(address, kept):
     assert redacted(f"cannot reach '{address}': refused") == f"cannot reach '{kept}': refused"
 
 
-@given(st.from_regex(r"[A-Za-z0-9%$!.~_+-]{4,20}", fullmatch=True), st.sampled_from(["postgresql", "s3", "https"]))
+@given(
+    st.from_regex(r"[A-Za-z0-9%$!.~_+-]{4,20}", fullmatch=True),
+    st.sampled_from(["postgresql", "s3", "https"]),
+)
 def test_no_password_of_any_letters_is_kept(password, scheme):
     assert password not in redacted(f"{scheme}://someone:{password}@host.example/x").removeprefix(scheme)
     assert f"={password}" not in redacted(f"{scheme}://host.example/x?a=1&api_key={password}")
@@ -74,14 +77,18 @@ def test_a_variable_is_taken_from_the_environment_where_it_is_used(config):
 
 def test_a_variable_that_is_not_set(config, monkeypatch):
     monkeypatch.delenv("SGG_TEST_PASSWORD")
-    with pytest.raises(ConfigError, match=r"tracking.uri: the environment variable SGG_TEST_PASSWORD is not set"):
+    with pytest.raises(
+        ConfigError, match=r"tracking.uri: the environment variable SGG_TEST_PASSWORD is not set"
+    ):
         resolved(config.tracking.uri, "tracking.uri")
 
 
 def test_a_stored_configuration_says_what_was_left_out(config, tmp_path):
     (tmp_path / "config.yaml").write_text(dump_config(config))
     again = load_config(tmp_path / "config.yaml")
-    with pytest.raises(ConfigError, match=r"ray.storage_path: s3://\*\*\*@bucket/runs was kept without its password"):
+    with pytest.raises(
+        ConfigError, match=r"ray.storage_path: s3://\*\*\*@bucket/runs was kept without its password"
+    ):
         resolved(again.ray.storage_path, "ray.storage_path")
     assert yaml.safe_load(dump_config(again)) == yaml.safe_load(dump_config(config))
 

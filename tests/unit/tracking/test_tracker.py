@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sgg_ray.errors import ClusterError
-from sgg_ray.tracking import Tracker
 from sgg_ray.secrets import redacted
+from sgg_ray.tracking import Tracker
 from sgg_ray.tracking.store import reason
 
 
