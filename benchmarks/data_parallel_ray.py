@@ -38,8 +38,9 @@ from sgg_ray.models import build_model
 from sgg_ray.orchestration.evaluated_predictions import PROBABILITIES
 from sgg_ray.orchestration.runtime.cluster import connected
 from sgg_ray.orchestration.runtime.event_log import open_event_log
-from sgg_ray.orchestration.score.task_workers import RefreshedWeights, TaskWorkers
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_trainer
+from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, Trainer, run_training
 
@@ -116,13 +117,13 @@ def scoring_settings(folder: Path, options: argparse.Namespace) -> dict[str, Any
 class EverySecond:
     """Asks for scores at every second refresh only."""
 
-    def __init__(self, exchange: TaskWorkers, window: int):
-        self.inner, self.window = RefreshedWeights(exchange, {}), window
+    def __init__(self, workers: TaskWorkers, window: int):
+        self.inner, self.window = RefreshedWeights(workers, {}), window
         self.asked: list[int] = []  # windows that began with a scoring
         self.seconds: list[float] = []  # that asking took
         self.overran = 0  # scorings that went on into the next window
 
-    def exchange(self, step: int, values: Tensor) -> Mapping[str, float] | None:
+    def refresh(self, step: int, values: Tensor) -> Mapping[str, float] | None:
         number = step // self.window
         if number % 2 == 0:
             self.overran += not self.inner.is_done()
@@ -130,13 +131,13 @@ class EverySecond:
         self.asked.append(number)
         torch.cuda.synchronize() if values.is_cuda else None
         begin = time.perf_counter()
-        weights = self.inner.exchange(step, values)
+        weights = self.inner.refresh(step, values)
         self.seconds.append(time.perf_counter() - begin)
         return weights
 
 
 @ray.remote
-def train_with_scoring(config: Config, tasks: tuple, exchange: TaskWorkers, window: int) -> dict[str, Any]:
+def train_with_scoring(config: Config, tasks: tuple, workers: TaskWorkers, window: int) -> dict[str, Any]:
     target, sources = tasks
     device = torch.device("cuda" if config.ray.gpus_per_worker else "cpu")
     model = build_model(config, [target, *sources]).to(device)
@@ -149,7 +150,7 @@ def train_with_scoring(config: Config, tasks: tuple, exchange: TaskWorkers, wind
         SingleProcess(),
     )
     events: list[dict[str, float]] = []
-    updates = EverySecond(exchange, window)
+    updates = EverySecond(workers, window)
     trainer.run(lambda found: events.extend(found), updates=updates)
     return {
         "values": trainer.flat.size,
@@ -167,18 +168,18 @@ def scoring(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Step times with and without a scoring beside them."""
     config = Config.model_validate(scoring_settings(folder, options))
     target, sources = load_tasks(config)
-    exchange = TaskWorkers.start(config, target, sources)
+    workers = TaskWorkers.start(config, target, sources)
     try:
-        exchange.score()  # the workers' first time is not the training's concern
+        workers.score()  # the workers' first time is not the training's concern
         begin = time.perf_counter()
-        exchange.score()
+        workers.score()
         alone = time.perf_counter() - begin
         options_ = {"num_gpus": config.ray.gpus_per_worker, "num_cpus": 1}
         found = ray.get(
-            train_with_scoring.options(**options_).remote(config, (target, sources), exchange, options.window)
+            train_with_scoring.options(**options_).remote(config, (target, sources), workers, options.window)
         )
     finally:
-        exchange.close()
+        workers.close()
     steps = dict(enumerate(found["steps"], start=1))
     scored = [seconds for number, seconds in steps.items() if number in found["asked"]]
     bare = [seconds for number, seconds in steps.items() if number not in found["asked"]]

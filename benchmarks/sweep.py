@@ -28,7 +28,7 @@ STAGES = (
     ("starting Ray", "starting Ray"),
     (r"\d+ trials? at a time", "opening MLflow"),
     ("loading the model in the task workers", "task workers"),
-    ("exchanging", "scoring"),
+    ("scoring the sources", "scoring"),
     ("searching", "trial processes"),
 )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sgg_ray.evaluation import normalised, rouge_l, share_interval
 from sgg_ray.prediction.predictor import GENERATED, Predictor
-from sgg_ray.tasks import History, as_texts, exchange, messages_in, question
+from sgg_ray.tasks import History, answered_question, as_texts, messages_in, question
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +54,7 @@ def _asked(value: Any) -> tuple[History, str, str | None]:
     open_question = question(messages)
     if open_question is not None:
         return *open_question, None
-    return exchange(messages) or ((), "", None)
+    return answered_question(messages) or ((), "", None)
 
 
 class AnswerTally:

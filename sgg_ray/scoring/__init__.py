@@ -2,27 +2,32 @@
 
 from sgg_ray.scoring.class_contrasts import class_mean_head, row_features
 from sgg_ray.scoring.layer_comparison import LayerComparison, LayerGradients
+from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_tasks
+from sgg_ray.scoring.pool_report import alignment_report
 from sgg_ray.scoring.task_gradients import (
     SourceGradients,
     Space,
     TargetGradients,
     TaskSummariser,
     comparison_space,
-    spaces_of,
+    comparison_spaces,
 )
-from sgg_ray.scoring.task_scores import score_tasks, scores_of
+from sgg_ray.scoring.task_scores import mixture
 
 __all__ = [
     "LayerComparison",
     "LayerGradients",
+    "PoolGradients",
     "SourceGradients",
     "Space",
     "TargetGradients",
     "TaskSummariser",
+    "alignment_report",
     "class_mean_head",
     "comparison_space",
+    "comparison_spaces",
+    "mixture",
+    "pool_gradients",
     "row_features",
     "score_tasks",
-    "scores_of",
-    "spaces_of",
 ]

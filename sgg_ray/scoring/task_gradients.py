@@ -290,8 +290,8 @@ def _rows(summary: GradientSummary, labels: Sequence[str]) -> int:
     return len(labels) if labels and summary.seed is None else 1
 
 
-def spaces_of(
+def comparison_spaces(
     target: Task, sources: Sequence[Task], causal: bool = False, share_labels: bool = False
-) -> list[Space]:
-    """The spaces in which the target has to be summarised for these sources, each once."""
-    return list(dict.fromkeys(comparison_space(target, source, causal, share_labels) for source in sources))
+) -> dict[str, Space]:
+    """Where each of these sources is compared with ``target``, by its name; the target in each of these spaces."""
+    return {source.name: comparison_space(target, source, causal, share_labels) for source in sources}

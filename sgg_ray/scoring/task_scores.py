@@ -1,7 +1,6 @@
-"""From what the tasks' workers send to scores. No Ray in here."""
+"""From gradients of a pool's tasks to the scores of its sources, and from these to the mixture."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sgg_ray.alignment import (
@@ -10,19 +9,11 @@ from sgg_ray.alignment import (
     Score,
     contradictions,
     domain_similarity,
+    mixture_weights,
     pooled_scores,
     score_alignment,
 )
-from sgg_ray.errors import TrainingError
-from sgg_ray.scoring.task_gradients import (
-    SourceGradients,
-    Space,
-    TargetGradients,
-    TaskSummariser,
-    comparison_space,
-    spaces_of,
-)
-from sgg_ray.tasks import Task
+from sgg_ray.scoring.task_gradients import SourceGradients, Space, TargetGradients
 
 
 def scores_of(
@@ -32,7 +23,7 @@ def scores_of(
 
     Args:
         targets: the target's gradients in each space.
-        sources: what each source's worker found.
+        sources: those of each source, by name.
         confidence: level of the intervals.
     """
     scores: dict[str, Score] = {}
@@ -78,29 +69,12 @@ def _own_heads(sources: Mapping[str, SourceGradients], scores: Mapping[str, Scor
     }
 
 
-def score_tasks(
-    summariser: TaskSummariser, target: Task, sources: Sequence[Task], share_labels: bool = False
-) -> dict[str, Score | None]:
-    """Score all sources in this process, as the exchange does with actors; None for one that cannot be scored.
-
-    Args:
-        share_labels: ``train.share_labels``.
-
-    Raises:
-        TrainingError: the target's gradients are not usable.
-    """
-    causal = summariser.causal
-    targets = {
-        space: summariser.target(target, space, 0)
-        for space in spaces_of(target, sources, causal, share_labels)
-    }
-    found: dict[str, SourceGradients] = {}
-    for source in sources:
-        space = comparison_space(target, source, causal, share_labels)
-        with suppress(TrainingError):
-            found[source.name] = summariser.source(source, space, 0, lambda space=space: targets[space])
-    scores = scores_of(targets, found, summariser.config.confidence)
-    return {source.name: scores.get(source.name) for source in sources}
+def mixture(
+    scores: Mapping[str, Score | None], weighting: str = "relu", temperature: float = 0.1
+) -> dict[str, float]:
+    """Share of each source in the mixture, by name; see ``mixture_weights`` for the rules."""
+    weights = mixture_weights(list(scores.values()), weighting, temperature)
+    return {name: float(weight) for name, weight in zip(scores, weights)}
 
 
 def _times(score: Score, factor: float) -> Score:

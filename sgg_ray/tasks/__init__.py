@@ -1,6 +1,6 @@
 """Where a task's rows come from, and how they are cleaned, split and, for experiments, poisoned."""
 
-from sgg_ray.tasks.completions import exchange, messages_in, question
+from sgg_ray.tasks.completions import answered_question, messages_in, question
 from sgg_ray.tasks.folds import Fold, hold_out
 from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.label_sentences import label_name_rows
@@ -24,8 +24,8 @@ __all__ = [
     "Rows",
     "Task",
     "almost_in",
+    "answered_question",
     "as_texts",
-    "exchange",
     "guess_task",
     "hold_out",
     "is_blank",

@@ -52,7 +52,7 @@ def read_pairs(config: TaskConfig, key: str) -> Pairs:
 def _read_messages(config: TaskConfig, key: str, column: str) -> Pairs:
     where = f"{key}.columns.messages"
     frame, notes = read_columns(config, key, [(where, column)])
-    found = [exchange(messages_in(value)) for value in frame[column]]
+    found = [answered_question(messages_in(value)) for value in frame[column]]
     kept = [one for one in found if one is not None]
     if not kept:
         raise DataError(
@@ -85,7 +85,7 @@ def messages_in(value: Any) -> list[tuple[str, str]] | None:
     return found
 
 
-def exchange(messages: Sequence[tuple[str, str]] | None) -> tuple[History, str, str] | None:
+def answered_question(messages: Sequence[tuple[str, str]] | None) -> tuple[History, str, str] | None:
     """The last answer of the assistant, the user's message that it answers, and what was said before; None without."""
     if messages is None:
         return None
@@ -155,7 +155,7 @@ def clean_pairs(pairs: Pairs) -> Cleaned:
 def shuffle_completions(rows: Rows, keys: np.ndarray, share: float, seed: int) -> Rows:
     """Give that share of the rows the completion of another of them: each the next one's, in a random order.
 
-    Two rows that have the same completion anyway may exchange it.
+    Two rows that have the same completion anyway may swap it.
     """
     chosen = shuffled(keys, seed, "shuffle")[: round(share * len(rows))]
     completions = list(rows.completions)

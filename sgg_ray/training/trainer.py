@@ -52,7 +52,7 @@ Pair = tuple[TokenisedRows, int]
 class WeightUpdates(Protocol):
     """Where new source weights come from while training runs. Called on worker 0 only; must not wait."""
 
-    def exchange(self, step: int, values: Tensor) -> Mapping[str, float] | None:
+    def refresh(self, step: int, values: Tensor) -> Mapping[str, float] | None:
         """Ask for scores at the parameters ``values`` [P]; return the weights asked for last time, if ready."""
         ...
 
@@ -438,7 +438,7 @@ class Trainer:
         names = list(self.sources)
         message = torch.zeros(len(names) + 1, device=self.flat.values.device)
         if self.communicator.rank == 0 and updates is not None:
-            weights = updates.exchange(self.step, self.flat.values)
+            weights = updates.refresh(self.step, self.flat.values)
             if weights is not None:
                 message = torch.tensor(
                     [1.0, *(weights.get(name, 0.0) for name in names)], device=message.device
@@ -448,7 +448,7 @@ class Trainer:
         if arrived:
             self.weights = dict(zip(names, values))
         else:
-            self.late_updates += self.step > every  # the first exchange has nothing to collect yet
+            self.late_updates += self.step > every  # the first refresh has nothing to collect yet
 
     def _fetch(self, pending: list[tuple[int, float, dict[str, Tensor]]]) -> list[Event]:
         """Bring the metrics of the last steps to the host in one transfer; stop after too many skipped steps."""

@@ -27,7 +27,7 @@ from running_head import RunningHead  # noqa: E402
 PIPELINES = HERE.parents[1] / "pipelines"
 SECONDS = 120
 # A line of the command's output after which its workers are at it.
-AT_WORK = {"train": "training, ", "tune": "trial 1 ", "score": "exchanging gradient summaries"}
+AT_WORK = {"train": "training, ", "tune": "trial 1 ", "score": "scoring the sources"}
 ENDINGS = ("success", "failure", "interrupt", "kill")
 FAILS = {"train.learning_rate": 1e30, "train.head_learning_rate": 1e30, "train.warmup_ratio": 0.0}
 

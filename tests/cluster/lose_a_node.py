@@ -42,7 +42,7 @@ class Killer(NullListener):
                 self.strike()
 
     def stage(self, text):
-        if self.title == TITLES["scoring"] and text == "exchanging gradient summaries":
+        if self.title == TITLES["scoring"] and text == "scoring the sources":
             threading.Timer(self.moment, self.strike).start()
 
     def strike(self):

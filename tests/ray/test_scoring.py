@@ -51,20 +51,22 @@ def in_process(config, target, sources):
 def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
     config, target, sources = five_tasks
     expected = in_process(config, target, [source for source in sources if source.name != "single"])
-    exchange = TaskWorkers.start(config, target, sources)
+    task_workers = TaskWorkers.start(config, target, sources)
     try:
-        assert len({id(actor) for actor in exchange.workers.values()}) == 2  # five tasks share two workers
-        report = exchange.score()
+        assert (
+            len({id(actor) for actor in task_workers.workers.values()}) == 2
+        )  # five tasks share two workers
+        report = task_workers.score()
         workers = actors.processes("TaskWorker")
         assert len(workers) == 2
 
-        pending = exchange.request(0)
+        pending = task_workers.request(0)
         assert not pending.is_done()
         for worker in workers:  # one of them holds the target
             actors.kill(worker)
-        again = wait_for(exchange, pending)
+        again = wait_for(task_workers, pending)
     finally:
-        exchange.close()
+        task_workers.close()
 
     for found in (report, again):
         rows = {row.source: row for row in found.sources}
@@ -85,12 +87,12 @@ def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
     assert not {worker.pid for worker in workers} & {worker.pid for worker in actors.processes("TaskWorker")}
 
 
-def wait_for(exchange, pending):
+def wait_for(task_workers, pending):
     deadline = time.monotonic() + 120
     while not pending.is_done():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return exchange.collect(pending)
+    return task_workers.collect(pending)
 
 
 def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):

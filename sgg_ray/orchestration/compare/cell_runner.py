@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Score, mixture_weights
+from sgg_ray.alignment import Score
 from sgg_ray.config import Config, depends_on_scores, strategy_configs, with_target
 from sgg_ray.evaluation import (
     ClassificationMetrics,
@@ -23,7 +23,7 @@ from sgg_ray.evaluation import (
 )
 from sgg_ray.models import LanguageModel, PretrainedModel, TaskModel, build_model, fit_tasks
 from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions, Metrics
-from sgg_ray.scoring import TaskSummariser, score_tasks
+from sgg_ray.scoring import TaskSummariser, mixture, score_tasks
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.training import Event, Hooks, SingleProcess, generate_texts, predict, run_training
 
@@ -248,10 +248,9 @@ def _quality(metrics: Metrics) -> dict[str, float]:
 
 
 def _weights(scores: Scores, weighting: str, temperature: float) -> dict[str, float]:
-    """Weights of the mixture; what JSON has made of NaN is NaN again."""
-    found = [None if score is None else Score.from_dict(score) for score in scores.values()]
-    weights = mixture_weights(found, weighting, temperature)
-    return {name: float(weight) for name, weight in zip(scores, weights)}
+    """Shares of the mixture; what JSON has made of NaN is NaN again."""
+    found = {name: None if score is None else Score.from_dict(score) for name, score in scores.items()}
+    return mixture(found, weighting, temperature)
 
 
 def _column(events: list[Event], name: str) -> list[float]:

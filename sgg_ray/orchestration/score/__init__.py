@@ -1,1 +1,1 @@
-"""`sgg score`: task workers on Ray exchange gradient summaries."""
+"""`sgg score`: task workers on Ray send gradient summaries."""

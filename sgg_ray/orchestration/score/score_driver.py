@@ -93,18 +93,18 @@ def score_sources(
 ) -> AlignmentReport:
     """Start the task workers, score once, look where in the model sources agree, and end the workers."""
     listener.stage("loading the model in the task workers")
-    exchange = TaskWorkers.start(config, target, sources, listener)
+    workers = TaskWorkers.start(config, target, sources, listener)
     try:
-        listener.stage("exchanging gradient summaries")
-        report = exchange.score(listener=listener)
+        listener.stage("scoring the sources")
+        report = workers.score(listener=listener)
         listener.stage("comparing gradients layer by layer")
         try:
-            return replace(report, layers=exchange.layers(listener))
+            return replace(report, layers=workers.layers(listener))
         except ClusterError as error:  # a picture, no part in the scores
             listener.note(f"no comparison layer by layer: {error}")
             return report
     finally:
-        exchange.close()
+        workers.close()
 
 
 def write_report(folder: RunFolder, report: AlignmentReport) -> None:

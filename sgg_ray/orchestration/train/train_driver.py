@@ -240,7 +240,7 @@ def _scores(session: _Session) -> tuple[TaskWorkers | None, AlignmentReport | No
     listener.stage("loading the model in the task workers")
     exchange = TaskWorkers.start(config, session.target, session.sources, listener)
     try:
-        listener.stage("exchanging gradient summaries")
+        listener.stage("scoring the sources")
         report = exchange.score(listener=listener)
     except BaseException:
         exchange.close()

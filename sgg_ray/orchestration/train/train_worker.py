@@ -15,7 +15,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, TrainingError, told_where
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.evaluated_predictions import predicted_file, save_predicted
-from sgg_ray.orchestration.score.task_workers import RefreshedWeights
+from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
     Communicator,

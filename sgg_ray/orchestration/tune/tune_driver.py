@@ -204,7 +204,7 @@ class _Scoring:
         combinations = product(*(space[key].extremes for key in keys))
         # What is searched can change the scores: then there are several scorings, one after the other.
         self.waiting = [dict(zip(keys, values)) for values in combinations] if plan.sources else []
-        self.exchange = self._launch(self.waiting[0]) if self.waiting else None
+        self.workers = self._launch(self.waiting[0]) if self.waiting else None
 
     def _launch(self, values: dict[str, Any]) -> TaskWorkers:
         return TaskWorkers.launch(with_values(self.plan.config, values), self.plan.target, self.plan.sources)
@@ -217,27 +217,27 @@ class _Scoring:
                 listener.stage(
                     "loading the model in the task workers" + (f" with {values}" if values else "")
                 )
-                self.exchange = self.exchange or self._launch(values)
-                found[score_key(values)] = self._score(self.exchange, listener)
+                self.workers = self.workers or self._launch(values)
+                found[score_key(values)] = self._score(self.workers, listener)
                 self.close()
         finally:
             self.close()
         return found
 
-    def _score(self, exchange: TaskWorkers, listener: Listener) -> list[Any]:
-        exchange.ready(listener)
-        listener.stage("exchanging gradient summaries")
+    def _score(self, workers: TaskWorkers, listener: Listener) -> list[Any]:
+        workers.ready(listener)
+        listener.stage("scoring the sources")
         found = []
         for number, fold in enumerate(self.plan.folds, start=1):
-            found.append(exchange.score(kept=fold.kept))
+            found.append(workers.score(kept=fold.kept))
             listener.advance(number, len(self.plan.folds), "parts of the shots scored")
         return found
 
     def close(self) -> None:
         """End the task workers that are there."""
-        if self.exchange is not None:
-            self.exchange.close()
-            self.exchange = None
+        if self.workers is not None:
+            self.workers.close()
+            self.workers = None
 
 
 def _stage(plan: _Plan, at_once: int) -> str:

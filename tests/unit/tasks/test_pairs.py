@@ -10,7 +10,14 @@ import toy
 from sgg_ray.config import Config
 from sgg_ray.errors import DataError
 from sgg_ray.tasks import load_tasks
-from sgg_ray.tasks.completions import Pairs, clean_pairs, exchange, messages_in, question, shuffle_completions
+from sgg_ray.tasks.completions import (
+    Pairs,
+    answered_question,
+    clean_pairs,
+    messages_in,
+    question,
+    shuffle_completions,
+)
 
 
 @pytest.fixture
@@ -95,9 +102,9 @@ def test_rows_without_an_answer_are_dropped_and_counted(load):
 def test_the_last_answer_counts_and_what_follows_does_not():
     messages = messages_in([*conversation(1), {"role": "user", "content": "thanks"}])
     assert messages is not None
-    assert exchange(messages) == (tuple(messages[:3]), "and then?", "answer 1")
+    assert answered_question(messages) == (tuple(messages[:3]), "and then?", "answer 1")
     assert question(messages) == (tuple(messages[:-1]), "thanks")
-    assert exchange(messages[:1]) is None
+    assert answered_question(messages[:1]) is None
     assert messages_in([{"role": "user"}]) is None
     assert messages_in("[1, 2]") is None
 

@@ -19,7 +19,7 @@ WEIGHTS = {"clean": 0.7, "flipped": 0.3}
 class ScheduledWeights:
     """New weights at the second refresh, as if scores had arrived."""
 
-    def exchange(self, step: int, values: torch.Tensor) -> dict[str, float] | None:
+    def refresh(self, step: int, values: torch.Tensor) -> dict[str, float] | None:
         return {"clean": 0.2, "flipped": 0.8} if step == 4 else None
 
 

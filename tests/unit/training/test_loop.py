@@ -197,7 +197,7 @@ def test_weights_arrive_one_refresh_later_and_late_ones_are_counted(make_trainer
         def __init__(self):
             self.steps, self.sizes = [], []
 
-        def exchange(self, step, values):
+        def refresh(self, step, values):
             self.steps.append(step)
             self.sizes.append(len(values))
             return {2: None, 4: {"clean": 1.0}, 6: None}[step]

@@ -1,6 +1,6 @@
-"""What an exchange of gradient summaries costs beside the forward and backward passes that it cannot do without.
+"""What scoring costs beside the forward and backward passes that it cannot do without.
 
-    python benchmarks/exchange.py --sources 64 --workers 8 [--gpu-share 0.125]
+    python benchmarks/scoring.py --sources 64 --workers 8 [--gpu-share 0.125]
 
 Many sources are scored in worker processes of a Ray of its own, by the same code as ``sgg score``. It prints the share
 of the workers' time that is spent in forward and backward passes, how often the model was loaded, the bytes that a
@@ -23,7 +23,7 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.models import locate_model
 from sgg_ray.orchestration.score import task_actor as worker_module
-from sgg_ray.orchestration.score import task_workers as exchange_module
+from sgg_ray.orchestration.score import task_workers as workers_module
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.tasks import Rows, Task
 
@@ -113,7 +113,7 @@ def words(count: int, labels: tuple[str, ...], seed: int) -> Rows:
 def configuration(model: str, sources: int, workers: int, rows: int, gpu_share: float = 0.0) -> Config:
     return Config.model_validate(
         {
-            "name": "exchange",
+            "name": "scoring",
             "model": {"path": model},
             "target": {"path": "-", "shots": 16},
             "sources": [{"name": f"source-{number}", "path": "-"} for number in range(sources)],
@@ -139,17 +139,17 @@ def share_of_passes(arguments: argparse.Namespace, labels: tuple[str, ...]) -> d
         arguments.model, arguments.sources, arguments.workers, arguments.rows, arguments.gpu_share
     )
     target, sources = tasks(arguments.sources, arguments.rows, labels)
-    exchange = TaskWorkers.start(config, target, sources)
-    actors = list({id(actor): actor for actor in exchange.workers.values()}.values())
+    task_workers = TaskWorkers.start(config, target, sources)
+    actors = list({id(actor): actor for actor in task_workers.workers.values()}.values())
     started = time.time()
-    pending = exchange.request(0)
+    pending = task_workers.request(0)
     references = [*pending.target.values(), *pending.sources.values()]
     ray.wait(references, num_returns=len(references), fetch_local=False)
     finished = time.time()
-    report = exchange.collect(pending)
+    report = task_workers.collect(pending)
     sizes = [len(pickle.dumps(ray.get(reference), protocol=5)) for reference in pending.sources.values()]
     measured = ray.get([actor.measured.remote() for actor in actors])
-    exchange.close()
+    task_workers.close()
     assert all(source.score is not None for source in report.sources)
     total = {
         name: sum(one[name] for one in measured) for name in ("passes", "calls", "passes_cpu", "calls_cpu")
@@ -192,11 +192,11 @@ def driver_memory(folder: Path, width: int, layers: int) -> dict:
         parameters = random_encoder(Path(place), width, layers)
         config = configuration(place, 4, 1, 16)
         target, sources = tasks(4, 16, ("bad", "good"))  # other label names: backbone gradients
-        exchange = TaskWorkers.start(config, target, sources)
+        task_workers = TaskWorkers.start(config, target, sources)
         before = peak_memory(reset=True)
-        report = exchange.score()
+        report = task_workers.score()
         after = peak_memory()
-        exchange.close()
+        task_workers.close()
     assert all(source.score is not None for source in report.sources)
     return {"parameters": parameters, "rise of the driver's peak, MiB": (after - before) / 2**20}
 
@@ -231,7 +231,7 @@ def main() -> None:
     ray.init(
         address="local", num_cpus=max(arguments.workers, 1), include_dashboard=False, log_to_driver=False
     )
-    exchange_module.TaskWorker = ray.remote(max_restarts=0)(MeasuredWorker)
+    workers_module.TaskWorker = ray.remote(max_restarts=0)(MeasuredWorker)
     found = {"cores": os.cpu_count(), "sources": arguments.sources, "rows": arguments.rows}
     found["common labels"] = share_of_passes(arguments, LABELS)
     found["other labels"] = share_of_passes(arguments, ("bad", "good"))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import toy
 
-from sgg_ray.alignment import mixture_weights, score_alignment, verdict
+from sgg_ray.alignment import score_alignment, verdict
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import build_model
-from sgg_ray.scoring import Space, TaskSummariser, comparison_space, score_tasks, spaces_of
+from sgg_ray.scoring import Space, TaskSummariser, comparison_space, comparison_spaces, mixture, score_tasks
 from sgg_ray.tasks import load_tasks
 
 
@@ -134,7 +134,7 @@ def test_sources_of_one_head_of_their_own_do_not_contradict_each_other_in_the_mi
         "named": "",
     }
     assert verdict(scores["turned"]) == "harmful"
-    weights = dict(zip(scores, mixture_weights(list(scores.values()))))
+    weights = mixture(scores)
     assert weights["turned"] == 0.0
     assert min(weights["own"], weights["partly"], weights["named"]) > 0.0
     # Without it, and without a group, nothing changes.
@@ -151,13 +151,16 @@ def test_what_a_source_sends_stays_within_the_size_of_a_sketch(summarise, size):
     assert (found["clean"].noise is None) == (size < 2 * toy.WIDTH)
 
 
-def test_each_space_is_asked_for_once(make_config, data):
+def test_every_source_has_its_space_in_the_order_of_the_configuration(make_config, data):
     other = {"name": "other", "path": str(data / "other.jsonl")}
     clean = [{"name": f"clean{number}", "path": str(data / "clean.jsonl")} for number in range(2)]
     target, sources = load_tasks(make_config(sources=[other, *clean]))
     labels = ("negative", "positive")
-    assert spaces_of(target, sources) == [Space(labels, matched=True), Space(labels)]
-    assert spaces_of(target, sources, causal=True) == [Space()]
+    spaces = [Space(labels, matched=True), Space(labels), Space(labels)]
+    assert list(comparison_spaces(target, sources).items()) == list(
+        zip(("other", "clean0", "clean1"), spaces)
+    )
+    assert set(comparison_spaces(target, sources, causal=True).values()) == {Space()}
 
 
 def test_a_source_of_one_class_is_an_error_that_says_so(summarise, tmp_path):

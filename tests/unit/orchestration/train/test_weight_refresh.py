@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sgg_ray.errors import ClusterError
-from sgg_ray.orchestration.score.task_workers import RefreshedWeights
+from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 
 SECONDS = 60  # for a thread that should be there at once
 
 
 class Workers:
-    """Stands in for the exchange: takes a question when it may, and has the answers ready when told so."""
+    """Stands in for the task workers: takes a question when it may, and has the answers ready when told so."""
 
     def __init__(self):
         self.may_take, self.taken = threading.Event(), threading.Event()
@@ -56,7 +56,7 @@ def wait_for_question(workers, weights):
 def test_it_sends_the_parameters_of_the_step_that_asked(asked):
     workers, weights, problems = asked
     values = torch.arange(5.0)
-    assert weights.exchange(4, values) is None  # comes back although nobody takes the question
+    assert weights.refresh(4, values) is None  # comes back although nobody takes the question
     values.add_(100)  # the next steps
     wait_for_question(workers, weights)
     ((step, state),) = workers.asked
@@ -67,16 +67,16 @@ def test_it_sends_the_parameters_of_the_step_that_asked(asked):
 
 def test_a_question_on_its_way_and_one_without_answer_are_late(asked):
     workers, weights, problems = asked
-    weights.exchange(4, torch.zeros(1))
+    weights.refresh(4, torch.zeros(1))
     assert not weights.is_done()
-    assert weights.exchange(8, torch.zeros(1)) is None
+    assert weights.refresh(8, torch.zeros(1)) is None
     wait_for_question(workers, weights)
     assert not weights.is_done()
-    assert weights.exchange(12, torch.zeros(1)) is None
+    assert weights.refresh(12, torch.zeros(1)) is None
     assert problems == [f"scores of step 4 are late at step {step}: the old weights stay" for step in (8, 12)]
     workers.answered = True
     assert weights.is_done()
-    assert weights.exchange(16, torch.zeros(1)) == {"clean": 4.0}
+    assert weights.refresh(16, torch.zeros(1)) == {"clean": 4.0}
     weights._asked.result(SECONDS)
     assert [step for step, _ in workers.asked] == [4, 16]
 
@@ -84,25 +84,25 @@ def test_a_question_on_its_way_and_one_without_answer_are_late(asked):
 def test_a_question_that_could_not_be_sent_is_a_problem_and_asked_again(asked):
     workers, weights, problems = asked
     workers.problem = ClusterError("no room")
-    weights.exchange(4, torch.zeros(1))
+    weights.refresh(4, torch.zeros(1))
     wait_for_question(workers, weights)
     workers.problem = None
-    assert weights.exchange(8, torch.zeros(1)) is None
+    assert weights.refresh(8, torch.zeros(1)) is None
     assert problems == ["scores of step 4 failed (no room): the old weights stay"]
     weights._asked.result(SECONDS)
     workers.answered = True
-    assert weights.exchange(12, torch.zeros(1)) == {"clean": 8.0}
+    assert weights.refresh(12, torch.zeros(1)) == {"clean": 8.0}
 
 
 @pytest.mark.parametrize("failed", [{"clean"}, {"clean", "idle"}])
 def test_a_source_with_a_weight_that_has_no_score_changes_nothing(asked, failed):
     workers, weights, problems = asked
     workers.answered, workers.failed = True, failed
-    weights.exchange(4, torch.zeros(1))
+    weights.refresh(4, torch.zeros(1))
     wait_for_question(workers, weights)
-    assert weights.exchange(8, torch.zeros(1)) is None
+    assert weights.refresh(8, torch.zeros(1)) is None
     assert problems == ["scores of step 4 failed (of clean: no memory): the old weights stay"]
     weights._asked.result(SECONDS)
     workers.failed = {"idle"}  # has had none since before the training
-    assert weights.exchange(12, torch.zeros(1)) == {"clean": 8.0}
+    assert weights.refresh(12, torch.zeros(1)) == {"clean": 8.0}
     assert len(problems) == 1
