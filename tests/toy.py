@@ -160,7 +160,8 @@ def finish_run(config: Any) -> Path:
     folder.update(command="train")
     (folder.path / "model").mkdir()
     save_model(outcome.model, folder.path / "model", base=config.model.path, target_head=target.head)
-    metrics = EvaluatedPredictions.of(target, outcome.predicted).metrics()
-    folder.write_json("metrics.json", {"guided": metrics.to_dict()})
+    evaluated = EvaluatedPredictions.of(target, outcome.predicted)
+    folder.write_json("metrics.json", {"guided": evaluated.metrics().to_dict()})
+    folder.write_parquet("predictions.parquet", evaluated.frame())
     folder.finish()
     return folder.path

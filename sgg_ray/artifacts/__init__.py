@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
+from sgg_ray.artifacts.run_list import RunSummary, list_runs, remove_runs
 from sgg_ray.artifacts.run_storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.starter import (
     HUB_MODEL,
@@ -27,6 +28,7 @@ __all__ = [
     "FinishedRun",
     "Form",
     "RunFolder",
+    "RunSummary",
     "StorageFolder",
     "Writer",
     "check_output",
@@ -34,9 +36,11 @@ __all__ = [
     "example_tasks",
     "export_model",
     "is_uri",
+    "list_runs",
     "local_folder",
     "location",
     "open_run",
+    "remove_runs",
     "starter_model",
     "storage_folder",
     "table_writer",

@@ -14,6 +14,7 @@ from sgg_ray.cli.export import export
 from sgg_ray.cli.init import init
 from sgg_ray.cli.options import OnceCommand
 from sgg_ray.cli.predict import predict
+from sgg_ray.cli.runs import runs_app, show
 from sgg_ray.cli.score import score
 from sgg_ray.cli.train import train
 from sgg_ray.cli.tune import tune
@@ -40,8 +41,9 @@ def _options(
 ) -> None: ...
 
 
-for command in (init, doctor, data, score, train, tune, compare, predict, export):
+for command in (init, doctor, data, score, train, tune, compare, predict, export, show):
     app.command(cls=OnceCommand)(command)
+app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")
 
 

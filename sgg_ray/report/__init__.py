@@ -17,6 +17,7 @@ from sgg_ray.report.module_plots import module_table, plot_modules
 from sgg_ray.report.plots import plot_curves, plot_layers, plot_scores, plot_similarity
 from sgg_ray.report.prediction_table import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
+from sgg_ray.report.run_tables import print_quality, print_runs, print_wrong_rows, settings_of, wrong_rows
 from sgg_ray.report.sweep_plots import (
     plot_importance,
     plot_parallel,
@@ -56,11 +57,16 @@ __all__ = [
     "print_pairs",
     "print_plan",
     "print_predictions",
+    "print_quality",
+    "print_runs",
     "print_scores",
     "print_standings",
     "print_sweep",
     "print_table",
+    "print_wrong_rows",
+    "settings_of",
     "sweep_markdown",
     "training_line",
     "trial_line",
+    "wrong_rows",
 ]

@@ -1,0 +1,143 @@
+"""What is printed of runs: a line each, and what one of them came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from sgg_ray.report.console import print_line, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sgg_ray.artifacts import RunSummary
+
+TEXT_WIDTH = 90  # characters of a text in a table
+
+
+def print_runs(console: Console, runs: Sequence[RunSummary]) -> None:
+    """A line a run, in the order given."""
+    headings = ["run", "command", "target", "shots", "seed", "quality", "gain", "started", "took", "status"]
+    rows = [
+        [
+            run.name,
+            run.command,
+            run.target,
+            _number(run.shots),
+            _number(run.seed),
+            "" if run.quality is None else f"{100 * run.quality:.1f} %",
+            "" if run.gain is None else f"{100 * run.gain:+z.1f}",
+            run.started[:16].replace("T", " "),
+            "" if run.seconds is None else _duration(run.seconds),
+            run.status,
+        ]
+        for run in runs
+    ]
+    print_table(console, headings, rows, left=3)
+    print_line(console, "quality: accuracy, or exact match; gain: points over the target-only baseline")
+    for run in runs:
+        if run.note:
+            print_line(console, f"{run.name}: {run.note}", style="yellow")
+
+
+def print_quality(console: Console, metrics: Mapping[str, Any]) -> None:
+    """The models of a run on its test rows.
+
+    Args:
+        metrics: what metrics.json holds.
+    """
+    found = {
+        name: metrics[name] for name in ("target-only", "guided") if isinstance(metrics.get(name), Mapping)
+    }
+    headings = {
+        "accuracy": "accuracy",
+        "macro_f1": "macro-F1",
+        "exact_match": "exact match",
+        "rouge_l": "ROUGE-L",
+    }
+    kept = [name for name in headings if any(name in values for values in found.values())]
+    rows = [[model, *(_percent(values.get(name)) for name in kept), ""] for model, values in found.items()]
+    print_table(console, ["model", *(headings[name] for name in kept), ""], rows)
+    gain = metrics.get("difference")
+    if isinstance(gain, Mapping) and "low" in gain:
+        print_line(
+            console,
+            f"gain {100 * gain['difference']:+z.1f} points, interval {100 * gain['low']:+z.1f} … "
+            f"{100 * gain['high']:+z.1f}, over the target-only baseline on the same rows",
+        )
+
+
+def print_wrong_rows(console: Console, frame: pd.DataFrame, most: int) -> None:
+    """The test rows that the model got wrong, those it was surest of first.
+
+    Args:
+        frame: predictions.parquet of a run.
+        most: rows to show.
+    """
+    wrong = wrong_rows(frame)
+    print_line(console, f"{len(wrong):,} of {len(frame):,} test rows are wrong", style="bold")
+    if wrong.empty or most == 0:
+        return
+    if "predicted" in frame:
+        headings = ["label", "predicted", "confidence", "text"]
+        rows = [
+            [
+                str(row["label"]),
+                str(row["predicted"]),
+                f"{100 * row['confidence']:.0f} %",
+                _short(row["text"]),
+            ]
+            for row in wrong.head(most).to_dict("records")
+        ]
+        print_table(console, headings, rows, left=2)
+        return
+    rows = [
+        [_short(row["prompt"]), _short(row["reference"]), _short(row["generated"])]
+        for row in wrong.head(most).to_dict("records")
+    ]
+    print_table(console, ["prompt", "reference", "generated"], rows, left=3)
+
+
+def wrong_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose label, or answer, is not the true one, with the model's confidence, the surest first."""
+    if "predicted" not in frame:
+        return frame[~frame["exact_match"]].sort_values("loss", ascending=False)
+    chances = frame[[name for name in frame.columns if name.startswith("p_")]]
+    wrong = frame.assign(confidence=chances.max(axis=1))[frame["predicted"] != frame["label"]]
+    return wrong.sort_values("confidence", ascending=False)
+
+
+def settings_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that tell runs apart at first sight, by what people call them."""
+    shown = {
+        "model": "model.path",
+        "strategy": "strategy",
+        "target": "target.name",
+        "shots": "target.shots",
+        "steps": "train.max_steps",
+        "seed": "seed",
+    }
+    return {name: str(settings[key]) for name, key in shown.items() if settings.get(key) is not None}
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _short(text: object) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= TEXT_WIDTH else f"{line[: TEXT_WIDTH - 1]}…"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    )
