@@ -50,7 +50,7 @@ def runs(
         if as_json:
             report.print_json({"runs": [entry.to_dict() for entry in found]})
         elif found:
-            report.print_runs(console, found)
+            report.print_runs(console, [entry.to_dict() for entry in found])
         else:
             report.print_line(console, f"no such runs in {storage}")
 

@@ -12,34 +12,36 @@ from sgg_ray.report.console import print_line, print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sgg_ray.artifacts import RunSummary
-
 TEXT_WIDTH = 90  # characters of a text in a table
 
 
-def print_runs(console: Console, runs: Sequence[RunSummary]) -> None:
-    """A line a run, in the order given."""
+def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
+    """A line a run, in the order given.
+
+    Args:
+        runs: as ``RunSummary.to_dict`` gives them.
+    """
     headings = ["run", "command", "target", "shots", "seed", "quality", "gain", "started", "took", "status"]
     rows = [
         [
-            run.name,
-            run.command,
-            run.target,
-            _number(run.shots),
-            _number(run.seed),
-            "" if run.quality is None else f"{100 * run.quality:.1f} %",
-            "" if run.gain is None else f"{100 * run.gain:+z.1f}",
-            run.started[:16].replace("T", " "),
-            "" if run.seconds is None else _duration(run.seconds),
-            run.status,
+            run["name"],
+            run["command"],
+            run["target"],
+            _number(run["shots"]),
+            _number(run["seed"]),
+            "" if run["quality"] is None else f"{100 * run['quality']:.1f} %",
+            "" if run["gain"] is None else f"{100 * run['gain']:+z.1f}",
+            run["started"][:16].replace("T", " "),
+            "" if run["seconds"] is None else _duration(run["seconds"]),
+            run["status"],
         ]
         for run in runs
     ]
     print_table(console, headings, rows, left=3)
     print_line(console, "quality: accuracy, or exact match; gain: points over the target-only baseline")
     for run in runs:
-        if run.note:
-            print_line(console, f"{run.name}: {run.note}", style="yellow")
+        if run["note"]:
+            print_line(console, f"{run['name']}: {run['note']}", style="yellow")
 
 
 def print_quality(console: Console, metrics: Mapping[str, Any]) -> None:
