@@ -11,7 +11,7 @@ import pytest
 import toy
 import yaml
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("bring_up.py")
 NAMESPACES = ["unshare", "--pid", "--mount", "--net", "--fork", "--mount-proc", "--kill-child"]

@@ -60,6 +60,7 @@ def lose_a_node(settings, still_encoder, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_the_parameters_of_an_undisturbed_one(lose_a_node):
     config, found = lose_a_node("training", 12, ray={"num_workers": 2})
     target, sources = load_tasks(config)
@@ -69,6 +70,7 @@ def test_a_training_ends_with_the_parameters_of_an_undisturbed_one(lose_a_node):
     np.testing.assert_allclose(found["probabilities"], alone.probabilities, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sweep_finishes_all_its_trials(lose_a_node):
     space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 1.0]}}
     tune = {"search": "grid", "folds": 2, "space": space}
@@ -77,6 +79,7 @@ def test_a_sweep_finishes_all_its_trials(lose_a_node):
     assert {status for _, status, _ in found["trials"]} == {"finished"}
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_an_undisturbed_scoring(lose_a_node):
     config, found = lose_a_node("scoring", 0)
     target, sources = load_tasks(config)

@@ -46,6 +46,7 @@ def stop(server: subprocess.Popen) -> None:
     server.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_an_outage_of_the_server_loses_nothing(tmp_path):
     port = free_port()

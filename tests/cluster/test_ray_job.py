@@ -13,7 +13,7 @@ import toy
 import yaml
 from running_head import RAY, RunningHead
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 

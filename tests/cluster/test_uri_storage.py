@@ -22,7 +22,7 @@ from sgg_ray.config import load_config
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import run_training
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 COMMAND = [sys.executable, "-c", "from sgg_ray.cli import main; main()"]
 STORAGE = "s3://bucket/runs"
 

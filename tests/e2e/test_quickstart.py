@@ -26,7 +26,7 @@ CUT = (
     "alignment.rows=200",
 )
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

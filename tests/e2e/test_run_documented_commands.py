@@ -83,6 +83,7 @@ def test_every_line_is_run_or_has_a_reason_not_to():
         assert any(page == where and line.startswith(start) for where, line in lines()), start
 
 
+@pytest.mark.slow
 def test_a_newcomers_first_hour(tmp_path):
     """init, doctor, score, train, predict: the lines of the first page; then its line over files of one's own."""
     story = [line for page, line in lines() if page == NEWCOMER and not why_not(line)]
@@ -119,6 +120,7 @@ def with_toys(settings, finished_run, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_sweep_comparison_prediction_and_export(with_toys):
     chosen = [
         line

@@ -87,6 +87,7 @@ def test_the_run_folder_holds_the_report(finished):
     assert trainable["probe"] == 66 < trainable["full"]
 
 
+@pytest.mark.slow
 def test_a_report_that_finds_the_disk_full_is_written_the_next_time(settings, tmp_path, monkeypatch):
     config = configure(
         settings,
@@ -133,6 +134,7 @@ def test_a_finished_name_is_refused(finished):
         compare(finished[0])
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_one_cell_and_an_interrupted_grid_goes_on(settings, tmp_path):
     config = configure(settings, tmp_path)
     killed = []
@@ -162,6 +164,7 @@ def test_a_killed_process_costs_one_cell_and_an_interrupted_grid_goes_on(setting
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+@pytest.mark.slow
 def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(settings, tmp_path):
     broken = {"name": "broken", "guidance": OFF, "train": {"learning_rate": 1e30, "head_learning_rate": 1e30}}
     config = configure(
@@ -180,6 +183,7 @@ def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(settings, tmp_pat
     assert "broken on target" in (result.folder / "compare.md").read_text()
 
 
+@pytest.mark.slow
 def test_targets_take_turns_and_unseen_tasks_are_only_predicted(settings, data, tmp_path):
     clean = str(data / "clean.jsonl")
     changes = {
@@ -213,6 +217,7 @@ def test_the_command_prints_the_table(settings, tmp_path, monkeypatch):
     assert "is finished" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_driver_goes_on_with_what_is_missing(settings, tmp_path):
     """kill -9 of a whole command with a Ray of its own."""
     path = tmp_path / "toy.yaml"

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 MARK = "SGG_TEST_MARK"

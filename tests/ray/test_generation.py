@@ -86,6 +86,7 @@ def mlflow_model(config: Config, folder: Path):
     return mlflow.pyfunc.load_model(f"models:/{mlflow.get_run(run).outputs.model_outputs[0].model_id}")
 
 
+@pytest.mark.slow
 def test_two_workers_train_under_ray(make_generation):
     config = make_generation(
         target={"max_rows": 10}, sources=[], ray={"num_workers": 2}, train={"baseline": False}
@@ -95,6 +96,7 @@ def test_two_workers_train_under_ray(make_generation):
     assert len(pandas.read_parquet(result.folder / "predictions.parquet")) == 10
 
 
+@pytest.mark.slow
 def test_scores_are_kept(make_generation):
     config = make_generation()
     first, again = score(config), score(config)
@@ -103,6 +105,7 @@ def test_scores_are_kept(make_generation):
     assert (first.folder / "layers.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", ["loss", "accuracy"])
 def test_a_sweep_is_judged_on_held_out_answers(make_generation, monitor):
     space = {"guidance.lambda_magnitude": {"choice": [0.0, 0.5]}}
@@ -115,6 +118,7 @@ def test_a_sweep_is_judged_on_held_out_answers(make_generation, monitor):
     assert best.target == config.target
 
 
+@pytest.mark.slow
 def test_strategies_are_compared_by_exact_match(make_generation, generation):
     off = {"guidance": dict.fromkeys(("direction", "magnitude", "alignment", "source"), 0.0)}
     unseen = {**generation["sources"][0], "name": "unseen", "limit": 10}
@@ -141,6 +145,7 @@ def test_strategies_are_compared_by_exact_match(make_generation, generation):
     assert np.isfinite([cell.cross_task for cell in result.cells]).all()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(make_generation, tmp_path):
     """As a killed driver leaves it: scores and baseline are there, the training is not."""
     config = make_generation(target={"max_rows": 10}, train={"max_steps": 6, "save_steps": 3})

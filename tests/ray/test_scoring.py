@@ -48,6 +48,7 @@ def in_process(config, target, sources):
     return score_tasks(summariser, target, sources)
 
 
+@pytest.mark.slow
 def test_actors_score_as_one_process_does_and_survive_kills(five_tasks):
     config, target, sources = five_tasks
     expected = in_process(config, target, [source for source in sources if source.name != "single"])
@@ -95,6 +96,7 @@ def wait_for(task_workers, pending):
     return task_workers.collect(pending)
 
 
+@pytest.mark.slow
 def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):
     config, _, _ = five_tasks
     config = config.model_copy(update={"sources": config.sources[-1:]})

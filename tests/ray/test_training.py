@@ -139,6 +139,7 @@ def test_a_finished_name_is_refused(finished):
     assert (result.folder / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
     """The group restarts from the last checkpoint and ends where one undisturbed process ends."""
     config = configure(settings, still_encoder, tmp_path, ray={"num_workers": 2}, train={"logging_steps": 1})
@@ -158,6 +159,7 @@ def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
     np.testing.assert_allclose(np.load(result.folder / "probabilities.npy"), alone.probabilities, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, tmp_path):
     # Long enough that scores arrive before the workers stop, and refreshes are due after it, on a busy machine too.
     steps = {"max_steps": 800, "logging_steps": 4, "save_steps": 400}
@@ -183,6 +185,7 @@ def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, t
     assert result.metrics.rows == len(load_tasks(config)[0].test)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
     settings, encoder, tmp_path, monkeypatch
 ):
@@ -205,6 +208,7 @@ def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
     )
 
 
+@pytest.mark.slow
 def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_checkpoint(
     settings, still_encoder, tmp_path, monkeypatch
 ):
@@ -227,6 +231,7 @@ def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_check
     )
 
 
+@pytest.mark.slow
 def test_a_training_that_cannot_go_on_is_one_line(write_config, tmp_path, monkeypatch):
     """Steps without end make every loss NaN. It would happen again, so nobody tries again."""
     monkeypatch.chdir(tmp_path)

@@ -116,6 +116,7 @@ def test_mlflow_has_a_child_run_a_trial(finished):
     assert f"best: trial {result.best.number}" in note
 
 
+@pytest.mark.slow
 def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e-3, 1e30]}, "train.warmup_ratio": {"choice": [0.0]}}
     steps = {"max_steps": 12, "head_learning_rate": 1e-2}
@@ -131,6 +132,7 @@ def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path)
     assert len(child) == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e30]}}
     config = configure(
@@ -147,6 +149,7 @@ def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
     assert not (tmp_path / "runs/sweep/best.yaml").exists()
 
 
+@pytest.mark.slow
 def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
     space = {"train.head_learning_rate": {"choice": [1e-2, 1e-7]}}
     tune_settings = {"num_samples": 8, "scheduler": "asha", "folds": 4, "max_concurrent_trials": 1}
@@ -162,6 +165,7 @@ def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
     assert result.best.values["train.head_learning_rate"] == 1e-2
 
 
+@pytest.mark.slow
 def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeypatch):
     """Held-out labels that are all wrong change no weight of their own part."""
     from sgg_ray.orchestration.score.task_workers import TaskWorkers
@@ -188,6 +192,7 @@ def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeyp
         assert sorted(np.concatenate([first, second])) == list(range(len(target.train)))
 
 
+@pytest.mark.slow
 def test_a_trial_of_two_workers_is_that_of_one_process(settings, still_encoder, tmp_path):
     """Four CPUs, two workers a trial: trials find their workers, and train what one process trains."""
     space = {"guidance.lambda_direction": {"choice": [0.1, 0.5]}}
@@ -225,6 +230,7 @@ def test_what_cannot_work_is_said_before_anything_starts(settings, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_without_mlflow_the_task_workers_that_were_started_end(settings, tmp_path):
     """They load the model while MLflow is opened. That none is left is seen after each test of this folder."""
     space = {"guidance.lambda_direction": {"choice": [0.1]}}
@@ -238,6 +244,7 @@ def test_without_mlflow_the_task_workers_that_were_started_end(settings, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_keeps_its_trials_and_goes_on(settings, tmp_path):
     """kill -9 of the driver in mid-sweep, then the same command: every training was done once, or was under way."""
     space = {"guidance.lambda_direction": {"log_uniform": [0.01, 1.0]}}
