@@ -46,6 +46,22 @@ def _one_torch_thread():
 
 
 @pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all of MLflow's tables and no run. Making one takes seconds, copying it none."""
+    from sgg_ray.tracking.store import connect
+
+    file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    connect(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def database(migrated: Path, tmp_path: Path) -> Path:
+    """The same in the test's own folder, where ``make_config`` and others look for it."""
+    return shutil.copy(migrated, tmp_path / "mlflow.db")
+
+
+@pytest.fixture(scope="session")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny random encoder with its tokenizer."""
     return toy.save_encoder(tmp_path_factory.mktemp("models") / "tiny-bert")

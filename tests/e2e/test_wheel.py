@@ -16,7 +16,9 @@ import yaml
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH", "PYTHONHOME")
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("RAY_ADDRESS", "PYTHONPATH", "PYTHONHOME")
 }
 
 

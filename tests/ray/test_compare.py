@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,8 +53,10 @@ def cells_of(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(settings, tmp_path_factory):
-    config = configure(settings, tmp_path_factory.mktemp("grid"))
+def finished(settings, tmp_path_factory, migrated):
+    folder = tmp_path_factory.mktemp("grid")
+    shutil.copy(migrated, folder)
+    config = configure(settings, folder)
     return config, compare(config)
 
 
@@ -88,6 +91,7 @@ def test_the_run_folder_holds_the_report(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_report_that_finds_the_disk_full_is_written_the_next_time(settings, tmp_path, monkeypatch):
     config = configure(
         settings,
@@ -135,6 +139,7 @@ def test_a_finished_name_is_refused(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_killed_process_costs_one_cell_and_an_interrupted_grid_goes_on(settings, tmp_path):
     config = configure(settings, tmp_path)
     killed = []
@@ -165,6 +170,7 @@ def test_a_killed_process_costs_one_cell_and_an_interrupted_grid_goes_on(setting
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(settings, tmp_path):
     broken = {"name": "broken", "guidance": OFF, "train": {"learning_rate": 1e30, "head_learning_rate": 1e30}}
     config = configure(
@@ -184,6 +190,7 @@ def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(settings, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_targets_take_turns_and_unseen_tasks_are_only_predicted(settings, data, tmp_path):
     clean = str(data / "clean.jsonl")
     changes = {
@@ -201,6 +208,7 @@ def test_targets_take_turns_and_unseen_tasks_are_only_predicted(settings, data, 
     assert np.isnan(crossed["clean"])  # its unseen task is kept apart from it
 
 
+@pytest.mark.usefixtures("database")
 def test_the_command_prints_the_table(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "toy.yaml"

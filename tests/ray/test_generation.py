@@ -17,7 +17,7 @@ from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.orchestration.tune.tune_driver import tune
 from sgg_ray.prediction import Predictor
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("database")]
 
 LORA = {"model": {"adapter": {"peft_type": "lora", "r": 4}}}
 BASELINES = [

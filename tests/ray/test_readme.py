@@ -17,6 +17,7 @@ def python_of(text: str) -> str:
     return block
 
 
+@pytest.mark.usefixtures("database")
 def test_the_python_of_the_readme(write_config, tmp_path, monkeypatch, capsys):
     """On the toy task in place of the quick start's; the lines are the README's own."""
     monkeypatch.chdir(tmp_path)

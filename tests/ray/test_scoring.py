@@ -97,6 +97,7 @@ def wait_for(task_workers, pending):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):
     config, _, _ = five_tasks
     config = config.model_copy(update={"sources": config.sources[-1:]})
@@ -107,6 +108,7 @@ def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):
     assert (record["status"], len(record["resumed"])) == ("failed", 1)
 
 
+@pytest.mark.usefixtures("database")
 def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
     config = make_config(name="scored", ray={"task_workers": 1})
     first = score(config)

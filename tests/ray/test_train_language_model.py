@@ -9,7 +9,7 @@ from sgg_ray.config import Config
 from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.prediction import Predictor
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("database")]
 
 
 def test_a_language_model_is_scored_trained_and_used(settings, data, tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 
 import actors
 import numpy as np
@@ -42,14 +43,11 @@ def in_process(config, weights):
 
 
 @pytest.fixture(scope="module")
-def finished(settings, still_encoder, tmp_path_factory):
+def finished(settings, still_encoder, tmp_path_factory, migrated):
     """A training that has ended, with its baseline: configuration, result, and what the listener heard."""
-    config = configure(
-        settings,
-        still_encoder,
-        tmp_path_factory.mktemp("finished"),
-        train={"baseline": True, "calibration_folds": 2},
-    )
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copy(migrated, folder)
+    config = configure(settings, still_encoder, folder, train={"baseline": True, "calibration_folds": 2})
     heard = actors.Recorder()
     return config, train(config, heard), heard
 
@@ -140,6 +138,7 @@ def test_a_finished_name_is_refused(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
     """The group restarts from the last checkpoint and ends where one undisturbed process ends."""
     config = configure(settings, still_encoder, tmp_path, ray={"num_workers": 2}, train={"logging_steps": 1})
@@ -160,6 +159,7 @@ def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, tmp_path):
     # Long enough that scores arrive before the workers stop, and refreshes are due after it, on a busy machine too.
     steps = {"max_steps": 800, "logging_steps": 4, "save_steps": 400}
@@ -186,6 +186,7 @@ def test_weights_follow_the_model_and_late_scores_only_warn(settings, encoder, t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
     settings, encoder, tmp_path, monkeypatch
 ):
@@ -209,6 +210,7 @@ def test_a_run_that_was_stopped_after_its_last_step_is_not_trained_again(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_checkpoint(
     settings, still_encoder, tmp_path, monkeypatch
 ):
@@ -232,6 +234,7 @@ def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_check
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_training_that_cannot_go_on_is_one_line(write_config, tmp_path, monkeypatch):
     """Steps without end make every loss NaN. It would happen again, so nobody tries again."""
     monkeypatch.chdir(tmp_path)

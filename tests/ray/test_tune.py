@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -42,14 +43,16 @@ def configure(settings, folder, space, *, tune=None, **changes) -> Config:
 
 
 @pytest.fixture(scope="module")
-def finished(settings, tmp_path_factory):
+def finished(settings, tmp_path_factory, migrated):
     """A sweep with Optuna over a range and a choice, two seeds each."""
     space = {
         "guidance.lambda_direction": {"log_uniform": [0.01, 1.0]},
         "alignment.weighting": {"choice": ["relu", "uniform"]},
     }
     tune_settings = {"search": "optuna", "num_samples": 5, "folds": 2, "seeds": 2, "metric": "accuracy"}
-    config = configure(settings, tmp_path_factory.mktemp("sweep"), space, tune=tune_settings)
+    folder = tmp_path_factory.mktemp("sweep")
+    shutil.copy(migrated, folder)
+    config = configure(settings, folder, space, tune=tune_settings)
     return config, tune(config)
 
 
@@ -117,6 +120,7 @@ def test_mlflow_has_a_child_run_a_trial(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e-3, 1e30]}, "train.warmup_ratio": {"choice": [0.0]}}
     steps = {"max_steps": 12, "head_learning_rate": 1e-2}
@@ -133,6 +137,7 @@ def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e30]}}
     config = configure(
@@ -150,6 +155,7 @@ def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
     space = {"train.head_learning_rate": {"choice": [1e-2, 1e-7]}}
     tune_settings = {"num_samples": 8, "scheduler": "asha", "folds": 4, "max_concurrent_trials": 1}
@@ -166,6 +172,7 @@ def test_asha_stops_trials_after_their_first_parts(settings, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeypatch):
     """Held-out labels that are all wrong change no weight of their own part."""
     from sgg_ray.orchestration.score.task_workers import TaskWorkers
@@ -193,6 +200,7 @@ def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_a_trial_of_two_workers_is_that_of_one_process(settings, still_encoder, tmp_path):
     """Four CPUs, two workers a trial: trials find their workers, and train what one process trains."""
     space = {"guidance.lambda_direction": {"choice": [0.1, 0.5]}}

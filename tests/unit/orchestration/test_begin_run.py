@@ -16,6 +16,7 @@ def begin(config, folder):
     return begin_run(config, folder, "train", "hash of the rows", NullListener())
 
 
+@pytest.mark.usefixtures("database")
 def test_of_two_at_once_one_is_refused_and_leaves_no_run_that_seems_to_go_on(make_config):
     config = make_config()
     first = RunFolder(config.ray.storage_path, config.name)
@@ -32,6 +33,7 @@ def test_of_two_at_once_one_is_refused_and_leaves_no_run_that_seems_to_go_on(mak
     assert (record["mlflow_run_id"], record["content"]) == (tracker.run_id, "hash of the rows")
 
 
+@pytest.mark.usefixtures("database")
 def test_what_fails_is_marked_even_when_the_disk_takes_no_mark(make_config, monkeypatch):
     config = make_config()
     folder = RunFolder(config.ray.storage_path, config.name)

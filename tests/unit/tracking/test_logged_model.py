@@ -66,6 +66,7 @@ def test_tables_without_texts_are_refused(logged):
         model.predict(pd.DataFrame({"body": TEXTS}))
 
 
+@pytest.mark.slow
 def test_it_is_served_over_http(logged, expected):
     folder = logged._client.get_model_version_download_uri("films", "1")
     with socket.socket() as free:

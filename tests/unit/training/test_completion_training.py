@@ -156,6 +156,7 @@ def test_progress_is_told_batch_by_batch(make_generation):
     assert told == [(4, 10), (8, 10), (10, 10)]
 
 
+@pytest.mark.slow
 def test_two_workers_train_and_answer_as_one(make_generation, generation, labels, tmp_path):
     sources = [{**generation["sources"][0]}, {**labels, "name": "flipped"}]
     changes = {"sources": sources, "guidance": TERMS, "alignment": {"refresh_interval": 2}}

@@ -31,7 +31,9 @@ def make_configs(make_config, still_encoder):
     ]
 
 
-@pytest.mark.parametrize(("size", "used"), [(2, slice(None)), (4, slice(1))])
+@pytest.mark.parametrize(
+    ("size", "used"), [(2, slice(None)), pytest.param(4, slice(1), marks=pytest.mark.slow)]
+)
 def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, size, used):
     """Guidance with the source mixture and ĝ_S, weights that change on the way, and the prediction of test rows."""
     configs, names = make_configs(make_config, still_encoder)[used], list(SETTINGS)[used]
