@@ -5,6 +5,7 @@ What needs PyTorch is loaded when it is used: `sgg init` writes its files withou
 
 from typing import TYPE_CHECKING
 
+from sgg_ray.artifacts.formulas import without_formulas
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
 from sgg_ray.artifacts.run_list import RunSummary, list_runs, remove_runs
@@ -44,6 +45,7 @@ __all__ = [
     "starter_model",
     "storage_folder",
     "table_writer",
+    "without_formulas",
     "write_example",
     "write_from_files",
     "write_model_card",

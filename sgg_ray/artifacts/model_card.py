@@ -12,6 +12,8 @@ from sgg_ray.artifacts.files import replace_file
 from sgg_ray.artifacts.licences import UNKNOWN, licence_of_model
 from sgg_ray.artifacts.quality_card import quality_of_answers, quality_of_labels
 from sgg_ray.config import Config
+from sgg_ray.markdown import markdown_code, markdown_text
+from sgg_ray.secrets import redacted
 from sgg_ray.tasks import Task
 
 _LOADING = """\
@@ -69,8 +71,10 @@ def write_model_card(
 def _header(config: Config, target: Task, licence: str) -> str:
     task = "text-generation" if target.generates else "text-classification"
     tags = json.dumps([task, "few-shot", "sgg-ray"])  # JSON is YAML
-    labels = ", ".join(f"`{label}`" for label in target.labels)
-    adapter = f" with a {config.model.adapter.peft_type} adapter" if config.model.adapter else ""
+    labels = ", ".join(map(markdown_code, target.labels))
+    adapter = (
+        f" with a {markdown_text(config.model.adapter.peft_type)} adapter" if config.model.adapter else ""
+    )
     what = (
         f"Answers prompts of **{target.name}**"
         if target.generates
@@ -79,15 +83,15 @@ def _header(config: Config, target: Task, licence: str) -> str:
     return (
         f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: {task}\n---\n\n"
         f"# {config.name}\n\n"
-        f"{what}: `{_portable(config.model.path)}`{adapter}, "
+        f"{what}: {_portable(config.model.path)}{adapter}, "
         f"adapted by sgg_ray with seed {config.seed} in {config.train.max_steps} steps. The settings are in the "
         "run's `config.yaml`.\n"
     )
 
 
 def _portable(path: str) -> str:
-    """Without the folders of this machine, which tell others nothing; config.yaml has them."""
-    return Path(path).name if Path(path).is_absolute() else path
+    """As code, without passwords, and without the folders of this machine, which tell others nothing."""
+    return markdown_code(redacted(Path(path).name if Path(path).is_absolute() else path))
 
 
 def _data(config: Config, target: Task, sources: Sequence[Task]) -> str:
@@ -100,8 +104,8 @@ def _data(config: Config, target: Task, sources: Sequence[Task]) -> str:
     for task in (target, *sources):
         test = str(len(task.test)) if len(task.test) else ""
         path = _portable(paths.get(task.name, ""))
-        lines.append(f"| {task.name} | {task.role} | `{path}` | {len(task.train)} | {test} |")
-    notes = [f"- {task.name}: {note}" for task in (target, *sources) for note in task.notes]
+        lines.append(f"| {task.name} | {task.role} | {path} | {len(task.train)} | {test} |")
+    notes = [f"- {task.name}: {markdown_text(note)}" for task in (target, *sources) for note in task.notes]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 
@@ -147,9 +151,9 @@ def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
 
 def _licences(config: Config, of_model: str) -> str:
     lines = ["## Licences\n", "| what | licence |", "|---|---|"]
-    lines.append(f"| base model `{_portable(config.model.path)}` | {of_model} |")
+    lines.append(f"| base model {_portable(config.model.path)} | {markdown_text(of_model)} |")
     tasks = (config.target, *config.sources)
-    lines += [f"| rows of {task.name} | {task.license or UNKNOWN} |" for task in tasks]
+    lines += [f"| rows of {task.name} | {markdown_text(task.license or UNKNOWN)} |" for task in tasks]
     lines.append(
         "\nThe licence in the head of this card is the base model's. Whether the rows allow the adapted model to be "
         "passed on was not examined."

@@ -34,6 +34,10 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file that is written to if it is there already.")
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Keep cells of a .csv that a spreadsheet takes for formulas as they are."),
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -47,7 +51,15 @@ def predict(
             from sgg_ray.orchestration.predict import predict_driver
 
             result = predict_driver.predict(
-                trained, data, out, display, text=text, label=label, workers=workers, overwrite=overwrite
+                trained,
+                data,
+                out,
+                display,
+                text=text,
+                label=label,
+                workers=workers,
+                overwrite=overwrite,
+                raw=raw,
             )
         if as_json:
             report.print_json(result.to_dict())

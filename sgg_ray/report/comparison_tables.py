@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sgg_ray.evaluation import Contrast, Ranking, Standing
+from sgg_ray.markdown import markdown_text
 from sgg_ray.report.console import print_line, print_table
 
 MARKS = {"better": "▲", "worse": "▼", "no difference shown": "="}
@@ -167,8 +168,17 @@ class Comparison:
         )
         if self.failures:
             parts.append("## Cells that failed")
-            parts.append("\n".join(f"- {name}: {reason}" for name, reason in self.failures.items()))
-        named = [f"- {name}: {text}" for name, text in self.descriptions.items() if text]
+            parts.append(
+                "\n".join(
+                    f"- {markdown_text(name)}: {markdown_text(reason)}"
+                    for name, reason in self.failures.items()
+                )
+            )
+        named = [
+            f"- {markdown_text(name)}: {markdown_text(text)}"
+            for name, text in self.descriptions.items()
+            if text
+        ]
         if named:
             parts += ["## Strategies", "\n".join(named)]
         return "\n\n".join(parts) + "\n"
@@ -259,8 +269,12 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    lines = [_escaped(headings), ["---"] * len(headings), *map(_escaped, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escaped(cells: Sequence[str]) -> list[str]:
+    return [markdown_text(cell) for cell in cells]
 
 
 def _latex(cell: str) -> str:

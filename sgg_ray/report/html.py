@@ -47,7 +47,7 @@ def html_picture(path: Path) -> str:
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     style = "display: block; margin: 8px 0; max-width: min(100%, 800px)"
-    return f'<img alt="{path.stem}" style="{style}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(path.stem)}" style="{style}" src="data:image/png;base64,{data}">'
 
 
 def html_scores(report: AlignmentReport) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 from sgg_ray.config import Distribution, TuneConfig
 from sgg_ray.evaluation import Trial, gain_over, ranked, within_noise
 from sgg_ray.evaluation.trials import Monitor
+from sgg_ray.markdown import markdown_text
 from sgg_ray.report.console import print_line, print_table
 from sgg_ray.report.plots import new_figure, plain_frame, save_figure
 
@@ -43,7 +44,7 @@ def print_sweep(console: Console, trials: Sequence[Trial], settings: TuneConfig)
 def sweep_markdown(trials: Sequence[Trial], settings: TuneConfig) -> str:
     """The same for MLflow's description of the run."""
     headings, rows = sweep_table(trials, settings)
-    lines = [headings, ["---"] * len(headings), *rows]
+    lines = [headings, ["---"] * len(headings), *([markdown_text(cell) for cell in row] for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return table + "\n\n" + "\n".join(conclusion(trials, settings))
 

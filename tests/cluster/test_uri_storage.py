@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -161,8 +163,15 @@ def test_a_bucket_that_is_not_there_is_said_before_anything_starts(s3, settings,
     assert "starting Ray" not in done.stdout
 
 
+@pytest.fixture
+def short_folder():
+    """For Ray's sockets, whose paths may not be long."""
+    with tempfile.TemporaryDirectory(prefix="sgg") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path):
+def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path, short_folder):
     """Neither in the bucket nor in MLflow nor in the logs of Ray nor on the terminal."""
     environment, filesystem = s3
     endpoint = environment["AWS_ENDPOINT_URL"].removeprefix("http://").replace(":", "%3A")
@@ -184,7 +193,7 @@ def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path):
         **{name: value for name, value in environment.items() if not name.startswith("AWS_")},
         "AWS_EC2_METADATA_DISABLED": "true",
         "SGG_TEST_FOLDER": str(folder),
-        "RAY_TMPDIR": str(tmp_path / "ray"),
+        "RAY_TMPDIR": str(short_folder),
     }
     done = subprocess.run(
         [*COMMAND, "score", str(config), "--debug"],
@@ -197,14 +206,14 @@ def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ray.storage_path: its password is not kept" in done.stdout
     found = {"terminal": (done.stdout + done.stderr).encode()}
-    infos = filesystem.get_file_info(FileSelector("bucket/runs/secret", recursive=True))
+    infos = filesystem.get_file_info(FileSelector("bucket/runs/secret-score", recursive=True))
     for info in infos:
         if info.type == FileType.File:
             found[info.path] = filesystem.open_input_stream(info.path).read()
-    for place in (folder, tmp_path / "ray", tmp_path / "mlruns"):
+    for place in (folder, short_folder, tmp_path / "mlruns"):
         found |= {str(file): file.read_bytes() for file in place.rglob("*") if file.is_file()}
     assert any(name.endswith("config.yaml") for name in found)
     assert any("mlflow.db" in name for name in found)
     for secret in (b"PLAINKEY", b"plainsecret77"):
         assert [name for name, content in found.items() if secret in content] == []
-    assert b"sqlite:///${SGG_TEST_FOLDER}/mlflow.db" in found["bucket/runs/secret/config.yaml"]
+    assert b"sqlite:///${SGG_TEST_FOLDER}/mlflow.db" in found["bucket/runs/secret-score/config.yaml"]

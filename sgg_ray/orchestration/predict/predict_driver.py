@@ -1,14 +1,14 @@
 """`sgg predict`: label, or answer, a file of any size with a trained model, in this process or with Ray Data."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer
+from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer, without_formulas
 from sgg_ray.config import TargetConfig, as_list, label_name
 from sgg_ray.errors import DataError
 from sgg_ray.orchestration.listener import Listener, NullListener
@@ -41,6 +41,7 @@ def predict(
     label: str | None = None,
     workers: int = 0,
     overwrite: bool = False,
+    raw: bool = False,
 ) -> PredictResult:
     """Label every row of ``data`` and write it, with all its columns and the predictions, to ``out``.
 
@@ -55,6 +56,7 @@ def predict(
         label: column with true labels or references to compare with; None takes the target's, where the file has it.
         workers: spread the work over so many Ray workers; 0 does it in this process.
         overwrite: replace ``out`` if it is there already.
+        raw: keep texts of a .csv as they are; else those that begin like a spreadsheet's formula get an apostrophe.
 
     Raises:
         SggError: bad input (exit 2) before anything is predicted, a failing cluster (exit 1) later.
@@ -88,12 +90,37 @@ def predict(
     listener.stage("predicting")
     started = time.perf_counter()
     tables = _predictions(trained, predictor, labelling, stream, workers)
-    with table_writer(out, labelling.predict(predictor, stream.schema.empty_table()).schema) as writer:
-        for table in tables:
-            writer.write(table)
-            tally.add(table)
-            listener.advance(tally.rows, stream.rows, "rows")
+    empty = labelling.predict(predictor, stream.schema.empty_table())
+    escapes = out.suffix.lower() == ".csv" and not raw
+    marked = _write(
+        tables, out, empty, escapes, tally, lambda rows: listener.advance(rows, stream.rows, "rows")
+    )
+    if marked:
+        listener.note(
+            f"{marked:,} cells begin like formulas of a spreadsheet: they have an apostrophe before them; --raw leaves "
+            "it out"
+        )
     return PredictResult(out, tally, time.perf_counter() - started)
+
+
+def _write(
+    tables: Iterable[pa.Table],
+    out: Path,
+    empty: pa.Table,
+    escapes: bool,
+    tally: Tally | AnswerTally,
+    on_rows: Callable[[int], None],
+) -> int:
+    """Write and count the tables; return how many of their cells were marked as no formulas."""
+    marked = 0
+    with table_writer(out, (without_formulas(empty)[0] if escapes else empty).schema) as writer:
+        for table in tables:
+            safe, more = without_formulas(table) if escapes else (table, 0)
+            writer.write(safe)
+            marked += more
+            tally.add(table)
+            on_rows(tally.rows)
+    return marked
 
 
 def _predictions(

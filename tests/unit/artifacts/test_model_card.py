@@ -1,3 +1,5 @@
+from html.parser import HTMLParser
+
 import numpy as np
 import pytest
 import yaml
@@ -133,3 +135,56 @@ def test_the_licence_of_a_model_is_its_cards(tmp_path, monkeypatch, card, expect
 def test_the_example_in_the_card_is_valid_python(tmp_path, config):
     text = write(tmp_path, config, SOURCES, report(), {"guided": QUALITY})
     compile(text.split("```python\n")[1].split("```")[0], "README.md", "exec")
+
+
+HOSTILE = (
+    "`<img src=x onerror=alert(1)>`",
+    "a``b|c",
+    "line\nbreak\n# title",
+    "[x](javascript:alert(1))",
+    "<script>",
+)
+
+
+def html_of(text: str) -> str:
+    from markdown_it import MarkdownIt  # comes with rich
+
+    return MarkdownIt("commonmark").enable("table").render(text.split("---\n", 2)[2])
+
+
+def test_labels_and_notes_are_no_markup(tmp_path, config):
+    """Rendered as CommonMark, nothing of them is an element, an attribute or a heading."""
+    target = Task("tweets", HOSTILE, rows(8), rows(40), "target", tuple(f"note {text}" for text in HOSTILE))
+    config = config.model_copy(
+        update={"target": config.target.model_copy(update={"path": "`<b>`.csv", "license": HOSTILE[0]})}
+    )
+    path = write_model_card(
+        tmp_path, config=config, target=target, sources=[], report=None, metrics={"guided": QUALITY}
+    )
+    page = html_of(path.read_text(encoding="utf-8"))
+    seen = Elements()
+    seen.feed(page)
+    assert not {"img", "script", "a", "b"} & seen.tags
+    assert not [heading for heading in seen.headings if "title" in heading]
+    shown = "".join(seen.texts)
+    for text in HOSTILE:
+        assert " ".join(text.split()) in " ".join(shown.split())
+
+
+class Elements(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: list[str] = []
+        self.headings: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.last = tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.last.startswith("h"):
+            self.headings.append(data)

@@ -269,3 +269,27 @@ def test_packed_files_separators_and_workbooks_are_read_as_a_task_reads_them(fin
     ]
     for other in found[1:]:
         pd.testing.assert_frame_equal(other, found[0])
+
+
+FORMULAS = ["=1+1", "+cmd|calc", "-2+3", "@SUM(A1)", "\t=1", "＝1", '=HYPERLINK("http://x")']
+PLAIN = ["-0.5", "+4e3", "good1 = good", "1-2", "'=1", "word", ""]
+
+
+def test_no_cell_of_a_csv_is_a_formula(finished_run, tmp_path):
+    texts = [*FORMULAS, *PLAIN]
+    source = tmp_path / "in.jsonl"
+    toy.write_rows(source, [{"=name": text, "text": f"{text} ", "number": -5} for text in texts])
+    heard = Heard()
+    predict(finished_run, source, tmp_path / "out.csv", heard, text="text")
+    written = pd.read_csv(tmp_path / "out.csv", keep_default_na=False, dtype=str)
+    assert written["'=name"].tolist() == [*(f"'{text}" for text in FORMULAS), *PLAIN]
+    assert set(written["number"]) == {"-5"}
+    cells = [*written.columns, *written.to_numpy().ravel()]
+    assert not [cell for cell in cells if cell.startswith(("=", "@", "\t"))]
+    assert any("begin like formulas of a spreadsheet" in note for note in heard.notes)
+
+    predict(finished_run, source, tmp_path / "raw.csv", text="text", raw=True)
+    raw = pd.read_csv(tmp_path / "raw.csv", keep_default_na=False, dtype=str)
+    assert raw["=name"].tolist() == texts
+    predict(finished_run, source, tmp_path / "out.parquet", text="text")
+    assert pd.read_parquet(tmp_path / "out.parquet")["=name"].tolist() == texts
