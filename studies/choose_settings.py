@@ -63,7 +63,7 @@ def plan(arguments: argparse.Namespace) -> None:
         for number, candidate in enumerate(candidates_of(strategy, more)):
             found.append(candidate | {"name": f"{strategy['name']}-{number}"})
     document["name"], document["seed"] = "choose", arguments.seed
-    document["compare"] |= {"strategies": found, "judge": "validation", "seeds": arguments.seeds}
+    document["compare"] |= {"strategies": found, "eval_split": "validation", "seeds": arguments.seeds}
     document["compare"] |= {"shots": arguments.shots, "baseline": found[0]["name"], "unseen": []}
     unseen = set(load_config(arguments.config).compare.unseen)  # pyright: ignore[reportOptionalMemberAccess]
     document["sources"] = [source for source in document["sources"] if source["name"] not in unseen]

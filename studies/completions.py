@@ -40,7 +40,7 @@ def settings(model: str, shots: int, seed: int, rows: int) -> Config:
             **task,
             "name": f"{country}-{'shuffled' if share else 'clean'}",
             "where": {"country": country},
-            "limit": rows,
+            "max_rows": rows,
             "shuffle_completions": share,
         }
         for country in COUNTRIES

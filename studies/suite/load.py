@@ -37,7 +37,7 @@ def split(
     sources = [
         {
             **_own(every[source]),
-            "limit": SOURCE_ROWS,
+            "max_rows": SOURCE_ROWS,
             "flip_labels": float(poisoned and source in whole["poisoned"]),
         }
         for source in whole["sources"]
@@ -51,7 +51,7 @@ def split(
             "target": {
                 **_own(every[name]),
                 "shots": shots,
-                "limit": TEST_ROWS,
+                "max_rows": TEST_ROWS,
                 "test": {"fraction": TEST_SHARE},
             },
             "sources": sources,

@@ -44,7 +44,7 @@ def test_all_checks_of_a_sound_machine(here, monkeypatch):
     want_nothing(monkeypatch)
     checks = {
         check.name: check
-        for check in examine(RayConfig(storage="runs"), TrackingConfig(uri="sqlite:///mlflow.db"))
+        for check in examine(RayConfig(storage_path="runs"), TrackingConfig(uri="sqlite:///mlflow.db"))
         if check.name != "GPUs"  # the tests' Ray was told of none
     }
     assert all(check.holds for check in checks.values()), checks

@@ -20,6 +20,7 @@ from sgg_ray.prediction import Predictor
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("database")]
 
 LORA = {"model": {"adapter": {"peft_type": "lora", "r": 4}}}
+OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
 BASELINES = [
     {"name": "lora"},
     {"name": "zero-shot", "train": {"method": "zero_shot"}},
@@ -106,10 +107,10 @@ def test_scores_are_kept(make_generation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
-def test_a_sweep_is_judged_on_held_out_answers(make_generation, monitor):
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_a_sweep_is_judged_on_held_out_answers(make_generation, metric):
     space = {"guidance.lambda_magnitude": {"choice": [0.0, 0.5]}}
-    settings = {"search": "grid", "folds": 2, "metric": monitor, "space": space}
+    settings = {"search": "grid", "folds": 2, "metric": metric, "space": space}
     config = make_generation(tune=settings, sources=[], train={"max_steps": 4})
     result = tune(config)
     assert len(result.trials) == 2
@@ -120,8 +121,8 @@ def test_a_sweep_is_judged_on_held_out_answers(make_generation, monitor):
 
 @pytest.mark.slow
 def test_strategies_are_compared_by_exact_match(make_generation, generation):
-    off = {"guidance": dict.fromkeys(("direction", "magnitude", "alignment", "source"), 0.0)}
-    unseen = {**generation["sources"][0], "name": "unseen", "limit": 10}
+    off = {"guidance": OFF}
+    unseen = {**generation["sources"][0], "name": "unseen", "max_rows": 10}
     config = make_generation(
         **LORA,
         sources=[generation["sources"][0], unseen],

@@ -60,18 +60,18 @@ def test_task_workers_are_as_many_as_can_work_at_a_time(make_config, monkeypatch
 
 def test_nodes_are_asked_for_once_and_waited_for(autoscaler):
     listener = Listening()
-    cluster.grow(config(workers=2, gpus_per_worker=1, scale_up_seconds=60), listener)
+    cluster.grow(config(num_workers=2, gpus_per_worker=1, scale_up_seconds=60), listener)
     assert autoscaler == [[{"CPU": 1, "GPU": 1}] * 2, []]
     assert listener.stages == ["waiting for nodes to come, 60 s at most"]
     assert sum(cluster.rooms(1, 1)) == 2
 
 
 def test_nobody_waits_for_what_is_there(autoscaler):
-    cluster.grow(config(workers=8, scale_up_seconds=60), NullListener())
-    cluster.grow(config(workers=9), NullListener())  # an error, but of whoever checks
+    cluster.grow(config(num_workers=8, scale_up_seconds=60), NullListener())
+    cluster.grow(config(num_workers=9), NullListener())  # an error, but of whoever checks
     assert autoscaler == []
 
 
 def test_the_wait_has_an_end(autoscaler):
-    cluster.grow(config(workers=5, gpus_per_worker=1, scale_up_seconds=1), NullListener())
+    cluster.grow(config(num_workers=5, gpus_per_worker=1, scale_up_seconds=1), NullListener())
     assert autoscaler[-1] == []
