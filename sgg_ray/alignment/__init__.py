@@ -15,7 +15,7 @@ from sgg_ray.alignment.pooled import (
     pooled_scores,
 )
 from sgg_ray.alignment.verdict import Verdict, verdict
-from sgg_ray.alignment.weights import WEIGHTINGS, mixture_weights
+from sgg_ray.alignment.weights import WEIGHTINGS, mixture_strength, mixture_weights
 
 __all__ = [
     "OWN_HEAD",
@@ -34,6 +34,7 @@ __all__ = [
     "label_name_expectation",
     "matched_cosine",
     "matching",
+    "mixture_strength",
     "mixture_weights",
     "pooled_mean",
     "pooled_scores",

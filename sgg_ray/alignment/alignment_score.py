@@ -79,6 +79,7 @@ class Score:
     source_reliability: float = 1.0  # share of ‖ḡ_s‖² that is signal and not noise, in (0, 1]
     domain_similarity: float = 1.0  # of the texts, in (0, 1], see ``sgg_ray.alignment.domains``
     opposes: str = ""  # a kept source of the same head that this one pulls against (``contradictions``)
+    meets_head: bool = False  # it trains the target's own head, because they have labels in common
 
     @property
     def utility(self) -> float:
@@ -91,7 +92,7 @@ class Score:
         return math.sqrt(self.source_reliability) * self.domain_similarity
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, and the worth: numbers, and the name in ``opposes``."""
+        """The fields by name, and the utility: numbers, and what ``opposes`` and ``meets_head`` hold."""
         return {**asdict(self), "utility": self.utility}
 
     @classmethod

@@ -30,9 +30,12 @@ def _none(values: np.ndarray, lows: np.ndarray, temperature: float) -> np.ndarra
     return np.zeros_like(values)
 
 
+NO_UTILITY, FULL_UTILITY = 0.02, 0.1  # sums of utilities between which the mixture's strength rises
+
 _RULES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "uniform": _uniform,
     "relu": _relu,
+    "evidence": _relu,
     "softmax": _softmax,
     "confident": _confident,
     "none": _none,
@@ -45,8 +48,11 @@ def mixture_weights(
 ) -> np.ndarray:
     """Weights [S] ≥ 0 that add up to 1, or are all 0 when no source is usable.
 
+    Under ``evidence`` they add up to the strength of the whole mixture, see :func:`mixture_strength`.
+
     ``uniform``    the same weight for every source;
     ``relu``       in proportion to max(0, worth);
+    ``evidence``   as ``relu``, times the strength of the whole mixture;
     ``softmax``    in proportion to exp(worth / temperature): conflicting sources keep a little weight;
     ``confident``  in proportion to max(0, low) times what the worth is of the value: only sources with the verdict
                    *use* take part, and poorly measured ones count less;
@@ -69,7 +75,25 @@ def mixture_weights(
     lows = np.array([score.low * score.factor for score in kept])
     weights[usable] = _RULES[weighting](values, lows, temperature)
     total = weights.sum()
-    return weights / total if total > 0.0 else np.zeros(len(scores))
+    strength = mixture_strength(kept) if weighting == "evidence" else 1.0
+    return weights / total * strength if total > 0.0 else np.zeros(len(scores))
+
+
+def mixture_strength(scores: Sequence[Score]) -> float:
+    """How strongly the mixture of these sources is to be trained with, in [0, 1]; 0 without a source that helps.
+
+    Shares of a mixture say which sources to take, not how much of them. A sum of positive utilities of 0.1 or more is
+    a full mixture, one of 0.02 or less none, and its logarithm decides in between. A source that trains the target's
+    own head counts in full as soon as its utility is above 0: where shots say little all utilities are small, and such
+    sources help most (studies/log.md, which also has the tasks that the two bounds were found on).
+    """
+    helpful = [score for score in scores if score.utility > 0.0]
+    if any(score.meets_head for score in helpful):
+        return 1.0
+    total = sum(score.utility for score in helpful)
+    if total <= NO_UTILITY:
+        return 0.0
+    return min(1.0, math.log(total / NO_UTILITY) / math.log(FULL_UTILITY / NO_UTILITY))
 
 
 def _is_usable(score: Score | None, weighting: str) -> bool:

@@ -13,6 +13,7 @@ from sgg_ray.artifacts.export_language_model import write_language_model
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError, told_where
 from sgg_ray.models import (
+    AveragedModel,
     EncoderClassifier,
     LanguageModel,
     TaskModel,
@@ -128,6 +129,11 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
         raise ConfigError(f"--to: {folder} is there already; give a new or an empty folder")
     model, head = load_model(run.model)
     form = form or default_form(run)
+    if isinstance(model, AveragedModel):
+        raise ModelError(
+            f"RUN: the model of {run.path} is an average of {len(model.shares)} models, which no other library loads; "
+            "train with --set train.budget=1 for one model, or with another --strategy"
+        )
     if isinstance(model, EncoderClassifier):
         _check(model, form)
     try:

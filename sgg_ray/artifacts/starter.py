@@ -36,9 +36,6 @@ FIELDS = ("the parliament", "the minister", "the striker", "the goalkeeper")
 POLITICS = ("debated the new budget", "voted on the reform", "called an election", "signed the treaty")
 SPORT = ("won the cup final", "scored in the last minute", "broke the record", "lost the semi-final")
 
-# Of a target without sources: nobody else tells its head where to begin (docs/results.md).
-ALONE = {"head": "label_names"}
-
 Rows = list[dict[str, str]]
 
 
@@ -116,7 +113,7 @@ def write_from_files(
         assumed += [f"{source}: {line}" for line in guess.assumed]
         shared = len(set(guess.labels) & set(target.labels))
         assumed.append(f"{source}: {shared} of its {len(guess.labels)} labels are the target's")
-    return _write(folder, entry, entries, {} if entries else ALONE), assumed
+    return _write(folder, entry, entries, {}), assumed
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
@@ -151,6 +148,7 @@ def _write(folder: Path, target: dict, sources: list[dict], settings: dict) -> P
 # Lines that begin with # show a key that is left out, with its default. Paths start at this file.
 name: sgg                # of the run and its folder
 seed: 0                  # of the choice of examples, batches and dropout
+strategy: auto           # how to fine-tune: chosen from scores and shots; or sgg, sgg-target, full, lora, ...
 
 model:
   path: {starter_model()}   # an encoder: hub id, folder, or package://module/folder

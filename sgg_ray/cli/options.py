@@ -34,6 +34,14 @@ DryRun = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        metavar="NAME",
+        help="How to fine-tune: auto, or a strategy of sgg compare such as sgg, sgg-target, full, lora, setfit.",
+    ),
+]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a finished training in runs/, or its folder or URI.")
 ]

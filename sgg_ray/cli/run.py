@@ -65,23 +65,19 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     """Print what is about to be done, and return it."""
     from sgg_ray import report
 
-    guidance, settings = config.guidance, config.train
-    of_sources = (
-        f", alignment {guidance.lambda_alignment:g}, source {guidance.lambda_source:g}"
-        if config.sources
-        else ""
-    )
+    settings = config.train
     source_rows = f" and {settings.source_batch_size} source" if config.sources else ""
     plan: dict[str, Any] = {
         "model": config.model.path + (f" + {config.model.adapter.peft_type}" if config.model.adapter else ""),
         "target": f"{config.target.name}, {_shots(config.target)}",
         "sources": ", ".join(source.name for source in config.sources) or "none",
     }
+    if command == "train":
+        plan["strategy"] = _strategy(config)
     if command != "score":
+        # The members of an average have guidance of their own.
+        plan |= {} if config.train.method == "auto" else {"guidance": _guidance(config)}
         plan |= {
-            "guidance": f"direction {guidance.lambda_direction:g}, magnitude "
-            f"{guidance.lambda_magnitude:g}{of_sources}; "
-            f"H·v by {guidance.hvp}",
             "steps": f"{settings.max_steps} of {settings.batch_size} target{source_rows} rows",
             "workers": f"{config.ray.num_workers} × {config.ray.cpus_per_worker:g} CPU, "
             f"{config.ray.gpus_per_worker:g} GPU",
@@ -90,6 +86,27 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
     plan = {key: redacted(value) for key, value in plan.items()}
     report.print_plan(console, f"sgg {command}", plan)
     return plan
+
+
+def _guidance(config: Config) -> str:
+    guidance = config.guidance
+    of_sources = (
+        f", alignment {guidance.lambda_alignment:g}, source {guidance.lambda_source:g}"
+        if config.sources
+        else ""
+    )
+    return (
+        f"direction {guidance.lambda_direction:g}, magnitude {guidance.lambda_magnitude:g}{of_sources}; "
+        f"H·v by {guidance.hvp}"
+    )
+
+
+def _strategy(config: Config) -> str:
+    if config.train.method == "auto":
+        most = config.train.budget
+        trainings = f"up to {most} trainings" if most > 1 else "one training"
+        return f"auto: {trainings}, chosen from the sources' utilities and the shots"
+    return config.strategy or "as the file says"
 
 
 def _shots(target: TargetConfig) -> str:

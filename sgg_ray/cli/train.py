@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides
+from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides, Strategy
 from sgg_ray.cli.run import announce_loading, end_dry_run, run, run_folder, show_plan
 from sgg_ray.config import load_config
 
@@ -14,6 +14,7 @@ def train(
     config: ConfigPath,
     overrides: Overrides = None,
     name: Name = None,
+    strategy: Strategy = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -21,7 +22,7 @@ def train(
     """Fine-tune on the target with guidance from the sources, and evaluate."""
 
     def work(console: "Console") -> None:
-        loaded = load_config(config, overrides or (), name)
+        loaded = load_config(config, overrides or (), name, strategy)
         from sgg_ray import report
 
         with report.ProgressDisplay(console) as display:

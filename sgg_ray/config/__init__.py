@@ -22,7 +22,7 @@ from sgg_ray.config.schema import (
     TuneConfig,
 )
 from sgg_ray.config.space import Distribution, depends_on_scores, with_values
-from sgg_ray.config.strategies import apply_strategy, strategy_configs
+from sgg_ray.config.strategies import apply_strategy, shipped_strategy, strategy_configs
 from sgg_ray.config.values import as_list
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "load_config",
     "passwords_in",
     "resolved",
+    "shipped_strategy",
     "shots_of",
     "strategy_configs",
     "targets_of",

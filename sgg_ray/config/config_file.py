@@ -16,12 +16,14 @@ from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.roles import check_roles
 from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
-from sgg_ray.config.strategies import check_strategies, read_strategies
+from sgg_ray.config.strategies import check_strategies, read_strategies, read_strategy
 from sgg_ray.errors import ConfigError
 from sgg_ray.secrets import is_redacted
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Config:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), name: str | None = None, strategy: str | None = None
+) -> Config:
     """Read a configuration file.
 
     Input paths in it are relative to the file and come back absolute; outputs are relative to where the
@@ -31,6 +33,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
         path: the YAML file.
         overrides: ``a.b=value`` strings, the value in YAML; an entry of a list goes by position or name.
         name: replaces ``name``.
+        strategy: replaces ``strategy``. A strategy's keys stand above the file's own, and overrides above both.
 
     Raises:
         ConfigError: with one line for each problem in file and overrides.
@@ -38,6 +41,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
     path = Path(path)
     data = read_document(path)
     problems = [line for override in overrides for line in apply_override(data, override)]
+    if strategy is not None:
+        data["strategy"] = strategy
+    if data.get("strategy") is not None:
+        problems += read_strategy(data, path.parent)
+        for override in overrides:
+            apply_override(data, override)
     if data.get("name") is None:
         data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "run"
     if name is not None:
@@ -67,7 +76,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), name: str | Non
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML that :func:`load_config` reads back to the same values."""
-    return write_yaml(without_passwords(config.model_dump(mode="json")))
+    # What a strategy sets is in the sections, with all overrides; put in place once more, it would undo these.
+    return write_yaml(without_passwords(config.model_copy(update={"strategy": None}).model_dump(mode="json")))
 
 
 def passwords_in(config: Config) -> list[str]:

@@ -238,8 +238,10 @@ class AlignmentConfig(Section):
     """How sources are scored and weighted."""
 
     summary: SummaryConfig = Field(default_factory=SummaryConfig)  # pyright: ignore[reportArgumentType]
-    weighting: Literal["uniform", "relu", "softmax", "confident", "none"] = Field(
-        "relu", description="from scores to weights of the mixture; none = no mixture"
+    weighting: Literal["uniform", "relu", "evidence", "softmax", "confident", "none"] = Field(
+        "relu",
+        description="from scores to weights of the mixture; evidence = relu, and the whole mixture as strong as the "
+        "sum of the utilities says, down to no source at all; none = no mixture",
     )
     temperature: Positive = Field(0.1, description="of softmax weighting")
     refresh_interval: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
@@ -298,10 +300,14 @@ class GuidanceConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    method: Literal["gradients", "setfit", "zero_shot", "in_context"] = Field(
+    method: Literal["gradients", "auto", "setfit", "zero_shot", "in_context"] = Field(
         "gradients",
-        description="the loop of this package; SetFit: contrastive pairs, then a linear head; or, of a causal model in "
-        "sgg compare, no training: the prompt alone, or with the shots before it",
+        description="the loop of this package; auto: an average of some of its trainings, see 'strategy'; SetFit: "
+        "contrastive pairs, then a linear head; or, of a causal model in sgg compare, no training: the prompt alone, "
+        "or with the shots before it",
+    )
+    budget: Annotated[Whole, Field(ge=1, le=3)] = Field(
+        3, description="method auto: most trainings that the model is averaged from"
     )
     schedule: Literal["joint", "sequential"] = Field(
         "joint",
@@ -500,6 +506,11 @@ class Config(Section):
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(
         0, description="of splits, batches, dropout and sketches"
     )
+    strategy: str | None = Field(
+        None,
+        description="auto, or another strategy of `sgg compare` by name or path, whose keys then stand in place of the "
+        "file's own; null: the sections below as they are",
+    )
     model: ModelConfig
     target: TargetConfig
     sources: list[SourceConfig] = Field(default_factory=list, description="tasks to learn from")
@@ -525,7 +536,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _method_fits(self):
         method = self.train.method
-        if method == "gradients":
+        if method in ("gradients", "auto"):
             return self
         terms = ("lambda_direction", "lambda_magnitude", "lambda_alignment", "lambda_source")
         guided = [term for term in terms if getattr(self.guidance, term) > 0]

@@ -57,6 +57,36 @@ def read_strategies(data: dict[str, Any], base: Path) -> list[str]:
     return problems
 
 
+def read_strategy(data: dict[str, Any], base: Path) -> list[str]:
+    """Put the keys of the strategy that ``strategy`` names in place of the document's own; data is changed in place.
+
+    Returns:
+        A line if there is no such strategy, or its file cannot be read.
+    """
+    name = data.get("strategy")
+    if not isinstance(name, str):
+        return []
+    path = _find(name, base)
+    if path is None:
+        return [f"strategy: there is no strategy '{name}'; {_hint(name, base)}"]
+    try:
+        found = StrategyConfig.model_validate({"name": path.stem, **read_document(path)})
+    except ConfigError as error:
+        return list(error.problems)
+    except ValidationError as error:
+        return [f"strategy: {path}: {line}" for line in problem_lines(error, {})]
+    for section in SECTIONS:
+        own = data.get(section)
+        if own is None or isinstance(own, dict):
+            data[section] = _merged_section(own or {}, getattr(found, section))
+    return []
+
+
+def shipped_strategy(name: str) -> StrategyConfig:
+    """A strategy that the package ships."""
+    return StrategyConfig.model_validate({"name": name, **read_document(SHIPPED / f"{name}.yaml")})
+
+
 def check_strategies(config: Config) -> list[str]:
     """What is wrong with the strategies' values, a line each."""
     assert config.compare is not None
@@ -111,11 +141,23 @@ def _merged(config: Config, strategy: StrategyConfig) -> dict[str, Any]:
     """Key by key; an adapter is replaced as a whole, since its options belong to its method."""
     data = config.model_dump()
     for section in SECTIONS:
-        for key, value in getattr(strategy, section).items():
-            before = data[section].get(key)
-            inside = isinstance(before, dict) and isinstance(value, Mapping) and key != "adapter"
-            data[section][key] = {**before, **value} if inside else value
+        data[section] = _merged_section(data[section], getattr(strategy, section))
+    # A file that lets the package decide does not mean to decide for the strategies that it compares.
+    if data["train"]["method"] == "auto" and "method" not in strategy.train:
+        data["train"]["method"] = "gradients"
+    if data["alignment"]["weighting"] == "evidence" and "weighting" not in strategy.alignment:
+        data["alignment"]["weighting"] = "relu"
     return data
+
+
+def _merged_section(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(own)
+    for key, value in changes.items():
+        before = merged.get(key)
+        if isinstance(before, dict) and isinstance(value, Mapping) and key != "adapter":
+            value = {**before, **value}
+        merged[key] = value
+    return merged
 
 
 def _combinations(vary: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Backbones, heads keyed by label set, adapters; load and save."""
 
+from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.card import card_header
@@ -25,6 +26,7 @@ from sgg_ray.models.transformers_output import quiet_transformers
 
 __all__ = [
     "MODEL_MANIFEST",
+    "AveragedModel",
     "Batch",
     "DataLook",
     "EncoderClassifier",

@@ -51,6 +51,7 @@ class Manifest(_Strict):
         pooling: of an encoder.
         language_model: of a causal language model.
         temperature: that probabilities were calibrated to.
+        shares: of a model that is an average, each member's share; member number i lies in the folder ``member-i``.
         files: SHA-256 of each file, by its path in the folder.
     """
 
@@ -63,6 +64,9 @@ class Manifest(_Strict):
     pooling: Literal["mean", "cls", "own"] | None = None
     language_model: SpokenLabels | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
+    shares: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=8)] | None = (
+        None
+    )
 
     @model_validator(mode="after")
     def _fits_together(self):

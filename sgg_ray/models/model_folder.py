@@ -8,6 +8,7 @@ from torch import nn
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
+from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import (
     Origin,
     load_backbone,
@@ -35,6 +36,7 @@ from sgg_ray.tasks import Task
 HEADS = "heads.safetensors"
 BACKBONE = "backbone"
 ADAPTER = "adapter"
+MEMBER = "member-{}"  # folder of one model of an average
 
 
 def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel | None = None) -> TaskModel:
@@ -87,6 +89,9 @@ def save_model(model: TaskModel, folder: Path, *, base: str, target_head: str) -
         base: the model that was adapted, as given in the configuration; an adapter is loaded on top of it.
         target_head: the key of the target's labels.
     """
+    if isinstance(model, AveragedModel):
+        _save_average(model, folder, base, target_head)
+        return
     adapted = hasattr(model.backbone, "peft_config")
     with quiet_transformers():
         model.backbone.save_pretrained(str(folder / (ADAPTER if adapted else BACKBONE)))  # pyright: ignore[reportCallIssue]
@@ -121,6 +126,18 @@ def save_model(model: TaskModel, folder: Path, *, base: str, target_head: str) -
     )
 
 
+def _save_average(model: AveragedModel, folder: Path, base: str, target_head: str) -> None:
+    """Each member in a folder of its own, as if it were alone, and a manifest above them."""
+    for number, member in enumerate(model.members):
+        assert isinstance(member, EncoderClassifier)
+        place = folder / MEMBER.format(number)
+        place.mkdir()
+        save_model(member, place, base=base, target_head=target_head)
+    first = read_manifest(folder / MEMBER.format(0))
+    content = {"files": checksums(folder), "shares": list(model.shares)}
+    write_manifest(folder, first.model_copy(update=content))
+
+
 def load_model(folder: Path) -> tuple[TaskModel, str]:
     """Load what :func:`save_model` wrote; return the model in evaluation mode and the key of the target's labels.
 
@@ -129,8 +146,20 @@ def load_model(folder: Path) -> tuple[TaskModel, str]:
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
+    if manifest.shares is not None:
+        return _load_average(folder, manifest.shares), manifest.target_head
     with refused(f"{folder}: no model that sgg wrote", "give the folder 'model' of a run"):
         return _load(folder, manifest).eval(), manifest.target_head
+
+
+def _load_average(folder: Path, shares: list[float]) -> AveragedModel:
+    members = []
+    for number in range(len(shares)):
+        member, _ = load_model(folder / MEMBER.format(number))
+        if not isinstance(member, EncoderClassifier):
+            raise ModelError(f"{folder}: a member of an average must be an encoder; train anew")
+        members.append(member)
+    return AveragedModel(members, shares)
 
 
 def _load(folder: Path, manifest: Manifest) -> TaskModel:

@@ -49,7 +49,7 @@ def scores_of(
         for name, member, score in zip(names, members, found):
             if target.texts is not None and member.texts is not None:
                 score = replace(score, domain_similarity=domain_similarity(target.texts, member.texts))
-            scores[name] = score
+            scores[name] = replace(score, meets_head=not member.space.matched)
     for name, other in contradictions(_own_heads(sources, scores)).items():
         scores[name] = replace(scores[name], opposes=other)
     return scores

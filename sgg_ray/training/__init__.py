@@ -2,6 +2,7 @@
 
 from sgg_ray.training.answers import Answers, answer, generate_texts
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
+from sgg_ray.training.choice import Choice, choose
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, Predicted, plain, run_training
@@ -10,6 +11,7 @@ from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 __all__ = [
     "Answers",
+    "Choice",
     "Communicator",
     "Distributed",
     "Event",
@@ -22,6 +24,7 @@ __all__ = [
     "answer",
     "check_checkpoint",
     "check_setfit",
+    "choose",
     "generate_texts",
     "load_checkpoint",
     "plain",

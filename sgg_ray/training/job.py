@@ -1,14 +1,16 @@
 """One whole training in one worker: build, train, evaluate. What Ray Train, a baseline and a sweep trial all run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import (
+    AveragedModel,
     EncoderClassifier,
     LanguageModel,
     PretrainedModel,
@@ -19,6 +21,7 @@ from sgg_ray.models import (
 from sgg_ray.tasks import Task, label_name_rows, sharing_labels
 from sgg_ray.training.answers import Answers, answer
 from sgg_ray.training.checkpoint import load_checkpoint
+from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, member_config, names_steepness
 from sgg_ray.training.communicator import Communicator, SingleProcess
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.setfit import train_setfit
@@ -41,6 +44,9 @@ class Hooks:
     probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
         None  # sources with weights, only to be looked at
     )
+    # What is told of a further member of an average, by its strategy; the first one is told as the run itself.
+    of_member: Callable[[str], "Hooks"] | None = None
+    on_choice: Callable[[Choice], None] = lambda choice: None
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Outcome:
     late_updates: int
     trainable: int  # P
     weights: dict[str, float] = field(default_factory=dict)  # of the sources, as they were at the end
+    choice: Choice | None = None  # of method auto
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -91,6 +98,8 @@ def run_training(
     communicator, hooks = communicator or SingleProcess(), hooks or Hooks()
     if config.train.method == "setfit":
         return _run_setfit(config, target, device, communicator, hooks, foundation)
+    if config.train.method == "auto":
+        return _run_chosen(config, target, sources, weights, device, communicator, hooks, foundation)
     if config.train.method != "gradients":
         return _run_untrained(config, target, device, communicator, hooks, foundation)
     refreshed = config.alignment.refresh_interval > 0
@@ -138,6 +147,57 @@ def _run_setfit(
     hooks.on_events([{"step": config.train.max_steps - 1, "seconds": seconds}])
     predicted = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(model, predicted, 0, 0, sum(value.numel() for value in model.parameters()))
+
+
+def _run_chosen(
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    weights: Mapping[str, float],
+    device: torch.device,
+    communicator: Communicator,
+    hooks: Hooks,
+    foundation: PretrainedModel | None,
+) -> Outcome:
+    """Method auto: choose strategies, train each of them, and average what they predict.
+
+    Nothing of it is kept in checkpoints: a run that was stopped in between trains its members anew. Causal language
+    models are trained once, as the file says: an average of them would be answered by several large models.
+    """
+    foundation = foundation or PretrainedModel(config.model, device)
+    strength = min(1.0, sum(weights.values()))
+    choice = Choice({AS_THE_FILE: 1.0}, strength, None)
+    if not foundation.causal:
+        steepness = names_steepness(config, target, foundation, device)
+        choice = choose(strength, steepness, config.train.budget)
+    hooks.on_choice(choice)
+    used = [source for source in sources if weights.get(source.name, 0.0) > 0]
+    shares = {source.name: weights[source.name] / strength for source in used}
+    found: list[Outcome] = []
+    for number, name in enumerate(choice.shares):
+        own = hooks if number == 0 or hooks.of_member is None else hooks.of_member(name)
+        own = replace(own, checkpoint=None, resume_from=None, updates=None)
+        chosen = member_config(config, name)
+        beside = (used, shares) if chosen.guidance.lambda_source > 0 else ([], {})
+        found.append(run_training(chosen, target, *beside, device, communicator, own, foundation))
+    return _average(found, choice)
+
+
+def _average(found: Sequence[Outcome], choice: Choice) -> Outcome:
+    """One outcome of several: the mean of their probabilities, and the counters of all."""
+    first, shares = found[0], list(choice.shares.values())
+    if len(found) == 1:
+        return replace(first, choice=choice)
+    members = [outcome.model for outcome in found if isinstance(outcome.model, EncoderClassifier)]
+    predicted = np.sum([share * outcome.probabilities for share, outcome in zip(shares, found)], axis=0)
+    return replace(
+        first,
+        model=AveragedModel(members, shares),
+        predicted=predicted,
+        skipped_steps=sum(outcome.skipped_steps for outcome in found),
+        trainable=sum(outcome.trainable for outcome in found),
+        choice=choice,
+    )
 
 
 def _run_untrained(
@@ -220,4 +280,7 @@ def plain(config: Config) -> Config:
         }
     )
     alignment = config.alignment.model_copy(update={"refresh_interval": 0})
-    return config.model_copy(update={"sources": [], "guidance": off, "alignment": alignment})
+    changes: dict[str, Any] = {"sources": [], "guidance": off, "alignment": alignment}
+    if config.train.method == "auto":
+        changes["train"] = config.train.model_copy(update={"method": "gradients"})
+    return config.model_copy(update=changes)

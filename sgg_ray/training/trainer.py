@@ -64,7 +64,7 @@ class Trainer:
         model: on its device.
         target: the target's tokenised few-shot rows.
         sources: tokenised rows by source name; empty to train on the target alone.
-        weights: weight of each source in the mixture, summing to 1 (or all 0: no mixture).
+        weights: weight of each source in the mixture, summing to 1, or to less for a weaker mixture, or all 0: none.
         config: ``train``, ``guidance``, ``alignment`` and ``seed`` are read.
         communicator: the other workers.
         probe: sources with weights whose mixture's gradient is compared with the target's now and then
@@ -256,9 +256,17 @@ class Trainer:
             rows[0] = self.flat.gradient
             self.flat.gradient.copy_(self.combination(rows, self._seed(4)))
         elif source_gradient is not None and self.config.guidance.lambda_source > 0:
-            self.flat.gradient.add_(source_gradient, alpha=self.config.guidance.lambda_source)
+            self.flat.gradient.add_(
+                source_gradient, alpha=self.config.guidance.lambda_source * self._strength
+            )
         metrics["skipped"] = self._update()
         return metrics
+
+    @property
+    def _strength(self) -> float:
+        """Of the whole mixture: what its weights add up to, and 1 but for rounding unless they follow the evidence."""
+        total = sum(self.weights.values())
+        return total if total < 0.999 else 1.0
 
     @property
     def _first_target_step(self) -> int:
@@ -315,7 +323,7 @@ class Trainer:
             loss += self._backward(part, len(pairs), stage=10 + number)
             rows[number] = self.flat.gradient
         mixture.copy_(rows[1:].sum(0))
-        rows[1:] *= self.config.guidance.lambda_source * len(parts)
+        rows[1:] *= self.config.guidance.lambda_source * self._strength * len(parts)
         return rows, loss
 
     def _update(self) -> Tensor:

@@ -55,7 +55,10 @@ def start_folds(
     """
     options = {"num_cpus": config.ray.cpus_per_worker, "num_gpus": config.ray.gpus_per_worker}
     alignment = config.alignment.model_copy(update={"refresh_interval": 0})
-    config, shared = config.model_copy(update={"alignment": alignment}), ray.put(list(sources))
+    # Of an average only the most important member is trained again: all of them would double the run's cost.
+    train = config.train.model_copy(update={"budget": 1})
+    config = config.model_copy(update={"alignment": alignment, "train": train})
+    shared = ray.put(list(sources))
     return [
         predict_held_out.options(**options).remote(
             config, fold.of(target), shared, dict(weights), f"held-out part {number}/{len(folds)}", log

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POLL_SECONDS = 0.5
+CHOICE = "choice.json"  # what strategy auto decided, and why
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
 TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
 
@@ -408,6 +409,12 @@ def _take_in(session: _Session, run: str, kind: str, payload: Any) -> None:
         values = {f"weight/{row.source}": row.weight for row in payload.sources}
         values |= {f"score/{row.source}": row.score.value for row in payload.sources if row.score}
         session.tracker.log_metrics([(payload.step, values)])
+    elif kind == "choice":
+        text = payload.pop("text")
+        session.folder.write_json(CHOICE, payload)
+        session.folder.append_events([{"run": run, "choice": payload}])
+        session.tracker.log_artifacts([session.folder.path / CHOICE])
+        session.listener.note(f"strategy auto: {text}")
     elif kind == "calibration":
         session.listener.steps(run, payload, session.config.train.max_steps)
     else:

@@ -68,6 +68,10 @@ def _train(arguments: dict[str, Any]) -> None:
     if first:
         hooks.on_events = lambda events: log.steps.remote(run, events)
         hooks.on_evaluation = lambda done, total: log.evaluated.remote(run, done, total)
+        hooks.on_choice = lambda choice: log.tell.remote(
+            run, "choice", choice.to_dict() | {"text": str(choice)}
+        )
+        hooks.of_member = lambda name: _told_as(f"{run}/{name}", log)
         if arguments["exchange"] is not None:
             hooks.updates = RefreshedWeights(
                 arguments["exchange"],
@@ -92,6 +96,14 @@ def _train(arguments: dict[str, Any]) -> None:
                 _write_result(Path(scratch), outcome, config, target)
             checkpoint = ray.train.Checkpoint.from_directory(scratch)
         ray.train.report({"step": config.train.max_steps, "final": True}, checkpoint=checkpoint)
+
+
+def _told_as(run: str, log: Any) -> Hooks:
+    """What a further member of an average tells the driver."""
+    return Hooks(
+        on_events=lambda events: log.steps.remote(run, events),
+        on_evaluation=lambda done, total: log.evaluated.remote(run, done, total),
+    )
 
 
 def _is_final(stored: ray.train.Checkpoint, config: Config, first: bool) -> bool:
@@ -133,6 +145,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         "late_updates": outcome.late_updates,
         "trainable_parameters": outcome.trainable,
         "weights": outcome.weights,
+        **({"choice": outcome.choice.to_dict()} if outcome.choice else {}),
     }
 
 

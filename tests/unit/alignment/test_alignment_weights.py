@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgg_ray.alignment import WEIGHTINGS, Score, mixture_weights, verdict
+from sgg_ray.alignment import WEIGHTINGS, Score, mixture_strength, mixture_weights, verdict
 
 
 def make(value, low=None, high=None):
@@ -33,7 +33,8 @@ def test_weights_add_up_to_one_or_are_all_zero(found, rule, temperature):
     weights = mixture_weights(found, rule, temperature)
     assert weights.shape == (len(found),)
     assert (weights >= 0.0).all()
-    assert weights.sum() == pytest.approx(1.0) or not weights.any()
+    total = weights.sum()
+    assert total == pytest.approx(1.0) or not weights.any() or (rule == "evidence" and total < 1.0)
 
 
 @given(some_scores, rules)
@@ -104,3 +105,26 @@ def test_unsteady_sources_and_texts_of_another_kind_count_less(rule):
     assert mixture_weights([plain, unsteady, unlike], rule) == pytest.approx([0.5, 0.25, 0.25])
     assert (unsteady.utility, unlike.utility) == pytest.approx((0.2, 0.2))
     assert Score.from_dict(unlike.to_dict()) == unlike
+
+
+@pytest.mark.parametrize(
+    ("values", "strength"),
+    [
+        ([], 0.0),
+        ([-0.5, 0.01], 0.0),
+        ([0.02], 0.0),
+        ([0.02 * 5**0.5, -0.3], 0.5),
+        ([0.03, 0.03, 0.04], 1.0),
+        ([0.9], 1.0),
+    ],
+)
+def test_a_mixture_is_as_strong_as_the_sum_of_its_positive_utilities(values, strength):
+    found = [make(value) for value in values]
+    assert mixture_strength(found) == pytest.approx(strength)
+    assert mixture_weights(found, "evidence").sum() == pytest.approx(strength)
+
+
+def test_a_source_at_the_targets_own_head_counts_in_full_if_it_helps_at_all():
+    tiny = replace(make(0.001), meets_head=True)
+    assert mixture_weights([tiny], "evidence").tolist() == [1.0]
+    assert mixture_strength([replace(tiny, value=-0.001)]) == 0.0

@@ -102,3 +102,37 @@ def test_names_and_baseline_must_fit(problems):
 def test_a_strategy_as_a_section_is_applied_like_a_file(load):
     config = load(comparing("{name: short, train: {max_steps: 2}}"))
     assert apply_strategy(config, config.compare.strategies[0]).train.max_steps == 2
+
+
+def test_a_files_strategy_stands_above_its_sections_and_overrides_above_both(load):
+    text = "strategy: full\ntrain: {learning_rate: 1.0e-3, head_learning_rate: 0.5, max_steps: 7}\n"
+    config = load(text, "train.head_learning_rate=0.25")
+    assert (config.train.learning_rate, config.train.head_learning_rate, config.train.max_steps) == (
+        5e-5,
+        0.25,
+        7,
+    )
+    assert config.guidance.lambda_source == 0
+    assert config.strategy == "full"
+
+
+def test_a_strategy_is_resolved_once_so_that_a_replay_has_the_overrides(load, tmp_path):
+    config = load("strategy: auto\n", "train.learning_rate=0.125")
+    assert (config.train.method, config.alignment.weighting) == ("auto", "evidence")
+    path = tmp_path / "again.yaml"
+    path.write_text(dump_config(config))
+    again = load_config(path)
+    assert again.strategy is None
+    assert (again.train, again.alignment) == (config.train, config.alignment)
+
+
+def test_an_unknown_strategy_is_told_with_the_nearest_name(load, problems):
+    assert problems("strategy: sgg-targets\n") == [
+        "strategy: there is no strategy 'sgg-targets'; did you mean 'sgg-target'?"
+    ]
+
+
+def test_strategies_that_are_compared_do_not_inherit_the_files_own_choice(load):
+    config = load("strategy: auto\n" + comparing("full", "sgg", "auto"))
+    methods = {name: own.train.method for name, own in strategy_configs(config).items()}
+    assert methods == {"full": "gradients", "sgg": "gradients", "auto": "auto"}

@@ -1,0 +1,103 @@
+"""Strategy auto: which strategies are averaged, and that the average is one model."""
+
+import numpy as np
+import pytest
+import torch
+
+from sgg_ray.models import AveragedModel, load_model, save_model
+from sgg_ray.tasks import load_tasks
+from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
+from sgg_ray.training.choice import member_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("strength", "steepness", "shares"),
+    [
+        (1.0, 0.9, {"sgg": 1 / 2, "sgg-tenth": 1 / 2}),
+        (1.0, 0.0, {"sgg": 1 / 2, "sgg-tenth": 1 / 2}),
+        (0.0, 0.9, {"sgg-target": 1 / 1.3, "sgg-target-without-names": 0.3 / 1.3}),
+        (0.0, 0.1, {"full": 1 / 1.3, "sgg-target-without-names": 0.3 / 1.3}),
+        (0.0, None, {"full": 1 / 1.3, "sgg-target-without-names": 0.3 / 1.3}),
+        (0.4, 0.5, {"sgg-tenth": 0.5 / 1.2, "sgg": 0.4 / 1.2, "full": 0.3 / 1.2}),
+    ],
+)
+def test_shares_follow_the_sources_strength_and_the_label_names(strength, steepness, shares):
+    choice = choose(strength, steepness, budget=3)
+    assert dict(choice.shares) == pytest.approx(shares)
+    assert max(choice.shares, key=lambda name: choice.shares[name]) == next(iter(choice.shares))
+
+
+def test_a_budget_keeps_the_largest_shares():
+    assert dict(choose(0.4, 0.5, budget=1).shares) == {"sgg-tenth": 1.0}
+    assert dict(choose(0.4, 0.5, budget=2).shares) == pytest.approx({"sgg-tenth": 5 / 9, "sgg": 4 / 9})
+
+
+def test_no_source_that_helps_is_said_in_words():
+    assert choose(0.0, 0.1, 3).evidence.startswith("no source helps: the target alone")
+
+
+def test_members_keep_the_files_model_and_take_guidance_and_loop_of_their_strategy(make_config):
+    config = make_config(model={"adapter": {"peft_type": "lora", "r": 4}}, train={"method": "auto"})
+    full, tenth = member_config(config, "full"), member_config(config, "sgg-tenth")
+    assert full.train.method == tenth.train.method == "gradients"
+    assert full.model == tenth.model == config.model
+    assert full.guidance.lambda_source == 0
+    assert (tenth.guidance.lambda_source, tenth.train.head) == (0.1, "label_names")
+
+
+def test_the_model_predicts_the_mean_of_its_members_also_once_it_is_loaded_again(make_config, tmp_path):
+    config = make_config(train={"method": "auto", "max_steps": 3})
+    target, sources = load_tasks(config)
+    told: list[str] = []
+    choices = []
+    hooks = Hooks(
+        on_events=lambda events: told.append("first"),
+        of_member=lambda name: Hooks(on_events=lambda events: told.append(name)),
+        on_choice=choices.append,
+    )
+    weights = {"clean": 0.4}  # a mixture of strength 0.4
+    outcome = run_training(config, target, sources, weights, CPU, hooks=hooks)
+    assert outcome.choice == choices[0]
+    names = list(choices[0].shares)
+    assert len(names) == 3
+    assert list(dict.fromkeys(told)) == ["first", *names[1:]]
+
+    alone = [
+        run_training(member_config(config, name), target, *beside(name, sources), CPU).probabilities
+        for name in names
+    ]
+    expected = sum(share * each for share, each in zip(choices[0].shares.values(), alone))
+    np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)
+
+    save_model(outcome.model, tmp_path, base=config.model.path, target_head=target.head)
+    loaded, head = load_model(tmp_path)
+    assert isinstance(loaded, AveragedModel)
+    assert head == target.head
+    predicted = predict(loaded, loaded.tokenise(target, target.test), 7, SingleProcess())
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+
+
+def beside(name, sources):
+    """What a member trains on: sources in shares that add up to 1, or none."""
+    used = [source for source in sources if source.name == "clean"]
+    return (used, {"clean": 1.0}) if name in ("sgg", "sgg-tenth") else ([], {})
+
+
+def test_one_member_is_an_ordinary_model(make_config):
+    config = make_config(train={"method": "auto", "max_steps": 2, "budget": 1})
+    target, _ = load_tasks(config)
+    outcome = run_training(config, target, [], {}, CPU)
+    assert not isinstance(outcome.model, AveragedModel)
+    assert len(outcome.choice.shares) == 1
+
+
+def test_the_baseline_of_a_run_is_plain_fine_tuning(make_config):
+    config = make_config(train={"method": "auto"})
+    assert plain(config).train.method == "gradients"
+
+
+def test_an_average_wants_members_and_shares_that_fit():
+    with pytest.raises(ValueError, match="need a share"):
+        AveragedModel([], [])
