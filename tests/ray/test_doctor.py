@@ -160,6 +160,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch, here):
     ]
 
 
+@pytest.mark.slow
 def test_smoke_goes_through_every_room(here, monkeypatch):
     want_nothing(monkeypatch)
     monkeypatch.setattr(DOCTOR, "check_gpus", lambda *_: DOCTOR.Check("GPUs", True, "", ""))
