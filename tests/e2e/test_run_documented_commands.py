@@ -40,6 +40,7 @@ ELSEWHERE = {
 }
 NEWCOMER = "index.md"
 WITH_TOYS = (  # in this order: page, beginning of the line
+    ("data.md", "sgg data pipelines/configs/quickstart.yaml"),
     ("sweeps.md", "sgg tune pipelines/configs/quickstart.yaml"),
     ("comparison.md", "sgg compare pipelines/configs/compare.yaml"),
     ("use.md", "sgg predict quickstart"),

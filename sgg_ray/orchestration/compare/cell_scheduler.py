@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError
 
 from sgg_ray.config import Config
 from sgg_ray.errors import CapacityError, ClusterError, SggError
@@ -177,14 +177,13 @@ class CellScheduler:
             return []
         except RayError as error:
             self._failed(job, _last_line(error))
-            if isinstance(error, RayTaskError):
-                # An exception that nobody expects may leave a process, or its GPU context, unusable. A restart of
-                # the same actor would be asynchronous, and take the next cell with it.
-                ray.kill(job.slot)
-                self.slots.remove(job.slot)
-                self.slots.append(self._new_slot())
-                return self.slots[-1:]
-            return [job.slot]
+            # An exception that nobody expects may leave a process, or its GPU context, unusable; one that ended is
+            # being restarted, and Ray 2.60 refuses every call to it after two seconds (ActorUnavailableError), which
+            # would use up the tries of one cell after the other. A new actor takes calls while it starts.
+            ray.kill(job.slot)
+            self.slots.remove(job.slot)
+            self.slots.append(self._new_slot())
+            return self.slots[-1:]
         if status == "failed":
             self._failed(job, value)
         elif job.key is None:

@@ -1,7 +1,7 @@
 """What a grid does with exceptions that nobody expects."""
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from sgg_ray.orchestration.compare import cell_scheduler as grid
 from sgg_ray.orchestration.compare.cell_runner import CellKey, Split
@@ -20,13 +20,20 @@ class Actors:
         return object()
 
 
-def fail(reference):
-    raise RayTaskError("train", "", RuntimeError("boom"))
+ERRORS = [
+    RayTaskError("train", "", RuntimeError("boom")),
+    ActorUnavailableError("The actor is restarting", None),
+]
 
 
 @pytest.mark.parametrize("before", [0, grid.TRIES - 1])
-def test_after_an_unexpected_exception_another_process_goes_on(make_config, monkeypatch, before):
-    """Not the same one restarted: that happens later, and would take the next cell with it."""
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_after_an_unexpected_exception_another_process_goes_on(make_config, monkeypatch, error, before):
+    """Not the same one restarted: that happens later, and would take the next cells with it."""
+
+    def fail(reference):
+        raise error
+
     killed, failed, told = [], [], []
     monkeypatch.setattr(grid, "CellActor", Actors())
     monkeypatch.setattr(grid.ray, "kill", killed.append)
