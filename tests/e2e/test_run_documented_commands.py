@@ -43,6 +43,7 @@ WITH_TOYS = (  # in this order: page, beginning of the line
     ("data.md", "sgg data pipelines/configs/quickstart.yaml"),
     ("sweeps.md", "sgg tune pipelines/configs/quickstart.yaml"),
     ("comparison.md", "sgg compare pipelines/configs/compare.yaml"),
+    ("comparison.md", "sgg train sgg.yaml --strategy auto"),
     ("use.md", "sgg predict quickstart"),
     ("use.md", "sgg export quickstart"),
 )
@@ -112,6 +113,7 @@ def with_toys(settings, finished_run, tmp_path) -> Path:
     configs.mkdir(parents=True)
     common = toy.merged(settings, {"name": "quickstart", "train": {"max_steps": 4}})
     (configs / "quickstart.yaml").write_text(yaml.safe_dump(common))
+    (tmp_path / "sgg.yaml").write_text(yaml.safe_dump(toy.merged(common, {"name": "own"})))
     grid = {"name": "grid", "compare": {"strategies": ["full", "sgg"], "shots": [4], "seeds": 1}}
     (configs / "compare.yaml").write_text(yaml.safe_dump(toy.merged(common, grid)))
     run = shutil.copytree(finished_run, tmp_path / "runs" / "quickstart")
@@ -135,5 +137,6 @@ def test_sweep_comparison_prediction_and_export(with_toys):
     assert "sgg train runs/quickstart-tune/best.yaml" in printed
     assert len(pd.read_parquet(with_toys / "runs/quickstart-tune/trials.parquet")) == 20
     assert (with_toys / "runs/grid-compare/compare.md").exists()
+    assert (with_toys / "runs/own/metrics.json").exists()
     assert len(pd.read_parquet(with_toys / "labelled.parquet")) == 20
     assert (with_toys / "exported" / "README.md").exists()
