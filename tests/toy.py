@@ -159,7 +159,8 @@ def finish_run(config: Any) -> Path:
     folder.begin(config)
     folder.update(command="train")
     (folder.path / "model").mkdir()
-    save_model(outcome.model, folder.path / "model", base=config.model.path, target_head=target.head)
+    origin = {"base": config.model.path, "target_head": target.head, "fields": target.fields}
+    save_model(outcome.model, folder.path / "model", **origin)
     evaluated = EvaluatedPredictions.of(target, outcome.predicted)
     folder.write_json("metrics.json", {"guided": evaluated.metrics().to_dict()})
     folder.write_parquet("predictions.parquet", evaluated.frame())

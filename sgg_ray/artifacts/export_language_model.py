@@ -1,6 +1,7 @@
 """A trained causal language model as a folder for Transformers or PEFT, and the lines that make labels or answers."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = {load}.eval()
-text = "a text to label"
+text = {text}
 prompt = tokenizer({prompt}, add_special_tokens={special})["input_ids"]
 answers = {answers}
 offsets = {offsets}
@@ -51,7 +52,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = {load}.eval()
-text = "a prompt to answer"
+text = {text}
 prompt = tokenizer({prompt}, add_special_tokens={special}, return_tensors="pt")["input_ids"]
 with torch.no_grad():
     ids = model.generate(
@@ -108,16 +109,27 @@ def write_language_model(
     return _loading(model, head, name, load, "", "")
 
 
+def _prompt_code(written: str, fields: Sequence[str], example: str) -> tuple[str, str]:
+    """Lines of Python: an example of a text, and the prompt that holds it."""
+    if len(fields) == 1:
+        before, after = written.split(f"{{{fields[0]}}}")
+        return f'"{example}"', f"{before!r} + text + {after!r}"
+    filled = "".join(f".replace({f'{{{field}}}'!r}, text[{field!r}])" for field in fields)
+    return repr(dict.fromkeys(fields, example)), f"{written!r}{filled}"
+
+
 def _loading(model: LanguageModel, head: str, name: str, load: str, imports: str, base: str) -> str:
-    task = model.task_of(head, ["{text}"])
-    prompter = model.prompter
-    before, after = prompter.write(task, "{text}").split("{text}")
+    task, prompter = model.task_of(head, [""]), model.prompter
+    example = "a prompt to answer" if task.generates else "a text to label"
+    named = tuple(f"{{{field}}}" for field in task.fields)
+    text, prompt = _prompt_code(prompter.write(task, named), task.fields, example)
     given = {
         "folder": name,
         "base": base,
         "imports": imports,
         "load": load,
-        "prompt": f"{before!r} + text + {after!r}",
+        "text": text,
+        "prompt": prompt,
         "special": not prompter.chat,
     }
     if task.generates:

@@ -36,13 +36,17 @@ class GuidedClassifier(PreTrainedModel):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **_,
     ) -> SequenceClassifierOutput:
-        """Logits [B, C] for token ids [B, T]; the loss too, where labels [B] are given."""
+        """Logits [B, C] for token ids [B, T], with numbers of segments or without; the loss for labels [B]."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        output = self.backbone(**inputs)
         if self.config.pooling == "own":
             pooled = output.pooler_output
         elif self.config.pooling == "cls":

@@ -89,7 +89,7 @@ def write_from_files(
         ConfigError: the folder has a configuration already.
     """
     _refuse_to_overwrite(folder)
-    columns = {"text": target.text, "label": target.label}
+    columns = _columns(target)
     counts = ", ".join(f"{name} {count}" for name, count in target.labels.items())
     assumed = [
         *(f"{path}: {line}" for line in target.assumed),
@@ -108,12 +108,15 @@ def write_from_files(
     for source, guess in sources.items():
         name = _name(source, taken)
         taken.add(name)
-        of_source = {"text": guess.text, "label": guess.label}
-        entries.append({"name": name, "path": _relative(source, folder), "columns": of_source})
+        entries.append({"name": name, "path": _relative(source, folder), "columns": _columns(guess)})
         assumed += [f"{source}: {line}" for line in guess.assumed]
         shared = len(set(guess.labels) & set(target.labels))
         assumed.append(f"{source}: {shared} of its {len(guess.labels)} labels are the target's")
     return _write(folder, entry, entries, {}), assumed
+
+
+def _columns(guess: Guess) -> dict[str, str | list[str]]:
+    return {"text": guess.text[0] if len(guess.text) == 1 else list(guess.text), "label": guess.label}
 
 
 def _refuse_to_overwrite(folder: Path) -> None:

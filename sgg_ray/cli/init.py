@@ -20,7 +20,8 @@ def init(
         Path | None, typer.Option("--from", metavar="FILE", help="Your labelled rows; left out: an example.")
     ] = None,
     text: Annotated[
-        str | None, typer.Option("--text", help="Column with the texts; guessed if left out.")
+        list[str] | None,
+        typer.Option("--text", help="Column with the texts, twice for a pair; guessed if left out."),
     ] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="Column with the labels; guessed if left out.")
@@ -44,7 +45,7 @@ def init(
             print_pairs(console, "written", {str(path): purpose for path, purpose in written.items()})
         else:
             own = data.expanduser()
-            target = guess_task(own, "--from", text, label)
+            target = guess_task(own, "--from", text or (), label)
             sources = {path: guess_task(path, "--source") for path in map(Path.expanduser, source or ())}
             path, assumed = write_from_files(folder, own, target, sources)
             for line in assumed:

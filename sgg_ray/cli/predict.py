@@ -20,7 +20,11 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .jsonl or .parquet.")],
     text: Annotated[
-        str | None, typer.Option("--text", help="Column with the texts or prompts; default: the target's.")
+        list[str] | None,
+        typer.Option(
+            "--text",
+            help="Column with the texts or prompts, once for each column of a pair; default: the target's.",
+        ),
     ] = None,
     label: Annotated[
         str | None,

@@ -3,6 +3,7 @@
 from sgg_ray.config.addresses import resolved
 from sgg_ray.config.config_file import config_schema, dump_config, load_config, passwords_in
 from sgg_ray.config.document import write_yaml
+from sgg_ray.config.fields import LABELS, PLACEHOLDER, TEXT, placeholders, text_fields
 from sgg_ray.config.label_names import label_name
 from sgg_ray.config.roles import shots_of, targets_of, with_target
 from sgg_ray.config.schema import (
@@ -26,6 +27,9 @@ from sgg_ray.config.strategies import apply_strategy, shipped_strategy, strategy
 from sgg_ray.config.values import as_list
 
 __all__ = [
+    "LABELS",
+    "PLACEHOLDER",
+    "TEXT",
     "AlignmentConfig",
     "CompareConfig",
     "Config",
@@ -49,11 +53,13 @@ __all__ = [
     "label_name",
     "load_config",
     "passwords_in",
+    "placeholders",
     "resolved",
     "shipped_strategy",
     "shots_of",
     "strategy_configs",
     "targets_of",
+    "text_fields",
     "with_target",
     "with_values",
     "write_yaml",

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+from sgg_ray.config.fields import check_prompt
 from sgg_ray.config.roles import targets_of
 from sgg_ray.config.schema import Columns, Config, SourceConfig, TaskConfig
+from sgg_ray.config.values import as_list
 
 GENERATION = "generation"
+HUB = "hf://"
 PAIRS = ("prompt", "completion", "messages")  # columns of kind generation
 
 
@@ -15,7 +18,18 @@ def check_kinds(config: Config) -> list[str]:
     problems = [line for place, entry in tasks for line in _unsuitable(place, entry)]
     test = config.target.test.columns
     if test is not None:
+        own, other = as_list(config.target.columns.text), as_list(test.text)
+        if len(own) != len(other):
+            problems.append(
+                f"target.test.columns.text: must name {len(own)} as target.columns.text does, found {other}"
+            )
         problems += _columns("target.test.columns", test, config.target.kind)
+    held_out = config.target.test
+    if held_out.split is not None and not (held_out.path or config.target.path).startswith(HUB):
+        problems.append(
+            f"target.test.split: only {HUB} data sets have splits, found '{held_out.split}'; give test.path or "
+            "test.fraction"
+        )
     if config.target.kind == GENERATION and config.train.share_labels:
         problems.append("train.share_labels: a target of kind generation has no labels; leave it out")
     if config.compare is not None:
@@ -25,6 +39,11 @@ def check_kinds(config: Config) -> list[str]:
 
 def _unsuitable(place: str, entry: TaskConfig) -> Iterator[str]:
     generation = entry.kind == GENERATION
+    if entry.split != "train" and not entry.path.startswith(HUB):
+        yield f"{place}.split: only {HUB} data sets have splits, found {entry.path}; leave it out"
+    problem = check_prompt(entry)
+    if problem:
+        yield f"{place}.{problem}"
     if generation:
         for key in ("labels", "verbalizers"):
             if getattr(entry, key) is not None:

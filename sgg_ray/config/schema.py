@@ -6,23 +6,25 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sgg_ray.config.addresses import without_passwords
+from sgg_ray.config.fields import placeholders
 from sgg_ray.config.label_names import label_name
 from sgg_ray.config.space import Distribution
 from sgg_ray.config.values import (
     Count,
     CountOrAll,
     CountOrZero,
+    Names,
     NotNegative,
     OpenShare,
     Positive,
     Scalar,
     Share,
     Whole,
+    as_list,
     check_filter,
     check_labels,
 )
 
-HUB = "hf://"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LONGEST_NAME = 100  # it becomes the name of a folder
 
@@ -93,7 +95,9 @@ class ModelConfig(Section):
 class Columns(Section):
     """Which columns hold what."""
 
-    text: str = Field("text", description="column with the text")
+    text: Names = Field(
+        "text", description="column with the text; a list of two gives an encoder both as a pair of segments"
+    )
     label: str = Field("label", description="column with the label")
     prompt: str = Field("prompt", description="kind generation: column with what is asked")
     completion: str = Field("completion", description="kind generation: column with the answer")
@@ -105,7 +109,7 @@ class Columns(Section):
 
     @model_validator(mode="after")
     def _two_columns(self):
-        if self.text == self.label or self.prompt == self.completion:
+        if self.label in as_list(self.text) or self.prompt == self.completion:
             raise ValueError("must name two different columns")
         return self
 
@@ -129,8 +133,8 @@ class TaskConfig(Section):
     )
     prompt: str | None = Field(
         None,
-        description="causal models: what is asked, with {text} and perhaps {labels} in it; null = a default, of kind "
-        "generation the text alone as a message to an assistant",
+        description="causal models: what is asked, with {text} or names of columns, perhaps {labels}; null = a "
+        "default, of kind generation the text alone as a message to an assistant",
     )
     verbalizers: dict[str, str] | None = Field(
         None, description="causal models: 'label: word that is said for it'; null = the labels' names"
@@ -151,16 +155,10 @@ class TaskConfig(Section):
     def _readable_labels(cls, labels: Any) -> Any:
         return None if labels is None else check_labels(labels)
 
-    @model_validator(mode="after")
-    def _splits_of_a_hub(self):
-        if self.split != "train" and not self.path.startswith(HUB):
-            raise ValueError(f"split: only {HUB} data sets have splits, found {self.path}; leave it out")
-        return self
-
     @field_validator("prompt")
     @classmethod
     def _prompt_with_text(cls, prompt: str | None) -> str | None:
-        if prompt is not None and "{text}" not in prompt:
+        if prompt is not None and not placeholders(prompt):
             raise ValueError("must hold {text}, where the text goes")
         return prompt
 
@@ -202,13 +200,6 @@ class TargetConfig(TaskConfig):
         "generation, examples in all; all = every row that is not for testing"
     )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
-
-    @model_validator(mode="after")
-    def _test_split_of_a_hub(self):
-        test = self.test
-        if test.split is not None and not (test.path or self.path).startswith(HUB):
-            raise ValueError(f"test.split: only {HUB} data sets have splits; give test.path or test.fraction")
-        return self
 
 
 class SourceConfig(TaskConfig):

@@ -31,6 +31,16 @@ def _number_or_all(value: Any) -> Any:
     raise ValueError("must be a whole number of at least 1, or 'all'")
 
 
+def _name_or_names(value: Any) -> Any:
+    names = as_list(value)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("must be the name of a column, or a list of names")
+    if len(set(names)) < len(names):
+        raise ValueError("must be different columns")
+    return names[0] if len(names) == 1 else names
+
+
+Names = Annotated[str | list[str], BeforeValidator(_name_or_names)]
 CountOrAll = Annotated[int | Literal["all"], BeforeValidator(_number_or_all)]
 
 

@@ -1,13 +1,13 @@
 """Tokenised tasks, and batches that may mix tasks with different heads."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sgg_ray.tasks import Rows
+from sgg_ray.tasks import Rows, Text, parts_of
 
 PAD_TO_MULTIPLE = 8  # few distinct shapes: kernels, caches and the allocator are reused
 
@@ -19,6 +19,7 @@ class TokenisedRows:
     head: str
     ids: tuple[np.ndarray, ...]
     labels: np.ndarray
+    pairs: bool = field(default=False, kw_only=True)  # of two segments each
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,6 +37,7 @@ class Batch:
     attention_mask: Tensor  # [B, T]
     labels: Tensor  # [B]
     heads: tuple[tuple[str, int], ...]
+    pairs: bool = field(default=False, kw_only=True)  # some examples have two segments
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,6 +49,7 @@ class Batch:
             self.attention_mask.to(device, non_blocking=True),
             self.labels.to(device, non_blocking=True),
             self.heads,
+            pairs=self.pairs,
         )
 
 
@@ -71,28 +74,39 @@ def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch
         counts[rows.head] = counts.get(rows.head, 0) + 1
     labels = np.array([rows.labels[index] for rows, index in ordered], dtype=np.int64)
     return Batch(
-        torch.from_numpy(input_ids), torch.from_numpy(mask), torch.from_numpy(labels), tuple(counts.items())
+        torch.from_numpy(input_ids),
+        torch.from_numpy(mask),
+        torch.from_numpy(labels),
+        tuple(counts.items()),
+        pairs=any(rows.pairs for rows, _ in ordered),
     )
 
 
 def tokenise(
-    tokenizer, rows: Rows, head: str, max_length: int, known: dict[str, np.ndarray] | None = None
+    tokenizer, rows: Rows, head: str, max_length: int, known: dict[Text, np.ndarray] | None = None
 ) -> TokenisedRows:
     """Turn texts into ids of at most ``max_length`` tokens, special tokens included.
 
-    A special token's name inside a text, such as [SEP], is tokenised as the characters that it consists of.
+    A special token's name inside a text, such as [SEP], is tokenised as the characters that it consists of. A text of
+    two fields becomes a pair of segments, of which the longer one is cut.
 
     Args:
         known: ids by text, all of this ``max_length``: what it holds is taken, what it lacks is added.
     """
     known = {} if known is None else known
     new = list(dict.fromkeys(text for text in rows.texts if text not in known))
-    if new:
-        encoded = tokenizer(
-            new, truncation=True, max_length=max_length, padding=False, split_special_tokens=True
-        )
-        known.update(zip(new, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
-    return TokenisedRows(head, tuple(known[text] for text in rows.texts), rows.labels)
+    for group in (
+        [text for text in new if isinstance(text, str)],
+        [text for text in new if not isinstance(text, str)],
+    ):
+        if group:
+            segments = [list(part) for part in zip(*map(parts_of, group))]
+            encoded = tokenizer(
+                *segments, truncation=True, max_length=max_length, padding=False, split_special_tokens=True
+            )
+            known.update(zip(group, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
+    pairs = any(not isinstance(text, str) for text in rows.texts)
+    return TokenisedRows(head, tuple(known[text] for text in rows.texts), rows.labels, pairs=pairs)
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import Batch, TokenisedRows, collate, tokenise
+from sgg_ray.models.segments import numbers_segments, segment_numbers
 from sgg_ray.models.task_model import TaskModel, inner_model
-from sgg_ray.tasks import Rows, Task
+from sgg_ray.tasks import Rows, Task, Text
 
 
 class EncoderClassifier(TaskModel):
@@ -43,12 +44,13 @@ class EncoderClassifier(TaskModel):
         pooling: str = "mean",
         max_length: int = 128,
         precision: str = "float32",
-        known_ids: dict[str, np.ndarray] | None = None,
+        known_ids: dict[Text, np.ndarray] | None = None,
         parts: Mapping[str, Sequence[str]] | None = None,
     ):
         super().__init__(backbone, tokenizer, heads, max_length=max_length, precision=precision)
         self.pooling = pooling
         self.known_ids = known_ids
+        self.numbers_segments = numbers_segments(tokenizer, inner_model(backbone))
         self.width: int = backbone.config.hidden_size  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
         # Label names may hold dots, which module names must not: heads are registered by position.
         self._positions = {key: str(position) for position, key in enumerate(self.labels)}
@@ -90,8 +92,13 @@ class EncoderClassifier(TaskModel):
 
     def features(self, batch: Batch) -> Tensor:
         """Pooled hidden states scaled to length √H: [B, H], fp32."""
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if batch.pairs and self.numbers_segments:
+            inputs["token_type_ids"] = segment_numbers(
+                batch.input_ids, batch.attention_mask, self.tokenizer.sep_token_id
+            )
         with self.autocast():
-            output = self.backbone(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+            output = self.backbone(**inputs)
         if self.pooling == "own":
             pooled = output.pooler_output.float()
         else:

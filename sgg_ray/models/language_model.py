@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgg_ray.config import TEXT, placeholders
 from sgg_ray.models.batch import PAD_TO_MULTIPLE, Batch, TokenisedRows
 from sgg_ray.models.greedy import greedy
 from sgg_ray.models.head_logits import hidden_states_at, token_log_probabilities
 from sgg_ray.models.prompts import Ids, Prompter
 from sgg_ray.models.task_model import TaskModel, inner_model
-from sgg_ray.tasks import COMPLETIONS, Rows, Task
+from sgg_ray.tasks import COMPLETIONS, Rows, Task, Text
 
 NO_CONTENT = ("N/A", "", "[MASK]")  # Zhao et al. (2021), "Calibrate Before Use"
 
@@ -115,10 +116,11 @@ class LanguageModel(TaskModel):
         inner = inner_model(self.backbone)
         return inner.get_decoder() if hasattr(inner, "get_decoder") else None  # pyright: ignore[reportCallIssue]
 
-    def task_of(self, key: str, texts: Sequence[str]) -> Task:
+    def task_of(self, key: str, texts: Sequence[Text]) -> Task:
         """Texts as a task with the prompt and the words of a label set."""
         prompt, words = self.prompts[key]
-        return replace(super().task_of(key, texts), prompt=prompt, words=words)
+        fields = (TEXT,) if prompt is None else placeholders(prompt)
+        return replace(super().task_of(key, texts), prompt=prompt, words=words, fields=fields)
 
     def tokenise(self, task: Task, rows: Rows) -> PromptedRows:
         """Write the prompts and turn them into token ids.

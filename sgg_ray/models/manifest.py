@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sgg_ray.bounded import read_bounded
+from sgg_ray.config import TEXT
 from sgg_ray.errors import ModelError
 
 MODEL_MANIFEST = "sgg_model.json"
@@ -48,6 +49,7 @@ class Manifest(_Strict):
         max_length: tokens of a text.
         target_head: key of the target's labels.
         heads: label names by key.
+        fields: what the parts of a text are called: {text} alone, or the target's columns.
         pooling: of an encoder.
         language_model: of a causal language model.
         temperature: that probabilities were calibrated to.
@@ -60,6 +62,7 @@ class Manifest(_Strict):
     max_length: Tokens
     target_head: str
     heads: dict[str, list[str]]
+    fields: Annotated[list[str], Field(min_length=1)] = [TEXT]  # noqa: RUF012: pydantic copies it
     files: dict[str, str]
     pooling: Literal["mean", "cls", "own"] | None = None
     language_model: SpokenLabels | None = None

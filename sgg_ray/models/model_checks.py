@@ -25,6 +25,7 @@ from sgg_ray.models.prompts import Prompter
 from sgg_ray.models.transformers_output import first_line, refused
 from sgg_ray.tasks import Task, label_name_rows
 
+SEGMENTS = 2  # that an encoder's tokenizer puts together
 LOOKED_AT = 100  # rows of a task
 SPARE_PARAMETERS = 50_000_000  # that may be missing in the weights, such as a pooler's
 MUCH_CUT = 0.25  # of its texts
@@ -121,6 +122,11 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
                     "give another model, or a task with labels"
                 )
                 continue
+            if len(task.fields) > SEGMENTS:
+                problems.append(
+                    f"{task.place}.columns.text: an encoder takes a text or a pair, found "
+                    f"{', '.join(task.fields)}; name two columns, or give a causal language model with a prompt"
+                )
             for key, value in (("prompt", task.prompt), ("verbalizers", task.words)):
                 if value is not None:
                     problems.append(

@@ -1,12 +1,13 @@
 """Write a trained task model as a folder, and load it again, without the run that made it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sgg_ray.config import Config
+from sgg_ray.config import TEXT, Config
 from sgg_ray.errors import ModelError
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import (
@@ -29,6 +30,7 @@ from sgg_ray.models.manifest import (
 )
 from sgg_ray.models.model_files import read_object
 from sgg_ray.models.pretrained_model import PretrainedModel
+from sgg_ray.models.prompts import template_of
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 from sgg_ray.tasks import Task
@@ -61,7 +63,7 @@ def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel |
             backbone,
             foundation.tokenizer,
             labels,
-            {task.head: (task.prompt, task.words) for task in reversed(tasks)},
+            {task.head: (template_of(task), task.words) for task in reversed(tasks)},
             chat=config.model.chat,
             length_normalised=config.model.length_normalised,
             max_new_tokens=config.train.max_new_tokens,
@@ -82,12 +84,15 @@ def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel |
     )
 
 
-def save_model(model: TaskModel, folder: Path, *, base: str, target_head: str) -> None:
+def save_model(
+    model: TaskModel, folder: Path, *, base: str, target_head: str, fields: Sequence[str] = (TEXT,)
+) -> None:
     """Write backbone or adapter, tokenizer, heads and a manifest into ``folder``.
 
     Args:
         base: the model that was adapted, as given in the configuration; an adapter is loaded on top of it.
         target_head: the key of the target's labels.
+        fields: what the parts of the target's texts are called.
     """
     if isinstance(model, AveragedModel):
         _save_average(model, folder, base, target_head)
@@ -119,6 +124,7 @@ def save_model(model: TaskModel, folder: Path, *, base: str, target_head: str) -
             max_length=model.max_length,
             target_head=target_head,
             heads={key: list(names) for key, names in model.labels.items()},
+            fields=list(fields),
             files=checksums(folder),
             pooling=pooling,  # pyright: ignore[reportArgumentType]
             language_model=spoken,

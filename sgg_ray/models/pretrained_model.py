@@ -9,6 +9,7 @@ from torch import nn
 
 from sgg_ray.config import ModelConfig
 from sgg_ray.models.backbone import find_model, load_backbone, load_tokenizer, precision_of
+from sgg_ray.tasks import Text
 
 
 class PretrainedModel:
@@ -32,12 +33,12 @@ class PretrainedModel:
         self.tokenizer: Any = load_tokenizer(origin.location)
         dtype = precision_of(config, origin.causal)
         self.backbone = load_backbone(origin, config.pooling, dtype).to(device)
-        self._ids: dict[int, dict[str, np.ndarray]] = {}
+        self._ids: dict[int, dict[Text, np.ndarray]] = {}
 
     def copy(self) -> nn.Module:
         """A backbone of its own, with the pre-trained weights."""
         return copy.deepcopy(self.backbone)
 
-    def known_ids(self, max_length: int) -> dict[str, np.ndarray]:
+    def known_ids(self, max_length: int) -> dict[Text, np.ndarray]:
         """Token ids by text, cut to ``max_length``; whoever tokenises adds to it."""
         return self._ids.setdefault(max_length, {})

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sgg_ray.config import LABELS, PLACEHOLDER, TEXT
 from sgg_ray.errors import ModelError
 from sgg_ray.models.dialogues import conversation, plain
-from sgg_ray.tasks import History, Rows, Task
+from sgg_ray.tasks import History, Rows, Task, Text, parts_of
 
-TEXT, LABELS = "{text}", "{labels}"
 DEFAULT_PROMPT = "Text: {text}\nWhich label fits this text: {labels}?\nLabel:"
 LEAST_TEXT = 8  # tokens of a text that have to fit beside its prompt
 
@@ -113,7 +113,7 @@ class Prompter:
         encoded = self._encode_all(self.write_all(task, rows, shots))
         for number, ids in enumerate(encoded):
             text = rows.texts[number]
-            while len(ids) > room[number] and text:
+            while len(ids) > room[number] and any(parts_of(text)):
                 text = self._shorten(text, len(ids) - room[number])
                 ids = self._encode(self.write(task, text, shots, rows.history(number)))
             encoded[number] = ids
@@ -173,8 +173,11 @@ class Prompter:
         """The prompt of each row."""
         return [self.write(task, text, shots, rows.history(row)) for row, text in enumerate(rows.texts)]
 
-    def write(self, task: Task, text: str, shots: Rows | None = None, history: History = ()) -> str:
+    def write(self, task: Task, text: Text, shots: Rows | None = None, history: History = ()) -> str:
         """The prompt for a text, behind what was said before it and ``shots`` with their answers.
+
+        Args:
+            text: one for each field of the task, or one for all of them.
 
         Raises:
             ModelError: the chat template does not take these messages.
@@ -229,12 +232,17 @@ class Prompter:
         longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
-    def _fill(self, task: Task, text: str) -> str:
-        text = self.defused(text)
-        if task.generates:
-            return text if task.prompt is None else task.prompt.rstrip(" ").replace(TEXT, text)
-        names = ", ".join(word.strip() for word in self.words(task))
-        return self._template(task).rstrip(" ").replace(LABELS, names).replace(TEXT, text)
+    def _fill(self, task: Task, text: Text) -> str:
+        parts = [self.defused(part) for part in parts_of(text)]
+        if task.generates and task.prompt is None:
+            return parts[0]
+        given = dict(zip(task.fields, parts if len(parts) > 1 else parts * len(task.fields)))
+        if not task.generates:
+            given[LABELS] = ", ".join(word.strip() for word in self.words(task))
+        # All at once: a text may hold the name of another field in braces.
+        return PLACEHOLDER.sub(
+            lambda found: given.get(found.group(1), found.group()), self._template(task).rstrip(" ")
+        )
 
     def _lead(self, task: Task) -> str:
         """What stands between prompt and completion: a space, which most tokenizers have as a part of the next word.
@@ -247,7 +255,7 @@ class Prompter:
 
     @staticmethod
     def _template(task: Task) -> str:
-        return task.prompt or DEFAULT_PROMPT
+        return template_of(task) or DEFAULT_PROMPT
 
     def _encode(self, text: str) -> list[int]:
         return self._encode_all([text])[0]
@@ -268,9 +276,24 @@ class Prompter:
             return tuple(both[len(before) :])
         return tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
 
-    def _shorten(self, text: str, tokens: int) -> str:
-        """``text`` without its last ``tokens`` tokens, or less."""
+    def _shorten(self, text: Text, tokens: int) -> Text:
+        """``text`` without its last ``tokens`` tokens, or less; of several fields the longest loses half of these."""
+        if not isinstance(text, str):
+            longest = max(range(len(text)), key=lambda field: len(text[field]))
+            kept = self._shorten_part(text[longest], max(1, tokens // 2))
+            return (*text[:longest], kept, *text[longest + 1 :])
+        return self._shorten_part(text, tokens)
+
+    def _shorten_part(self, text: str, tokens: int) -> str:
         offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
             "offset_mapping"
         ]
         return text[: offsets[-tokens][0]] if tokens < len(offsets) else ""
+
+
+def template_of(task: Task) -> str | None:
+    """The prompt of a task: its own, or of several fields one that names them; None for the default of one text."""
+    if task.prompt is not None or task.generates or task.fields == (TEXT,):
+        return task.prompt
+    lines = [f"{field.capitalize()}: {{{field}}}" for field in task.fields]
+    return "\n".join([*lines, "Which label fits: {labels}?", "Label:"])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import Batch, TokenisedRows
-from sgg_ray.tasks import Rows, Task
+from sgg_ray.tasks import Rows, Task, Text
 
 
 class TaskModel(nn.Module, ABC):
@@ -59,7 +59,7 @@ class TaskModel(nn.Module, ABC):
         """Names in ``named_parameters()`` of what only tasks with this label set use."""
         return []
 
-    def task_of(self, key: str, texts: Sequence[str]) -> Task:
+    def task_of(self, key: str, texts: Sequence[Text]) -> Task:
         """Texts without labels as the training rows of a task with the labels of this key."""
         rows = Rows(tuple(texts), np.zeros(len(texts), dtype=np.int64))
         return Task("texts", self.labels[key], rows, rows, "target")

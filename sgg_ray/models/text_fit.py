@@ -10,7 +10,7 @@ import numpy as np
 from sgg_ray.config import Config
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.card import card_header
-from sgg_ray.tasks import Language, Task, language_of
+from sgg_ray.tasks import Language, Task, in_one, language_of
 
 LOOKED_AT = 500  # texts of a task
 MUCH_CUT = 0.25  # of the texts
@@ -72,10 +72,10 @@ def model_languages(path: str) -> tuple[str, ...]:
 def _fit(
     task: Task, tokenizer: Any, languages: tuple[str, ...], max_length: int, advice: str, causal: bool
 ) -> TextFit:
-    texts = (*task.train.texts, *task.test.texts)[:LOOKED_AT]
-    ids = tokenizer(list(texts), split_special_tokens=True)["input_ids"]
+    texts = [in_one(text) for text in (*task.train.texts, *task.test.texts)[:LOOKED_AT]]
+    ids = tokenizer(texts, split_special_tokens=True)["input_ids"]
     lengths = np.array([len(row) for row in ids])
-    bare = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    bare = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     said = [token for row in bare for token in row]
     words = sum(len(WORD.findall(text)) for text in texts)
     unknown = (

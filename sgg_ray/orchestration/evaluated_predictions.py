@@ -23,7 +23,7 @@ from sgg_ray.evaluation import (
     score_answers,
 )
 from sgg_ray.orchestration.train.calibration_folds import calibration_errors
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import Task, parts_of
 from sgg_ray.training import Answers, Predicted
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class EvaluatedPredictions:
         probabilities = self._probabilities
         return pd.DataFrame(
             {
-                "text": rows.texts,
+                **dict(zip(target.fields, zip(*map(parts_of, rows.texts)))),
                 "label": [target.labels[number] for number in rows.labels],
                 "predicted": [target.labels[number] for number in probabilities.argmax(1)],
                 **{f"p_{name}": probabilities[:, number] for number, name in enumerate(target.labels)},

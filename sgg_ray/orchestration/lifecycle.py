@@ -14,7 +14,7 @@ from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
 from sgg_ray.orchestration.listener import Listener
-from sgg_ray.tasks import Task, load_tasks
+from sgg_ray.tasks import FIELD_END, Task, load_tasks, parts_of
 from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
@@ -116,7 +116,7 @@ def fingerprint(tasks: Sequence[Task]) -> str:
             )
         for rows in (task.train, task.test):
             for text in rows.texts:
-                data = text.encode("utf-8", "surrogatepass")
+                data = FIELD_END.join(parts_of(text)).encode("utf-8", "surrogatepass")
                 digest.update(len(data).to_bytes(8, "little") + data)
             digest.update(rows.labels.tobytes())
     return digest.hexdigest()

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sgg_ray.errors import DataError
 from sgg_ray.evaluation import scaled
-from sgg_ray.models import LanguageModel, load_model, read_temperature
-from sgg_ray.tasks import COMPLETIONS, History, Rows, is_blank
+from sgg_ray.models import LanguageModel, load_model, read_manifest, read_temperature
+from sgg_ray.tasks import COMPLETIONS, History, Rows, Text, in_one, is_blank, parts_of
 from sgg_ray.training import SingleProcess, generate_texts, predict
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Predictor:
         model, self.head = load_model(Path(folder))
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.labels = model.labels[self.head]
+        self.fields = tuple(read_manifest(Path(folder)).fields)  # of each text: one, or several as a tuple
         self.temperature = read_temperature(Path(folder))  # None: the model was not calibrated
 
     @property
@@ -48,7 +50,7 @@ class Predictor:
             return (GENERATED,)
         return ("predicted", *(f"p_{label}" for label in self.labels), "confidence")
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
         """Probability of each label [n, C], as the model gives it: in a row, before any temperature."""
         task = self.model.task_of(self.head, texts)
         return predict(self.model, self.model.tokenise(task, task.train), BATCH, SingleProcess())
@@ -68,15 +70,27 @@ class Predictor:
         """How likely each row's most probable label is right [n], after temperature scaling."""
         return scaled(probabilities, self.temperature or 1.0).max(axis=1)
 
-    def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
+    def predict(self, texts: Sequence[Text]) -> "pd.DataFrame":
         """One row a text: ``predicted``, ``p_<label>`` and ``confidence``; nothing for texts that are blank.
 
         Of a model that answers prompts: ``generated``.
+
+        Args:
+            texts: of a model that was trained on several columns, a tuple with the value of each.
+
+        Raises:
+            DataError: texts have more or fewer fields than those that the model was trained on.
         """
         import pandas as pd
 
+        wrong = next((text for text in texts if len(parts_of(text)) != len(self.fields)), None)
+        if wrong is not None:
+            found = f"{len(parts_of(wrong))} in {in_one(wrong)[:60]!r}"
+            raise DataError(
+                f"texts: the model takes {', '.join(self.fields)}, found {found}; give each text as a tuple of these"
+            )
         if self.generates:
-            return self.complete(texts)
+            return self.complete([in_one(text) for text in texts])
 
         usable = np.flatnonzero([not is_blank(text) for text in texts])
         values = np.full((len(texts), len(self.labels) + 1), np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 from sgg_ray.config import label_name
 from sgg_ray.evaluation import Reliability, metrics_of
 from sgg_ray.prediction.predictor import Predictor
-from sgg_ray.tasks import as_texts
+from sgg_ray.tasks import joined_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ MOST_UNKNOWN = 5  # values that are named
 class Labelling:
     """Which columns of a file hold what: texts, and true labels if there are any."""
 
-    text: str
+    texts: tuple[str, ...]
     label: str | None
     names: Mapping[str, str]  # label name by value in the file
 
@@ -33,7 +33,8 @@ class Labelling:
         """
         import pyarrow as pa
 
-        texts, _ = as_texts(table.column(self.text).to_pandas().rename(self.text), "--text", "the data")
+        columns = [table.column(name).to_pandas().rename(name) for name in self.texts]
+        texts, _ = joined_texts(columns, "--text", "the data")
         found = predictor.predict(texts)
         for name in predictor.columns:
             kind = pa.string() if name == "predicted" else pa.float64()

@@ -6,14 +6,25 @@ from sgg_ray.tasks.guess import Guess, guess_task
 from sgg_ray.tasks.label_sentences import label_name_rows
 from sgg_ray.tasks.language import Language, language_of
 from sgg_ray.tasks.quality import Overlap, almost_in, label_twins, overlaps
-from sgg_ray.tasks.read import as_texts, no_column
-from sgg_ray.tasks.select import is_blank
+from sgg_ray.tasks.read import as_texts, holds_texts, joined_texts, no_column
+from sgg_ray.tasks.select import FIELD_END, is_blank
 from sgg_ray.tasks.stream import RowStream, open_stream
-from sgg_ray.tasks.task import COMPLETIONS, History, Rows, Task, joined, sharing_labels
+from sgg_ray.tasks.task import (
+    COMPLETIONS,
+    History,
+    Rows,
+    Task,
+    Text,
+    in_one,
+    joined,
+    parts_of,
+    sharing_labels,
+)
 from sgg_ray.tasks.task_loading import Reader, load_tasks
 
 __all__ = [
     "COMPLETIONS",
+    "FIELD_END",
     "Fold",
     "Guess",
     "History",
@@ -23,13 +34,17 @@ __all__ = [
     "RowStream",
     "Rows",
     "Task",
+    "Text",
     "almost_in",
     "answered_question",
     "as_texts",
     "guess_task",
     "hold_out",
+    "holds_texts",
+    "in_one",
     "is_blank",
     "joined",
+    "joined_texts",
     "label_name_rows",
     "label_twins",
     "language_of",
@@ -38,6 +53,7 @@ __all__ = [
     "no_column",
     "open_stream",
     "overlaps",
+    "parts_of",
     "question",
     "sharing_labels",
 ]

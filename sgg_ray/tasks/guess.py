@@ -1,6 +1,7 @@
 """Guess from a file alone which columns hold texts and labels, and how its rows can be split."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,18 @@ TEXT_NAMES = (
     "document",
     "title",
     "question",
+)
+PAIR_NAMES = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("question1", "question2"),
+    ("question", "answer"),
+    ("question", "sentence"),
+    ("query", "document"),
+    ("query", "passage"),
 )
 LABEL_NAMES = (
     "label",
@@ -49,7 +62,7 @@ FEW_ROWS, LARGE_SHARE, SMALL_SHARE = (
 class Guess:
     """What a file seems to hold."""
 
-    text: str
+    text: tuple[str, ...]  # one column, or the two of a pair
     label: str
     labels: dict[str, int]  # distinct usable rows of each label
     assumed: tuple[str, ...]  # for people: what was taken for what, and why
@@ -66,18 +79,18 @@ class Guess:
 
     @property
     def shots(self) -> int:
-        """Examples of each class that are left beside the test rows, up to the default."""
-        fewest = min(self.labels.values())
-        return max(1, min(MOST_SHOTS, fewest - math.ceil(self.fraction * fewest) - 1))
+        """Examples of each class beside the test rows, up to the default; smaller classes give all they have."""
+        most = max(self.labels.values())
+        return max(1, min(MOST_SHOTS, most - math.ceil(self.fraction * most) - 1))
 
 
-def guess_task(path: Path, where: str, text: str | None = None, label: str | None = None) -> Guess:
+def guess_task(path: Path, where: str, text: Sequence[str] = (), label: str | None = None) -> Guess:
     """Look at a file.
 
     Args:
         path: a file as a task may have it.
         where: the option that named it, for messages.
-        text: the column with the texts, if it is known.
+        text: the columns with the texts, if they are known.
         label: the column with the labels, if it is known.
 
     Raises:
@@ -87,7 +100,7 @@ def guess_task(path: Path, where: str, text: str | None = None, label: str | Non
     names = stream.schema.names
     problems = [
         no_column(option, name, str(path), names)
-        for option, name in (("--text", text), ("--label", label))
+        for option, name in (*(("--text", name) for name in text), ("--label", label))
         if name is not None and name not in names
     ]
     if problems:
@@ -95,22 +108,27 @@ def guess_task(path: Path, where: str, text: str | None = None, label: str | Non
     sample = next(stream.batches(LOOKED_AT)).to_pandas().astype(object)
     columns = {name: [str(value) for value in sample[name] if value is not None] for name in names}
     label, why_label = (label, "as told") if label else _label_column(columns, text, f"{where}: {path}")
-    text, why_text = (text, "as told") if text else _text_column(columns, label, f"{where}: {path}")
-    counts, notes = _count(path, where, text, label)
+    texts, why_text = (tuple(text), "as told") if text else _text_columns(columns, label, f"{where}: {path}")
+    counts, notes = _count(path, where, texts, label)
+    held = (
+        f"column '{texts[0]}' holds the texts"
+        if len(texts) == 1
+        else f"columns {', '.join(texts)} hold pairs of texts"
+    )
     return Guess(
-        text,
+        texts,
         label,
         counts,
         (
-            f"column '{text}' holds the texts ({why_text})",
+            f"{held} ({why_text})",
             f"column '{label}' holds the labels ({why_label})",
             *notes,
         ),
     )
 
 
-def _label_column(columns: dict[str, list[str]], text: str | None, where: str) -> tuple[str, str]:
-    free = {name: values for name, values in columns.items() if name != text}
+def _label_column(columns: dict[str, list[str]], text: Sequence[str], where: str) -> tuple[str, str]:
+    free = {name: values for name, values in columns.items() if name not in text}
     for name in free:
         if name.lower() in LABEL_NAMES:
             return name, "by its name"
@@ -122,6 +140,15 @@ def _label_column(columns: dict[str, list[str]], text: str | None, where: str) -
         )
     name = min(few, key=lambda name: few[name])
     return name, f"it has only {few[name]} different values"
+
+
+def _text_columns(columns: dict[str, list[str]], label: str, where: str) -> tuple[tuple[str, ...], str]:
+    lower = {name.lower(): name for name in columns if name != label}
+    for pair in PAIR_NAMES:
+        if all(name in lower for name in pair):
+            return tuple(lower[name] for name in pair), "by their names"
+    name, why = _text_column(columns, label, where)
+    return (name,), why
 
 
 def _text_column(columns: dict[str, list[str]], label: str, where: str) -> tuple[str, str]:
@@ -136,9 +163,11 @@ def _text_column(columns: dict[str, list[str]], label: str, where: str) -> tuple
     return name, f"its values are the longest, {lengths[name]:.0f} characters on average"
 
 
-def _count(path: Path, where: str, text: str, label: str) -> tuple[dict[str, int], tuple[str, ...]]:
+def _count(
+    path: Path, where: str, texts: Sequence[str], label: str
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """Distinct usable rows by label, and what was noticed while counting."""
-    entry = TaskConfig.model_validate({"path": str(path), "columns": {"text": text, "label": label}})
+    entry = TaskConfig.model_validate({"path": str(path), "columns": {"text": list(texts), "label": label}})
     table = read_table(entry, where)
     if not 2 <= len(table.values) <= MOST_LABELS:
         raise DataError(

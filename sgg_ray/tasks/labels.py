@@ -152,6 +152,6 @@ def clean_labelled(table: Table, numbers: np.ndarray) -> Cleaned:
             *notes,
             f"{hidden} labelled -1, which stands for no label, dropped; list -1 in labels if it is one",
         )
-        texts, numbers = [texts[row] for row in told], numbers[told]
+        texts, numbers = [texts[int(row)] for row in told], numbers[told]
     cleaned = clean(texts, numbers)
     return replace(cleaned, notes=(*notes, *cleaned.notes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from sgg_ray.tasks.select import text_key
-from sgg_ray.tasks.task import Rows, Task
+from sgg_ray.tasks.task import Rows, Task, Text
 
 ALIKE = 0.88  # likeness of two spellings from which on one may be a mistake for the other
 NO_WORD = re.compile(r"[\W_]+")
@@ -52,7 +52,7 @@ def almost_in(rows: Rows, test: Rows) -> int:
     return sum(_words(text) in seen for text in test.texts)
 
 
-def _words(text: str) -> str:
+def _words(text: Text) -> str:
     return NO_WORD.sub(" ", text_key(text)).strip()
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgg_ray.config import TaskConfig, label_name, resolved
+from sgg_ray.config import TaskConfig, as_list, label_name, resolved, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.files import Columns, read_file
 from sgg_ray.tasks.hub import SCHEME as HUB_SCHEME
 from sgg_ray.tasks.hub import read_hub
+from sgg_ray.tasks.task import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ SHOWN = 20  # columns or values in a message
 class Table:
     """Texts [n] as they stand in the file, and labels [n] as positions in the values found."""
 
-    texts: list[str]
+    texts: Sequence[Text]
     labels: np.ndarray
     values: tuple[str, ...]
     notes: tuple[str, ...]
@@ -43,8 +44,11 @@ def read_table(config: TaskConfig, key: str) -> Table:
     Raises:
         DataError: with what is wrong, where in the YAML, and what to do.
     """
-    text, label = config.columns.text, config.columns.label
-    frame, notes = read_columns(config, key, [(f"{key}.columns.text", text), (f"{key}.columns.label", label)])
+    columns, label = list(dict.fromkeys(text_fields(config).values())), config.columns.label
+    place = f"{key}.columns.text" if set(columns) <= {*as_list(config.columns.text)} else f"{key}.prompt"
+    frame, notes = read_columns(
+        config, key, [*((place, column) for column in columns), (f"{key}.columns.label", label)]
+    )
     labels, values = _coded(frame[label], f"{key}.columns.label", config.path)
     notes += _spellings(frame[label])
     labelled = labels >= 0
@@ -53,7 +57,7 @@ def read_table(config: TaskConfig, key: str) -> Table:
     if not labelled.all():
         notes.append(f"{counted(int((~labelled).sum()), 'row')} without a label dropped")
         frame, labels = frame.loc[labelled], labels[labelled]
-    texts, repaired = as_texts(frame[text], f"{key}.columns.text", config.path)
+    texts, repaired = joined_texts([frame[column] for column in columns], place, config.path)
     if repaired:
         notes.append(f"{counted(repaired, 'text')} with broken characters repaired")
     return Table(texts, labels, values, tuple(notes))
@@ -96,7 +100,7 @@ def _unread(columns: Columns, used: Sequence[str]) -> list[str]:
     are = (
         "column {} holds texts as well and is" if len(names) == 1 else "columns {} hold texts as well and are"
     )
-    return [f"{are.format(shown)} not read"]
+    return [f"{are.format(shown)} not read; columns.text: [{used[0]}, {names[0]}] makes a pair"]
 
 
 def holds_texts(values: Sequence[Any]) -> bool:
@@ -204,6 +208,18 @@ def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tupl
     # The last place stands for raw code -1.
     lookup = np.array([*(position[name] for name in named), -1], dtype=np.int64)
     return lookup[raw_codes], tuple(values)
+
+
+def joined_texts(columns: Sequence["pd.Series"], where: str, path: str) -> tuple[list[Text], int]:
+    """The texts of rows that are made of several columns, and how many had to be repaired.
+
+    Raises:
+        DataError: a column holds lists or objects.
+    """
+    found = [as_texts(column, where, path) for column in columns]
+    repaired = sum(count for _, count in found)
+    texts: list[Text] = list(found[0][0]) if len(found) == 1 else list(zip(*(values for values, _ in found)))
+    return texts, repaired
 
 
 def as_texts(column: "pd.Series", where: str, path: str) -> tuple[list[str], int]:

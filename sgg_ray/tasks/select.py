@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgg_ray.tasks.read import counted
-from sgg_ray.tasks.task import Rows
+from sgg_ray.tasks.task import Rows, Text, parts_of
 
+FIELD_END = "\x1f"  # which no key holds: it is white space
 VERY_LONG = 20_000  # characters
 # Zero-width characters, byte order mark, soft hyphen: texts that differ in them look alike.
 SEEN = re.compile(r"[^\x00-\x20\x7f-\x9f]")
@@ -34,29 +35,32 @@ class Cleaned:
         return self.take(np.flatnonzero([key not in keys for key in self.keys]))
 
 
-def text_key(text: str) -> str:
-    """What two texts have in common when they differ in case, spacing and Unicode spelling only.
+def text_key(text: Text) -> str:
+    """What two texts have in common when they differ in case, spacing and Unicode spelling only, field by field.
 
     Control characters alone are no text, as tokenizers drop them: the key is then empty.
     """
+    if not isinstance(text, str):
+        keys = [text_key(part) for part in text]
+        return FIELD_END.join(keys) if any(keys) else ""
     if not text.isascii():
         text = unicodedata.normalize("NFC", INVISIBLE.sub("", text))
     key = " ".join(text.split()).casefold()
     return key if SEEN.search(key) else ""
 
 
-def is_blank(text: str) -> bool:
+def is_blank(text: Text) -> bool:
     """Whether there is nothing to read: spaces, invisible and control characters at most."""
     return not text_key(text)
 
 
-def clean(texts: list[str], labels: np.ndarray) -> Cleaned:
+def clean(texts: Sequence[Text], labels: np.ndarray) -> Cleaned:
     """Drop empty texts, duplicates, and texts that carry two different labels; count each.
 
     Of duplicates that differ in case or spacing the first in alphabetical order stays, wherever it stands.
 
     Args:
-        texts: strings [n].
+        texts: texts [n], each one string or the fields of a row.
         labels: label numbers [n].
     """
     first: dict[str, int] = {}  # position by key
@@ -76,10 +80,12 @@ def clean(texts: list[str], labels: np.ndarray) -> Cleaned:
             del first[key]
         else:
             duplicates += len(others)
-            first[key] = min(positions, key=lambda position: (texts[position].strip(), position))
+            first[key] = min(positions, key=lambda position: (_parts(texts[position]), position))
     kept = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    rows = Rows(tuple(texts[position].strip() for position in kept), np.asarray(labels, dtype=np.int64)[kept])
-    long = sum(len(text) > VERY_LONG for text in rows.texts)
+    rows = Rows(
+        tuple(_stripped(texts[int(position)]) for position in kept), np.asarray(labels, dtype=np.int64)[kept]
+    )
+    long = sum(sum(map(len, parts_of(text))) > VERY_LONG for text in rows.texts)
     notes = (
         (empty, f"{counted(empty, 'row')} with an empty text dropped"),
         (duplicates, f"{counted(duplicates, 'duplicate row')} dropped"),
@@ -90,6 +96,14 @@ def clean(texts: list[str], labels: np.ndarray) -> Cleaned:
         ),
     )
     return Cleaned(rows, np.array([*first], dtype=object), tuple(note for count, note in notes if count))
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return tuple(part.strip() for part in parts_of(text))
+
+
+def _stripped(text: Text) -> Text:
+    return text.strip() if isinstance(text, str) else _parts(text)
 
 
 def shuffled(keys: Sequence[str] | np.ndarray, seed: int, purpose: str) -> np.ndarray:

@@ -6,8 +6,21 @@ from typing import Literal
 
 import numpy as np
 
+from sgg_ray.config import TEXT
+
 COMPLETIONS = ""  # in place of a label set: what tasks share whose rows have completions
+Text = str | tuple[str, ...]  # one text, or the fields of a row that is made of several
 History = tuple[tuple[str, str], ...]  # (role, content) of each message
+
+
+def parts_of(text: Text) -> tuple[str, ...]:
+    """The fields of a text, one or several."""
+    return (text,) if isinstance(text, str) else text
+
+
+def in_one(text: Text) -> str:
+    """A text's fields below each other, for people and for what looks at words alone."""
+    return "\n".join(parts_of(text))
 
 
 @dataclass(frozen=True)
@@ -19,7 +32,7 @@ class Rows:
         histories: messages of a conversation before each text; none of them if no row has any.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: np.ndarray
     completions: tuple[str, ...] = ()
     histories: tuple[History, ...] = ()
@@ -56,6 +69,7 @@ class Task:
     words: tuple[str, ...] | None = (
         None  # causal language models: what to say for each label; None = its name
     )
+    fields: tuple[str, ...] = (TEXT,)  # what the parts of a text are called in a prompt
 
     @property
     def place(self) -> str:

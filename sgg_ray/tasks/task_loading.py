@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
+from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.completions import clean_pairs, read_pairs, shuffle_completions
 from sgg_ray.tasks.labels import LabelOrders, clean_labelled, label_names, label_words, number_labels
@@ -141,6 +141,7 @@ def _target(
         tuple(notes),
         entry.prompt,
         label_words(entry, "target", labels),
+        tuple(text_fields(entry)),
     )
     return task, test_keys
 
@@ -212,7 +213,8 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
         share = f"{entry.shuffle_completions:.0%}"
         notes.append(f"{share} of the completions are other rows' on purpose (shuffle_completions)")
     words = label_words(entry, key, labels)
-    return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words)
+    fields = tuple(text_fields(entry))
+    return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words, fields)
 
 
 def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...], reader: Reader) -> Cleaned:

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgg_ray.models import read_manifest
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -51,12 +53,13 @@ def _pack(folder: Path, labels: Sequence[str], packed: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
+    fields = read_manifest(folder).fields
     outputs = [ColSpec(DataType.string, "predicted" if labels else "generated")]
     if labels:
         names = (*(f"p_{label}" for label in labels), "confidence")
         outputs += [ColSpec(DataType.double, name) for name in names]
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema(list(outputs))
+        inputs=Schema([ColSpec(DataType.string, field) for field in fields]), outputs=Schema(list(outputs))
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that predict() has no type hints: the signature says it all
@@ -65,7 +68,7 @@ def _pack(folder: Path, labels: Sequence[str], packed: Path) -> None:
             python_model=str(CODE),
             artifacts={"model": str(folder)},
             signature=signature,
-            input_example=pd.DataFrame({"text": [EXAMPLE]}),
+            input_example=pd.DataFrame({field: [EXAMPLE] for field in fields}),
             pip_requirements=[f"sgg-ray=={metadata.version('sgg-ray')}"],
         )
 

@@ -8,7 +8,8 @@ from sgg_ray.prediction import Predictor
 
 
 class TextClassifier(PythonModel):
-    """Labels the column ``text`` of a table: ``predicted``, ``p_<label>`` and ``confidence`` for each row.
+    """Labels the column ``text`` of a table, or the columns that the model was trained on: ``predicted``, ``p_<label>``
+    and ``confidence`` for each row.
 
     A model of kind generation answers it: ``generated``.
     """
@@ -19,8 +20,11 @@ class TextClassifier(PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
         """Label or answer every row; rows without a text get nothing."""
-        texts = ["" if pd.isna(text) else str(text) for text in model_input["text"]]
-        return self.predictor.predict(texts)
+        parts = [
+            ["" if pd.isna(text) else str(text) for text in model_input[field]]
+            for field in self.predictor.fields
+        ]
+        return self.predictor.predict(parts[0] if len(parts) == 1 else list(zip(*parts)))
 
 
 mlflow.models.set_model(TextClassifier())

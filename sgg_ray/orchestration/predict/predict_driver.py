@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer, without_formulas
-from sgg_ray.config import TargetConfig, as_list, label_name
+from sgg_ray.config import TargetConfig, as_list, label_name, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.prediction import Answering, AnswerTally, Labelling, Predictor, Tally
@@ -37,7 +37,7 @@ def predict(
     out: str | Path,
     listener: Listener | None = None,
     *,
-    text: str | None = None,
+    text: str | Sequence[str] | None = None,
     label: str | None = None,
     workers: int = 0,
     overwrite: bool = False,
@@ -52,7 +52,7 @@ def predict(
         run: folder of a finished training, or its name in ``runs``.
         data: a file as a task may have it; a column with labels is optional.
         out: .csv, .jsonl or .parquet, written when all rows are done.
-        text: column with the texts or prompts; None takes the target's.
+        text: column with the texts or prompts, or several where the model takes several; None takes the target's.
         label: column with true labels or references to compare with; None takes the target's, where the file has it.
         workers: spread the work over so many Ray workers; 0 does it in this process.
         overwrite: replace ``out`` if it is there already.
@@ -74,8 +74,8 @@ def predict(
     if data.resolve() == Path(trained.config.target.path).resolve():
         listener.note(f"{data} is the target's own file: rows that the model was trained on are among these")
     own_text, own_label = _own_columns(trained.config.target)
-    text = text or own_text
-    _check_columns(stream, text, label)
+    texts = tuple(as_list(text if isinstance(text, str) else list(text))) if text else own_text
+    _check_columns(stream, texts, label)
     listener.stage("loading the model")
     predictor = Predictor(trained.model)
     taken = [name for name in predictor.columns if name in stream.schema.names]
@@ -86,7 +86,12 @@ def predict(
     if predictor.temperature is None and not predictor.generates:
         listener.note("the model was not calibrated: confidence is its plain probability")
     label = label or (own_label if own_label in stream.schema.names else None)
-    labelling, tally = _reader(trained.config.target, predictor, text, label)
+    if len(texts) != len(predictor.fields):
+        raise DataError(
+            f"--text: the model takes {', '.join(predictor.fields)}, found {', '.join(texts)}; name "
+            f"{len(predictor.fields)} of the columns, one --text for each"
+        )
+    labelling, tally = _reader(trained.config.target, predictor, texts, label)
     listener.stage("predicting")
     started = time.perf_counter()
     tables = _predictions(trained, predictor, labelling, stream, workers)
@@ -139,31 +144,32 @@ def _predictions(
     return (labelling.predict(predictor, table) for table in stream.batches(ROWS))
 
 
-def _own_columns(target: TargetConfig) -> tuple[str, str | None]:
+def _own_columns(target: TargetConfig) -> tuple[tuple[str, ...], str | None]:
     """Where the target's own file has texts, and labels or references."""
     columns = target.columns
     if target.kind != "generation":
-        return columns.text, columns.label
+        return tuple(text_fields(target).values()), columns.label
     if columns.messages is not None:
-        return columns.messages, None
-    return columns.prompt, columns.completion
+        return (columns.messages,), None
+    return (columns.prompt,), columns.completion
 
 
 def _reader(
-    target: TargetConfig, predictor: Predictor, text: str, label: str | None
+    target: TargetConfig, predictor: Predictor, texts: tuple[str, ...], label: str | None
 ) -> tuple[Labelling | Answering, Tally | AnswerTally]:
     """What reads the file's columns and writes predictions beside them, and what counts these."""
     if predictor.generates:
+        (text,) = texts
         answering = Answering(text, label, text == target.columns.messages)
         return answering, AnswerTally(answering)
-    labelling = Labelling(text, label, _label_names(target, predictor.labels))
+    labelling = Labelling(texts, label, _label_names(target, predictor.labels))
     return labelling, Tally(predictor.labels, labelling)
 
 
-def _check_columns(stream: RowStream, text: str, label: str | None) -> None:
+def _check_columns(stream: RowStream, texts: Sequence[str], label: str | None) -> None:
     problems = [
         no_column(option, name, str(stream.path), stream.schema.names)
-        for option, name in (("--text", text), ("--label", label))
+        for option, name in (*(("--text", text) for text in texts), ("--label", label))
         if name is not None and name not in stream.schema.names
     ]
     if problems:

@@ -133,7 +133,9 @@ def _report_checkpoint(trainer: Trainer, log: Any, first: bool) -> None:
 
 def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
     (folder / MODEL).mkdir()
-    save_model(outcome.model, folder / MODEL, base=config.model.path, target_head=target.head)
+    save_model(
+        outcome.model, folder / MODEL, base=config.model.path, target_head=target.head, fields=target.fields
+    )
     save_predicted(folder / predicted_file(target), outcome.predicted)
     (folder / RESULT).write_text(json.dumps(result_of(outcome)), encoding="utf-8")
 
