@@ -21,7 +21,7 @@ def check_kinds(config: Config) -> list[str]:
         own, other = as_list(config.target.columns.text), as_list(test.text)
         if len(own) != len(other):
             problems.append(
-                f"target.test.columns.text: must name {len(own)} as target.columns.text does, found {other}"
+                f"target.test.columns.text: must name {len(own)} as target.columns.text does, found {', '.join(other)}"
             )
         problems += _columns("target.test.columns", test, config.target.kind)
     held_out = config.target.test

@@ -53,12 +53,16 @@ def test_both_columns_are_read_compared_and_split(make_config, tmp_path):
     rows = [*pairs(60, seed=3)]
     rows.append(rows[0] | {"hypothesis": rows[0]["hypothesis"].upper()})  # a copy
     rows.append(rows[1] | {"label": "same" if rows[1]["label"] == "other" else "other"})  # a contradiction
-    rows.append({"premise": rows[2]["premise"], "hypothesis": rows[3]["hypothesis"], "label": "same"})  # another pair
+    rows.append(
+        {"premise": rows[2]["premise"], "hypothesis": rows[3]["hypothesis"], "label": "same"}
+    )  # another pair
     path = toy.write_rows(tmp_path / "t.jsonl", rows)
     target, _ = load_tasks(make_config(target=target_of(path, shots="all"), sources=[]))
     assert len(target.train) + len(target.test) == 60
     assert target.fields == ("premise", "hypothesis")
-    assert {"1 duplicate row dropped", "2 rows of texts with contradictory labels dropped"} <= set(target.notes)
+    assert {"1 duplicate row dropped", "2 rows of texts with contradictory labels dropped"} <= set(
+        target.notes
+    )
     assert not set(target.train.texts) & set(target.test.texts)
     assert all(len(text) == 2 for text in target.train.texts)
 
@@ -69,11 +73,11 @@ def test_segments_are_those_of_the_tokenizer(encoder):
     rows = tokenise(tokenizer, Rows(texts, np.zeros(3, dtype=int)), "head", 24)
     assert rows.pairs
     for (first, second), ids in zip(texts, rows.ids):
-        own = tokenizer(first, second, split_special_tokens=True)
-        assert ids.tolist() == own["input_ids"]
+        own = tokenizer([first], [second], split_special_tokens=True)
+        assert ids.tolist() == own["input_ids"][0]
         tensor = torch.tensor([ids.tolist()])
         found = segment_numbers(tensor, torch.ones_like(tensor), tokenizer.sep_token_id)
-        assert found[0].tolist() == own["token_type_ids"]
+        assert found.tolist() == own["token_type_ids"]
 
 
 def test_the_longer_segment_is_cut(encoder):
@@ -173,7 +177,8 @@ print("\\n" + json.dumps([found, logits.softmax(-1)[:, 1].tolist()]))
 def test_exported_models_take_pairs(run, tmp_path):
     texts = [(row["premise"], row["hypothesis"]) for row in pairs(6, seed=9)]
     folders = [
-        str(export_model(open_run(run), tmp_path / form, form)) for form in ("transformers", "sentence-transformers")
+        str(export_model(open_run(run), tmp_path / form, form))
+        for form in ("transformers", "sentence-transformers")
     ]
     done = subprocess.run(
         [sys.executable, "-c", EXPORTED, *folders], input=json.dumps(texts), capture_output=True, text=True
@@ -189,7 +194,9 @@ def test_encoders_take_two_columns_at_most(make_config, tmp_path):
     path = toy.write_rows(tmp_path / "t.jsonl", rows)
     columns = {"text": ["a", "b", "c"], "label": "label"}
     config = make_config(target=target_of(path, columns=columns, labels=None, shots=4), sources=[])
-    with pytest.raises(ModelError, match=r"target\.columns\.text: an encoder takes a text or a pair, found a, b, c"):
+    with pytest.raises(
+        ModelError, match=r"target\.columns\.text: an encoder takes a text or a pair, found a, b, c"
+    ):
         check_tasks(config, [load_tasks(config)[0]])
 
 
@@ -225,7 +232,9 @@ def test_of_several_fields_the_longest_is_cut(prompter):
 @pytest.fixture
 def written(tmp_path, lm, pair_file):
     def load(target: str):
-        (tmp_path / "c.yaml").write_text(f"model: {{path: {lm}}}\ntarget: {{path: {pair_file}, shots: 4, {target}}}\n")
+        (tmp_path / "c.yaml").write_text(
+            f"model: {{path: {lm}}}\ntarget: {{path: {pair_file}, shots: 4, {target}}}\n"
+        )
         return load_config(tmp_path / "c.yaml")
 
     return load
@@ -233,7 +242,7 @@ def written(tmp_path, lm, pair_file):
 
 def test_a_language_model_is_trained_on_prompts_over_columns(written, make_config, lm, tmp_path):
     prompt = "'{premise} Review : {hypothesis} {labels} Label:'"
-    own = written(f"prompt: {prompt}, labels: [other, same]")
+    own = written(f"prompt: {prompt}, labels: [other, same], verbalizers: {{other: cold, same: warm}}")
     train = {"max_steps": 3, "max_length": 48}
     config = make_config(model={"path": str(lm)}, sources=[], train=train)
     config = config.model_copy(update={"target": own.target})
@@ -246,7 +255,9 @@ def test_a_language_model_is_trained_on_prompts_over_columns(written, make_confi
     expected = open_run(folder).predict(texts)
     assert expected["p_same"].between(0, 1).all()
     card = (export_model(open_run(folder), tmp_path / "exported") / "README.md").read_text()
-    code = card.split("```python\n")[1].split("```")[0].replace('"exported"', repr(str(tmp_path / "exported")))
+    code = (
+        card.split("```python\n")[1].split("```")[0].replace('"exported"', repr(str(tmp_path / "exported")))
+    )
     scope: dict = {}
     example = "{'premise': 'a text to label', 'hypothesis': 'a text to label'}"
     assert example in code
@@ -257,8 +268,14 @@ def test_a_language_model_is_trained_on_prompts_over_columns(written, make_confi
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("columns: {text: [premise, hypothesis]}, prompt: '{premise} Label:'", "target.prompt: must hold {hypothesis}"),
-        ("columns: {text: [premise, hypothesis]}, prompt: '{text} Label:'", "target.prompt: must hold {premise}"),
+        (
+            "columns: {text: [premise, hypothesis]}, prompt: '{premise} Label:'",
+            "target.prompt: must hold {hypothesis}",
+        ),
+        (
+            "columns: {text: [premise, hypothesis]}, prompt: '{text} Label:'",
+            "target.prompt: must hold {premise}",
+        ),
         ("columns: {text: [premise, premise]}", "target.columns.text: must be different columns"),
         ("columns: {text: []}", "target.columns.text: must be the name of a column, or a list of names"),
         ("columns: {text: [premise, label]}", "must name two different columns"),
