@@ -86,7 +86,12 @@ class AlignmentReport:
         Of a source that contradicts another one at a head of their own it says which.
         """
         mixed = [f"{row.source} ({100 * row.weight:.0f} %)" for row in self.ranked() if row.weight > 0]
-        parts = [f"training mixes in {', '.join(mixed)}" if mixed else "no source is mixed in"]
+        none = (
+            "no source helps: training on the target alone"
+            if self.weighting == "evidence"
+            else "no source is mixed in"
+        )
+        parts = [f"training mixes in {', '.join(mixed)}" if mixed else none]
         against = {row.source: row.score.opposes for row in self.sources if row.score}
         harmful = [row.source for row in self.ranked() if row.verdict == "harmful"]
         alone = [name for name in harmful if not against.get(name)]

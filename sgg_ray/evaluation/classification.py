@@ -19,9 +19,20 @@ class ClassificationMetrics:
     confusion: np.ndarray  # [C, C] counts, row = true class, column = predicted class
     rows: int
 
+    @property
+    def majority(self) -> float:
+        """Accuracy of always naming the most frequent class of these rows."""
+        return float(self.confusion.sum(axis=1).max()) / self.rows
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether the most frequent class alone makes an accuracy that looks good."""
+        return self.majority > max(0.6, 1.5 / len(self.confusion))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON."""
         return {
+            "majority": self.majority,
             "accuracy": self.accuracy,
             "accuracy_low": self.accuracy_low,
             "accuracy_high": self.accuracy_high,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,13 @@ class PairedComparison:
     gained: int  # rows that only the predictions have right
     lost: int  # rows that only the baseline has right
     rows: int
+
+    @property
+    def verdict(self) -> Literal["better", "no difference shown", "worse"]:
+        """What the interval shows."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "no difference shown"
 
     def to_dict(self) -> dict[str, float]:
         """The fields by name."""

@@ -46,6 +46,8 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         f"on {metrics['rows']:,} labelled rows: accuracy {100 * metrics['accuracy']:.1f} % (95 % interval {interval}), "
         f"macro-F1 {100 * metrics['macro_f1']:.1f} %, calibration error {100 * metrics['ece']:.1f} points",
     )
+    majority = max(map(sum, metrics["confusion"])) / metrics["rows"]
+    print_line(console, f"always naming the most frequent label would be right in {100 * majority:.1f} %")
     names = [name for name, _ in counts]
     print_table(
         console,

@@ -85,11 +85,32 @@ def print_comparison(console: Console, results: Sequence[ModelResult], confidenc
                 f"{gain.p_value:.3f}" if gain.p_value >= 0.001 else "< 0.001",
             ]
         rows.append(row)
+    if results and isinstance(results[0].metrics, ClassificationMetrics):
+        rows.insert(0, ["majority class", f"{100 * results[0].metrics.majority:.1f} %", *[""] * 5])
     print_table(console, headings, rows)
-    if results:
-        print_line(
-            console, f"on {results[0].metrics.rows} test rows; gain in points of accuracy over the first"
+    for line in conclusions(results):
+        print_line(console, line)
+
+
+def conclusions(results: Sequence[ModelResult]) -> list[str]:
+    """What the table of classifiers shows, in words: its rows, a skewed test set, and who is better."""
+    if not results or not isinstance(first := results[0].metrics, ClassificationMetrics):
+        return []
+    others = [result for result in results if isinstance(result.gain, PairedComparison)]
+    gains = f"; gain in points of accuracy over {results[0].name}" if others else ""
+    lines = [f"on {first.rows} test rows{gains}"]
+    if first.is_skewed:
+        lines.append(
+            f"{100 * first.majority:.0f} % of the test rows are of one class, which any model can name: macro-F1 "
+            "counts all classes alike"
         )
+    for result in others:
+        assert isinstance(result.gain, PairedComparison)
+        if result.gain.verdict == "no difference shown":
+            lines.append(f"no difference between {result.name} and {results[0].name} is shown")
+        else:
+            lines.append(f"{result.name} is {result.gain.verdict} than {results[0].name}")
+    return lines
 
 
 def generation_results(

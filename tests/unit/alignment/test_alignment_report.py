@@ -117,3 +117,10 @@ def test_importing_alignment_loads_none_of_the_heavy_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_advice_says_so_when_the_evidence_is_for_no_source():
+    report = make_report({"a": (-0.5, -0.8, -0.2)})
+    assert replace(report, weighting="evidence").advice == (
+        "no source helps: training on the target alone; harmful, left out: a"
+    )

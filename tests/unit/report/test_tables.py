@@ -17,6 +17,7 @@ from sgg_ray.report import (
     print_scores,
     print_table,
 )
+from sgg_ray.report.tables import conclusions
 
 
 def console(terminal: bool = False) -> Console:
@@ -107,10 +108,31 @@ def test_comparison_shows_gain_over_the_first():
     target = console()
     print_comparison(target, results)
     lines = output(target).splitlines()
-    assert lines[1].startswith("target only    70.0 %")
-    assert "+30.0" in lines[2]
-    assert "< 0.001" in lines[2]
-    assert lines[3].startswith("on 100 test rows")
+    assert lines[1].split() == ["majority", "class", "50.0", "%"]
+    assert lines[2].startswith("target only       70.0 %")
+    assert "+30.0" in lines[3]
+    assert "< 0.001" in lines[3]
+    assert lines[4:] == [
+        "on 100 test rows; gain in points of accuracy over target only",
+        "guided is better than target only",
+    ]
+
+
+def test_a_skewed_test_set_and_no_difference_are_said_in_words():
+    labels = np.array([0] * 80 + [1] * 20)
+    always = np.zeros(100, dtype=int)
+    results = [
+        ModelResult("target only", evaluate_classification(np.eye(2)[always], labels)),
+        ModelResult(
+            "guided",
+            evaluate_classification(np.eye(2)[always], labels),
+            compare_paired(always, always, labels),
+        ),
+    ]
+    assert conclusions(results)[1:] == [
+        "80 % of the test rows are of one class, which any model can name: macro-F1 counts all classes alike",
+        "no difference between guided and target only is shown",
+    ]
 
 
 def test_json_is_strict_and_alone_on_stdout(capsys):
