@@ -1,56 +1,60 @@
-"""A mailbox between training workers and the driver, so that one process writes files, MLflow and the terminal."""
+"""A mailbox between workers and the driver, so that one process writes files, MLflow and the terminal.
+
+Nothing depends on it: what it loses is told again by workers that live, or comes with their checkpoints and results.
+So nobody waits for it, and a call that it does not answer is no error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sgg_ray.errors import ClusterError
 
 if TYPE_CHECKING:
-    from sgg_ray.training import Event
+    from ray.actor import ActorHandle
 
-Message = tuple[str, str, Any]
+    from sgg_ray.orchestration.messages import Message
+
+ANSWER_SECONDS = 20.0  # bound for one answer of a log that may be starting again
+GONE = "the driver of this training has gone"
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class EventLog:
-    """Keeps messages until the driver fetches them. Messages are (run, kind, payload).
+    """Keeps messages until the driver fetches them.
 
-    It is also how workers learn that their driver has gone: once it is closed, every call raises a ClusterError.
+    It is also how workers learn that their driver has gone: it is closed then, or dead for good.
     """
 
     def __init__(self):
         self.messages: list[Message] = []
         self.forgotten: int | None = None  # messages; None until the driver has said how many it has
+        self.taken: Mapping[str, int] = {}  # entries of each attempt's history that the driver has
         self.closed = False
 
-    def steps(self, run: str, events: Sequence[Event]) -> None:
-        """Training steps that ``run`` has finished."""
-        self.tell(run, "steps", list(events))
+    def tell(self, message: Message, attempt: str = "") -> int:
+        """Take a message; returns how many entries of ``attempt``'s history the driver has."""
+        if not self.closed:
+            self.messages.append(message)
+        return self.taken.get(attempt, 0)
 
-    def evaluated(self, run: str, done: int, total: int) -> None:
-        """How many test rows ``run`` has predicted."""
-        self.tell(run, "evaluated", (done, total))
+    def is_closed(self) -> bool:
+        """Whether nobody will fetch what is told now."""
+        return self.closed
 
-    def tell(self, run: str, kind: str, payload: object) -> None:
-        """Anything else: a ``report`` of refreshed scores, a ``warning``."""
-        self.confirm()
-        self.messages.append((run, kind, payload))
-
-    def confirm(self) -> None:
-        """Return once all that the caller has told before is here; raise if nobody will fetch it."""
-        if self.closed:
-            raise ClusterError("the driver of this training has gone")
-
-    def fetch(self, received: int) -> list[Message]:
+    def fetch(self, received: int, taken: Mapping[str, int]) -> list[Message]:
         """The messages from number ``received`` on.
 
         Those before are forgotten only now: a driver that is interrupted before it has got them can ask again.
         """
+        self.taken = taken
         if self.forgotten is None:
             # The first call, also after a restart, which lost what was here: all there is now is new.
             self.forgotten = received
@@ -58,13 +62,101 @@ class EventLog:
         self.forgotten = max(self.forgotten, received)
         return self.messages
 
-    def close(self, received: int) -> list[Message]:
+    def close(self, received: int, taken: Mapping[str, int]) -> list[Message]:
         """The last messages; nothing is taken from now on."""
         self.closed = True
-        return self.fetch(received)
+        return self.fetch(received, taken)
 
 
-def open_event_log() -> Any:
-    """Start an event log on the driver's own node: one that is lost takes nothing with it that the driver needs."""
-    node = ray.get_runtime_context().get_node_id()
-    return EventLog.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+class Receipt(Protocol):
+    """What comes back of a part of a history that was told."""
+
+    def taken(self) -> int:
+        """Entries of the history that the driver had then; 0 if that is not known. Does not wait."""
+        ...
+
+
+class Log(Protocol):
+    """Where workers tell things, in any process."""
+
+    def tell(self, message: Message, attempt: str = "") -> Receipt:
+        """Tell, without waiting."""
+        ...
+
+    def require_driver(self) -> None:
+        """Raise ClusterError if nobody will fetch what is told."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogReceipt:
+    """The answer of an :class:`EventLog`, once it is there."""
+
+    answer: ray.ObjectRef
+
+    def taken(self) -> int:
+        """See :class:`Receipt`."""
+        try:
+            return ray.get(self.answer, timeout=0)
+        except RayError:
+            return 0
+
+
+@dataclass(frozen=True)
+class EventLogHandle:
+    """A worker's end of an event log. Can be sent to other processes."""
+
+    actor: ActorHandle
+
+    def tell(self, message: Message, attempt: str = "") -> LogReceipt:
+        """Tell, without waiting: what is lost is told again, or nobody misses it."""
+        return LogReceipt(self.actor.tell.remote(message, attempt))
+
+    def require_driver(self) -> None:
+        """Return if the driver is there, or may be: a log that does not answer in time is no reason to stop.
+
+        Raises:
+            ClusterError: the driver has gone.
+        """
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                if ray.get(self.actor.is_closed.remote(), timeout=left):
+                    raise ClusterError(GONE)
+                return
+            except ActorDiedError as error:  # it is restarted without end, unless its owner is gone
+                raise ClusterError(GONE) from error
+            except (ActorUnavailableError, GetTimeoutError):
+                time.sleep(0.2)
+
+
+class Inbox:
+    """The driver's end of an event log, started on the driver's own node: what is lost with that needs no log."""
+
+    def __init__(self):
+        node = ray.get_runtime_context().get_node_id()
+        place = NodeAffinitySchedulingStrategy(node, soft=False)
+        self.log = EventLogHandle(EventLog.options(scheduling_strategy=place).remote())
+        self.received = 0  # messages
+
+    def fetch(self, taken: Mapping[str, int]) -> list[Message]:
+        """What is new; nothing while the log starts again. Call ``done`` when it is taken in.
+
+        Args:
+            taken: entries of each attempt's history that the driver has; workers keep the others.
+        """
+        try:
+            return ray.get(self.log.actor.fetch.remote(self.received, taken), timeout=ANSWER_SECONDS)
+        except RayError:
+            return []
+
+    def close(self, taken: Mapping[str, int]) -> list[Message]:
+        """What is new; from now on workers learn that their driver has gone."""
+        try:
+            return ray.get(self.log.actor.close.remote(self.received, taken), timeout=ANSWER_SECONDS)
+        except RayError:
+            return []
+
+    def done(self) -> None:
+        """One message more need not be kept."""
+        self.received += 1
