@@ -5,6 +5,7 @@ What needs PyTorch is loaded when it is used: `sgg init` writes its files withou
 
 from typing import TYPE_CHECKING
 
+from sgg_ray.artifacts.files import as_json
 from sgg_ray.artifacts.formulas import without_formulas
 from sgg_ray.artifacts.model_card import write_model_card
 from sgg_ray.artifacts.run_folder import RunFolder
@@ -32,6 +33,7 @@ __all__ = [
     "RunSummary",
     "StorageFolder",
     "Writer",
+    "as_json",
     "check_output",
     "default_form",
     "example_tasks",

@@ -199,7 +199,7 @@ class RunFolder:
 
     def append_events(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Add events to events.jsonl, one JSON object a line; NaN and infinity become null."""
-        lines = "".join(json.dumps(as_json(event), allow_nan=False) + "\n" for event in events)
+        lines = _event_lines(events)
         # One write of whole lines: a kill leaves at most one torn line, at the very end.
         path = self.path / EVENTS
         try:
@@ -211,11 +211,13 @@ class RunFolder:
         if time.monotonic() - self._pushed > _PUSH_SECONDS:
             self._push()
 
-    def read_events(self) -> list[dict[str, Any]]:
-        """All events in the order of writing; a torn last line is left out. [] when there are none.
+    def replace_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Put these in the place of all that events.jsonl holds."""
+        replace_file(self.path / EVENTS, _event_lines(events).encode())
+        self._push()
 
-        A step that ran again after a resume is there twice, the later one counts.
-        """
+    def read_events(self) -> list[dict[str, Any]]:
+        """All events in the order of writing; a torn last line is left out. [] when there are none."""
         try:
             whole, _ = whole_lines((self.path / EVENTS).read_bytes())
         except FileNotFoundError:
@@ -253,6 +255,10 @@ class RunFolder:
         path = replace_file(self.path / name, content, 0o600 if private else 0o644)
         self._push()
         return path
+
+
+def _event_lines(events: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(as_json(event), allow_nan=False) + "\n" for event in events)
 
 
 def _checked_record(content: bytes) -> dict[str, Any]:

@@ -4,12 +4,16 @@ A training's *history* is the list of its entries: every step, every refresh of 
 It is what ``events.jsonl`` holds of the training in the end, whatever was killed on the way.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sgg_ray.alignment import AlignmentReport
-from sgg_ray.training import Event
+
+if TYPE_CHECKING:  # an event log starts without PyTorch
+    from sgg_ray.training import Event
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,15 @@ class Warned:
     text: str
 
 
-Entry = StepDone | ScoresRefreshed | Warned
+@dataclass(frozen=True)
+class StrategyChosen:
+    """What strategy ``auto`` decided, on which evidence, and the same in words."""
+
+    choice: Mapping[str, Any]
+    text: str
+
+
+Entry = StepDone | ScoresRefreshed | Warned | StrategyChosen
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,8 @@ def to_line(entry: Entry) -> dict[str, Any]:
             return {"scores": report.to_dict()}
         case Warned(text):
             return {"warning": text}
+        case StrategyChosen(choice, text):
+            return {"choice": dict(choice), "text": text}
 
 
 def from_line(line: Mapping[str, Any]) -> Entry:
@@ -112,6 +126,8 @@ def from_line(line: Mapping[str, Any]) -> Entry:
             return ScoresRefreshed(AlignmentReport.from_dict(report))
         case {"warning": str() as text}:
             return Warned(text)
+        case {"choice": dict() as choice, "text": str() as text}:
+            return StrategyChosen(choice, text)
         case {"step": int() | float()}:
             return StepDone(dict(line))
     raise ValueError(f"not an entry of a training's history: {str(line)[:80]}")

@@ -52,7 +52,10 @@ class Tracker:
         self.experiment_id = experiment_id
         self._client = client
         self._on_problem = on_problem or _warn
+        self._curves: list[Metric] = []
         self._pending: list[Metric] = []
+        # Last (step, value) of each metric in the store; None until a run that goes on has been asked for it.
+        self._known: dict[str, tuple[int, float]] | None = None if run_id else {}
         self._files: list[tuple[Path, str | None]] = []
         self._models: list[tuple[Path, tuple[str, ...], str | None]] = []
         self._tags: dict[str, str] = {}
@@ -86,7 +89,8 @@ class Tracker:
             with database_to_itself(uri):
                 client = connect(uri)
                 experiment_id = open_experiment(client, uri, experiment)
-            run_id = open_run(client, experiment_id, run_name, dict(tags or {}), run_id)
+            before = run_id
+            run_id = open_run(client, experiment_id, run_name, dict(tags or {}), before)
             log_params(client, run_id, params or {})
         except SggError:
             raise
@@ -98,7 +102,10 @@ class Tracker:
             raise ClusterError(
                 f"tracking.uri: cannot use MLflow at {redacted(uri)}: {why}; {advice}"
             ) from error
-        return cls(client, uri, run_id, experiment_id, on_problem)
+        tracker = cls(client, uri, run_id, experiment_id, on_problem)
+        if run_id != before:
+            tracker._known = {}  # a new run has nothing yet
+        return tracker
 
     def child(
         self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], run_id: str | None = None
@@ -112,15 +119,19 @@ class Tracker:
     def log_metrics(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Send metrics of several steps at once: (step, {name: value}) pairs.
 
-        Values that are None, not finite or no numbers are left out.
+        Values that are None, not finite or no numbers are left out, and so is one that the store has as the last of
+        its metric.
         """
-        from mlflow.entities import Metric
+        self._pending.extend(_metrics(points))
+        self._flush()
 
-        now = int(time.time() * 1000)
-        for step, values in points:
-            for name, value in values.items():
-                if isinstance(value, numbers.Real) and math.isfinite(value):
-                    self._pending.append(Metric(valid_key(name), float(value), now, step))
+    def log_curve(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        """The same for metrics whose steps rise: points that are not beyond the last one in the store are left out.
+
+        So a curve may be told from its beginning again, by a run that goes on or a training that started over: the
+        store gets what it lacks and nothing twice.
+        """
+        self._curves.extend(_metrics(points))
         self._flush()
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
@@ -154,9 +165,10 @@ class Tracker:
         self._retry_at = 0.0
         self._flush()
         files = len(self._files) + len(self._models)
-        if self.run_id is None or self._pending or files or self._tags:
+        unsent = len(self._pending) + len(self._curves)
+        if self.run_id is None or unsent or files or self._tags:
             self._on_problem(
-                f"MLflow at {self.uri} did not take {len(self._pending)} metrics and {files} "
+                f"MLflow at {self.uri} did not take {unsent} metrics and {files} "
                 f"artifacts of run {self.run_id}; they are in the run folder"
             )
             return False
@@ -178,10 +190,11 @@ class Tracker:
             for key in list(self._tags):
                 self._client.set_tag(run_id, key, self._tags[key])
                 del self._tags[key]
-            while self._pending:
-                # Sending a batch twice is harmless: MLflow drops metrics that are equal in all fields.
-                self._client.log_batch(run_id, metrics=self._pending[:_BATCH_METRICS])
-                del self._pending[:_BATCH_METRICS]
+            known = self._in_store(run_id)
+            self._send_metrics(run_id, self._curves, known, lambda metric, last: metric.step <= last[0])
+            self._send_metrics(
+                run_id, self._pending, known, lambda metric, last: (metric.step, metric.value) == last
+            )
             while self._files:
                 self._send(run_id, *self._files[0])
                 del self._files[0]
@@ -210,6 +223,39 @@ class Tracker:
         assert self.run_id is not None
         return self.run_id
 
+    def _in_store(self, run_id: str) -> dict[str, tuple[int, float]]:
+        """Last (step, value) of each metric that the run has."""
+        if self._known is None:
+            names = self._client.get_run(run_id).data.metrics
+            histories = {name: self._client.get_metric_history(run_id, name) for name in names}
+            last = {
+                name: max(points, key=lambda point: (point.step, point.timestamp))
+                for name, points in histories.items()
+                if points
+            }
+            self._known = {name: (int(point.step), float(point.value)) for name, point in last.items()}
+        return self._known
+
+    def _send_metrics(
+        self,
+        run_id: str,
+        waiting: list[Metric],
+        known: dict[str, tuple[int, float]],
+        has: Callable[[Metric, tuple[int, float]], bool],
+    ) -> None:
+        """Send what is ``waiting`` but for metrics of which the store ``has`` enough, given its last (step, value)."""
+        while waiting:
+            last, new = dict(known), []
+            for metric in waiting[:_BATCH_METRICS]:
+                if metric.key not in last or not has(metric, last[metric.key]):
+                    last[metric.key] = (metric.step, metric.value)
+                    new.append(metric)
+            if new:
+                # Sending a batch twice is harmless: MLflow drops metrics that are equal in all fields.
+                self._client.log_batch(run_id, metrics=new)
+            known.update(last)
+            del waiting[:_BATCH_METRICS]
+
     def _send(self, run_id: str, path: Path, folder: str | None) -> None:
         if path.is_dir():
             self._client.log_artifacts(run_id, str(path), artifact_path=folder)
@@ -217,6 +263,18 @@ class Tracker:
             self._client.log_artifact(run_id, str(path), artifact_path=folder)
         else:  # waiting for it would hold up all others
             self._on_problem(f"{path} is not there and was not sent to MLflow")
+
+
+def _metrics(points: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [
+        Metric(valid_key(name), float(value), now, step)
+        for step, values in points
+        for name, value in values.items()
+        if isinstance(value, numbers.Real) and math.isfinite(value)
+    ]
 
 
 def _warn(text: str) -> None:

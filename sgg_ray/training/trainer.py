@@ -174,16 +174,14 @@ class Trainer:
             self._add_to_average()
             pending.append((self.step, started, metrics))
             self.step += 1
-            if self.step % self.settings.logging_steps == 0 or self.step == self.settings.max_steps:
+            saves = checkpoint is not None and self.step % self.settings.save_steps == 0
+            # Before a checkpoint all are told: what goes on from there does not run these steps again.
+            if saves or self.step % self.settings.logging_steps == 0 or self.step == self.settings.max_steps:
                 events = self._fetch(pending)
                 pending = []
                 if self.communicator.rank == 0:
                     on_events(events)
-            if (
-                checkpoint
-                and self.step % self.settings.save_steps == 0
-                and self.step < self.settings.max_steps
-            ):
+            if checkpoint is not None and saves and self.step < self.settings.max_steps:
                 checkpoint(self)
 
     def _finish(self) -> None:

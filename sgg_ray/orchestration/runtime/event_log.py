@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sgg_ray.errors import ClusterError
 
 if TYPE_CHECKING:
-    from ray.actor import ActorHandle
+    from ray.actor import ActorProxy
 
     from sgg_ray.orchestration.messages import Message
 
@@ -26,7 +26,6 @@ ANSWER_SECONDS = 20.0  # bound for one answer of a log that may be starting agai
 GONE = "the driver of this training has gone"
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
 class EventLog:
     """Keeps messages until the driver fetches them.
 
@@ -68,6 +67,9 @@ class EventLog:
         return self.fetch(received, taken)
 
 
+EventLogActor = ray.remote(num_cpus=0, max_restarts=-1)(EventLog)
+
+
 class Receipt(Protocol):
     """What comes back of a part of a history that was told."""
 
@@ -106,7 +108,7 @@ class LogReceipt:
 class EventLogHandle:
     """A worker's end of an event log. Can be sent to other processes."""
 
-    actor: ActorHandle
+    actor: ActorProxy[EventLog]
 
     def tell(self, message: Message, attempt: str = "") -> LogReceipt:
         """Tell, without waiting: what is lost is told again, or nobody misses it."""
@@ -136,7 +138,7 @@ class Inbox:
     def __init__(self):
         node = ray.get_runtime_context().get_node_id()
         place = NodeAffinitySchedulingStrategy(node, soft=False)
-        self.log = EventLogHandle(EventLog.options(scheduling_strategy=place).remote())
+        self.log = EventLogHandle(EventLogActor.options(scheduling_strategy=place).remote())
         self.received = 0  # messages
 
     def fetch(self, taken: Mapping[str, int]) -> list[Message]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sgg_ray.artifacts import RunFolder, as_json
-from sgg_ray.orchestration.messages import Entry, Recorded, to_line
+from sgg_ray.orchestration.messages import Entry, Recorded, from_line, to_line
 
 Line = dict[str, Any]
 
@@ -35,7 +35,9 @@ class Journal:
         marks: what the lines of a run have in common, for instance ``{"run": "guided"}``.
     """
 
-    def __init__(self, folder: RunFolder, marks: Callable[[str], Mapping[str, Any]] = lambda run: {"run": run}):
+    def __init__(
+        self, folder: RunFolder, marks: Callable[[str], Mapping[str, Any]] = lambda run: {"run": run}
+    ):
         self.folder, self.marks = folder, marks
         self.attempts: dict[str, str] = {}  # by run, those that are listened to
         self.past: set[str] = set()  # attempts that others have replaced
@@ -68,6 +70,12 @@ class Journal:
         taken = self.take(history)
         self._cut(history.run, len(history.entries))
         return taken
+
+    def recorded(self, run: str) -> list[Entry]:
+        """What ``events.jsonl`` holds of a run."""
+        marks = self.marks(run)
+        lines = ({key: line[key] for key in line if key not in marks} for line in self._lines_of(run))
+        return [from_line(line) for line in lines]
 
     def _follow(self, run: str, attempt: str) -> None:
         before = self.attempts.get(run)

@@ -119,12 +119,16 @@ def write_report(folder: RunFolder, report: AlignmentReport) -> None:
 
 def record_report(tracker: Tracker, folder: RunFolder, report: AlignmentReport) -> None:
     """The same in MLflow."""
-    values = {f"score/{row.source}": row.score.value for row in report.sources if row.score is not None}
-    weights = {f"weight/{row.source}": row.weight for row in report.sources}
-    tracker.log_metrics([(report.step, {**values, **weights})])
+    tracker.log_curve([(report.step, scored_metrics(report))])
     names = ["config.yaml", SCORES, "scores.parquet", "scores.png", "similarity.png"]
     names += [LAYERS] if report.layers else []
     tracker.log_artifacts([folder.path / name for name in names])
+
+
+def scored_metrics(report: AlignmentReport) -> dict[str, float]:
+    """Score and weight of each source, by the names they have in MLflow."""
+    values = {f"score/{row.source}": row.score.value for row in report.sources if row.score is not None}
+    return values | {f"weight/{row.source}": row.weight for row in report.sources}
 
 
 def _finished(folder: RunFolder, config: Config, content: str) -> AlignmentReport | None:

@@ -9,8 +9,10 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.evaluation import Reliability, fit_temperature, scaled
+from sgg_ray.orchestration.messages import CalibrationProgress
+from sgg_ray.orchestration.runtime.event_log import EventLogHandle
 from sgg_ray.tasks import Fold, Task, hold_out
-from sgg_ray.training import Hooks, run_training
+from sgg_ray.training import Event, Hooks, run_training
 
 CALIBRATION = "calibration.json"
 
@@ -29,13 +31,22 @@ def usable_folds(config: Config, target: Task) -> list[Fold]:
 
 @ray.remote(max_retries=2)
 def predict_held_out(
-    config: Config, target: Task, sources: Any, weights: Mapping[str, float], run: str, log: Any
+    config: Config,
+    target: Task,
+    sources: list[Task],
+    weights: Mapping[str, float],
+    run: str,
+    log: EventLogHandle,
 ) -> np.ndarray:
     """Train as the run did on the target's rows, and predict its held-out ones: [n, C].
 
     ``sources`` come out of the object store, which holds one copy for all trainings.
     """
-    hooks = Hooks(on_events=lambda events: log.tell.remote(run, "calibration", list(events)))
+
+    def tell(events: Sequence[Event]) -> None:
+        log.tell(CalibrationProgress(run, tuple(events)))
+
+    hooks = Hooks(on_events=tell)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     return run_training(config, target, sources, weights, device, hooks=hooks).probabilities
 
@@ -46,7 +57,7 @@ def start_folds(
     sources: Sequence[Task],
     weights: Mapping[str, float],
     folds: Sequence[Fold],
-    log: Any,
+    log: EventLogHandle,
 ) -> list[ray.ObjectRef]:
     """One training a part, as many at a time as the cluster has room for.
 

@@ -9,8 +9,9 @@ there has neither a step too few nor one too many, and needs nobody's memory but
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sgg_ray.errors import CheckpointError
 from sgg_ray.orchestration.messages import Entry, Recorded, StepDone, from_line, to_line
@@ -62,14 +63,29 @@ class History:
         """All of it as one message."""
         return Recorded(self.run, self.attempt, 0, tuple(self.entries))
 
-    def save(self, folder: Path) -> None:
-        """Write it into the folder of a checkpoint."""
-        content = {"attempt": self.attempt, "entries": [to_line(entry) for entry in self.entries]}
-        (folder / HISTORY).write_text(json.dumps(content), encoding="utf-8")
+
+def written_history(history: Recorded) -> dict[str, Any]:
+    """A whole history as plain values, for JSON."""
+    return {"attempt": history.attempt, "entries": [to_line(entry) for entry in history.entries]}
 
 
-def saved_history(folder: Path, run: str) -> Recorded:
-    """What :meth:`History.save` wrote into a checkpoint.
+def read_history(run: str, content: Mapping[str, Any]) -> Recorded:
+    """What :func:`written_history` made ``content`` of.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is of none.
+    """
+    return Recorded(run, str(content["attempt"]), 0, tuple(map(from_line, content["entries"])))
+
+
+def save_histories(folder: Path, histories: Iterable[History]) -> None:
+    """Write histories into the folder of a checkpoint: that of the run, and those of an average's further members."""
+    content = {history.run: written_history(history.whole()) for history in histories}
+    (folder / HISTORY).write_text(json.dumps(content), encoding="utf-8")
+
+
+def saved_histories(folder: Path) -> dict[str, Recorded]:
+    """What :func:`save_histories` wrote into a checkpoint, by run.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -77,7 +93,7 @@ def saved_history(folder: Path, run: str) -> Recorded:
     path = folder / HISTORY
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Recorded(run, str(content["attempt"]), 0, tuple(map(from_line, content["entries"])))
+        return {run: read_history(run, one) for run, one in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"name: {path} cannot be read ({error}); delete the run folder or give the run another --name"

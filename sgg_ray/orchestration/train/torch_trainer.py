@@ -1,54 +1,28 @@
 """Data-parallel training under Ray Train: the trainer, and what came of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import ray.train
 from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
-from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
-from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.orchestration.train.train_worker import GUIDED, train_worker
+from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
 
 
-def make_trainer(
-    config: Config,
-    tasks: ray.ObjectRef,
-    weights: Mapping[str, float],
-    log: Any,
-    state: StorageFolder,
-    *,
-    run: str = GUIDED,
-    exchange: TaskWorkers | None = None,
-    checkpoint: ray.train.Checkpoint | None = None,
-) -> TorchTrainer:
+def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
     """A trainer of ``ray.num_workers`` processes. It goes on from what an earlier one of the same ``state`` left.
 
     Args:
-        tasks: reference to (target, sources).
-        weights: of the sources in the mixture.
-        log: handle of the driver's event log.
+        job: what the workers do.
         state: Ray Train's own folder.
-        run: what the workers' events are told under.
-        exchange: task workers that refresh the weights.
-        checkpoint: what to go on from when ``state`` does not say.
     """
-    asked = config.ray
+    asked = job.config.ray
     return TorchTrainer(
         train_worker,
-        train_loop_config={
-            "config": config,
-            "tasks": tasks,
-            "weights": dict(weights),
-            "exchange": exchange,
-            "checkpoint": checkpoint,
-            "log": log,
-            "run": run,
-        },
+        train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
             num_workers=asked.num_workers,
             use_gpu=asked.gpus_per_worker > 0,

@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.exceptions import RayError
 
 from sgg_ray.config import Config
-from sgg_ray.errors import CheckpointError, TrainingError, told_where
+from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_where
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.evaluated_predictions import predicted_file, save_predicted
+from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
+from sgg_ray.orchestration.runtime.event_log import EventLogHandle
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.orchestration.train.history import History, save_histories, saved_histories
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
@@ -34,22 +39,48 @@ GUIDED, BASELINE = "guided", "target-only"
 RESULT, MODEL = "result.json", "model"
 
 
-def train_worker(arguments: dict[str, Any]) -> TrainingError | None:
+@dataclass(frozen=True)
+class TrainingJob:
+    """What every worker of a data-parallel training is given.
+
+    Args:
+        tasks: reference to (target, sources).
+        weights: of the sources in the mixture.
+        log: where worker 0 tells the training's history.
+        run: what it is told under.
+        workers: task workers that refresh the weights.
+        checkpoint: what to go on from when Ray Train has none.
+    """
+
+    config: Config
+    tasks: ray.ObjectRef
+    weights: Mapping[str, float]
+    log: EventLogHandle
+    run: str = GUIDED
+    workers: TaskWorkers | None = None
+    checkpoint: ray.train.Checkpoint | None = None
+
+
+def train_worker(arguments: dict[str, TrainingJob]) -> TrainingError | None:
     """The loop of one Ray Train worker: resume if there is a checkpoint, train, evaluate, hand over the model.
 
-    Worker 0 sends events to the driver's :class:`EventLog` and attaches files to checkpoints: the trainer's state
-    while training, and model, probabilities and counters at the end.
+    Worker 0 tells the driver of its steps and attaches files to checkpoints: the trainer's state and the history so
+    far while training; model, probabilities, counters and the whole history at the end.
+
+    Args:
+        arguments: the job under ``job``; Ray Train takes a dictionary only.
 
     Returns:
         What stopped the training for good: all workers meet it at the same step, and it would come again. Errors that
         are raised instead make Ray Train start over from the last checkpoint.
     """
+    job = arguments["job"]
     try:
-        ray.get(arguments["log"].confirm.remote())
-    except RayError:
-        return TrainingError("training stopped: its driver has gone")
+        job.log.require_driver()
+    except ClusterError as error:
+        return TrainingError(f"training stopped: {error}")
     try:
-        _train(arguments)
+        _train(job)
     except CheckpointError:
         raise
     except TrainingError as error:
@@ -57,53 +88,65 @@ def train_worker(arguments: dict[str, Any]) -> TrainingError | None:
     return None
 
 
-def _train(arguments: dict[str, Any]) -> None:
-    config: Config = arguments["config"]
-    target, sources = ray.get(arguments["tasks"])
+def _train(job: TrainingJob) -> None:
+    target, sources = ray.get(job.tasks)
     context = ray.train.get_context()
     first = context.get_world_rank() == 0
     communicator: Communicator = Distributed() if context.get_world_size() > 1 else SingleProcess()
-    log, run = arguments["log"], arguments["run"]
-    hooks = Hooks(checkpoint=lambda trainer: _report_checkpoint(trainer, log, first))
-    if first:
-        hooks.on_events = lambda events: log.steps.remote(run, events)
-        hooks.on_evaluation = lambda done, total: log.evaluated.remote(run, done, total)
-        hooks.on_choice = lambda choice: log.tell.remote(
-            run, "choice", choice.to_dict() | {"text": str(choice)}
-        )
-        hooks.of_member = lambda name: _told_as(f"{run}/{name}", log)
-        if arguments["exchange"] is not None:
-            hooks.updates = RefreshedWeights(
-                arguments["exchange"],
-                arguments["weights"],
-                on_report=lambda report: log.tell.remote(run, "report", report),
-                on_problem=lambda text: log.tell.remote(run, "warning", text),
-            )
-    stored = ray.train.get_checkpoint() or arguments["checkpoint"]
-    if stored is not None and _is_final(stored, config, first):
+    stored = ray.train.get_checkpoint() or job.checkpoint
+    if stored is not None and _is_final(stored, job.config, first):
         return
     with tempfile.TemporaryDirectory() as scratch:
-        if stored is not None:
-            hooks.resume_from = Path(stored.to_directory(scratch))
+        resumed = None if stored is None else Path(stored.to_directory(scratch))
+        before = saved_histories(resumed).get(job.run) if resumed else None
+        histories = {job.run: History(job.run, job.log, before.entries if before else ())}
+        hooks = _hooks(job, histories, first)
+        hooks.resume_from = resumed
         device = ray.train.torch.get_device()
         assert isinstance(device, torch.device)
-        outcome = run_training(config, target, sources, arguments["weights"], device, communicator, hooks)
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = None
-        if first:
-            ray.get(log.confirm.remote())
-            with told_where(scratch):
-                _write_result(Path(scratch), outcome, config, target)
-            checkpoint = ray.train.Checkpoint.from_directory(scratch)
-        ray.train.report({"step": config.train.max_steps, "final": True}, checkpoint=checkpoint)
+        outcome = run_training(job.config, target, sources, job.weights, device, communicator, hooks)
+
+    def write(folder: Path) -> None:
+        _write_result(folder, outcome, job.config, target)
+
+    _report(histories, first, job.config.train.max_steps, write, final=True)
 
 
-def _told_as(run: str, log: Any) -> Hooks:
-    """What a further member of an average tells the driver."""
-    return Hooks(
-        on_events=lambda events: log.steps.remote(run, events),
-        on_evaluation=lambda done, total: log.evaluated.remote(run, done, total),
-    )
+def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hooks:
+    """What a worker does beside training: all report checkpoints, the first one tells the rest."""
+
+    def checkpoint(trainer: Trainer) -> None:
+        _report(histories, first, trainer.step, lambda folder: save_checkpoint(trainer, folder), final=False)
+
+    def of_member(name: str) -> Hooks:
+        """What a further member of an average tells the driver."""
+        run = f"{job.run}/{name}"
+        histories[run] = History(run, job.log)
+        return _telling(histories[run])
+
+    if not first:
+        return Hooks(checkpoint=checkpoint)
+    history = histories[job.run]
+    hooks = _telling(history)
+    hooks.checkpoint, hooks.of_member = checkpoint, of_member
+    hooks.on_choice = lambda choice: history.add(StrategyChosen(choice.to_dict(), str(choice)))
+    if job.workers is not None:
+        hooks.updates = RefreshedWeights(
+            job.workers,
+            job.weights,
+            on_report=lambda report: history.add(ScoresRefreshed(report)),
+            on_problem=lambda text: history.add(Warned(text)),
+        )
+    return hooks
+
+
+def _telling(history: History) -> Hooks:
+    """Tells the driver of steps, which are kept, and of rows, which are shown."""
+
+    def predicted(done: int, total: int) -> None:
+        history.log.tell(RowsPredicted(history.run, done, total))
+
+    return Hooks(on_events=history.steps, on_evaluation=predicted)
 
 
 def _is_final(stored: ray.train.Checkpoint, config: Config, first: bool) -> bool:
@@ -116,19 +159,24 @@ def _is_final(stored: ray.train.Checkpoint, config: Config, first: bool) -> bool
     return True
 
 
-def _report_checkpoint(trainer: Trainer, log: Any, first: bool) -> None:
-    """Every worker reports, worker 0 attaches the state (all hold the same).
+def _report(
+    histories: Mapping[str, History], first: bool, step: int, write: Callable[[Path], None], *, final: bool
+) -> None:
+    """Every worker reports; worker 0 attaches what ``write`` leaves in a folder (all hold the same), and the histories.
 
-    Not before the events of the steps so far have arrived: a run that goes on from here would not tell them again.
+    They are in the checkpoint and not left to the driver's memory: see :mod:`.history`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = None
         if first:
-            ray.get(log.confirm.remote())
+            for history in histories.values():
+                history.tell()
+                history.log.require_driver()
             with told_where(scratch):
-                save_checkpoint(trainer, Path(scratch))
+                write(Path(scratch))
+                save_histories(Path(scratch), histories.values())
             checkpoint = ray.train.Checkpoint.from_directory(scratch)
-        ray.train.report({"step": trainer.step, "final": False}, checkpoint=checkpoint)
+        ray.train.report({"step": step, "final": final}, checkpoint=checkpoint)
 
 
 def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
@@ -147,17 +195,23 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         "late_updates": outcome.late_updates,
         "trainable_parameters": outcome.trainable,
         "weights": outcome.weights,
-        **({"choice": outcome.choice.to_dict()} if outcome.choice else {}),
     }
 
 
+@dataclass(frozen=True)
+class Alone:
+    """What the training on the target alone came to."""
+
+    predicted: Predicted
+    result: dict[str, Any]
+    history: Recorded
+
+
 @ray.remote(max_retries=2)
-def train_alone(config: Config, target: Task, log: Any) -> tuple[Predicted, dict[str, Any]]:
+def train_alone(config: Config, target: Task, log: EventLogHandle) -> Alone:
     """Ordinary fine-tuning on the target alone, same seed and steps, in one process: what guidance has to beat."""
-    hooks = Hooks(
-        on_events=lambda events: log.steps.remote(BASELINE, events),
-        on_evaluation=lambda done, total: log.evaluated.remote(BASELINE, done, total),
-    )
+    history = History(BASELINE, log)
+    hooks = _telling(history)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     outcome = run_training(plain(config), target, [], {}, device, hooks=hooks)
-    return outcome.predicted, result_of(outcome)
+    return Alone(outcome.predicted, result_of(outcome), history.whole())

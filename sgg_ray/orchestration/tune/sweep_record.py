@@ -1,9 +1,9 @@
 """The driver's record of a sweep: numbers trials, writes the run folder and MLflow, tells the listener."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import pandas as pd
 
@@ -11,6 +11,18 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, TuneConfig
 from sgg_ray.evaluation import Trial, ranked, within_noise
 from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.messages import (
+    CalibrationProgress,
+    Message,
+    Recorded,
+    RowsPredicted,
+    TrialBegan,
+    TrialReported,
+    steps_of,
+)
+from sgg_ray.orchestration.runtime.event_log import Inbox
+from sgg_ray.orchestration.runtime.journal import Journal, Taken
+from sgg_ray.orchestration.train.history import read_history
 from sgg_ray.orchestration.tune.sweep_trial import TRAININGS
 from sgg_ray.report import plot_importance, plot_parallel, sweep_markdown, trial_line
 from sgg_ray.tracking import Tracker
@@ -40,47 +52,60 @@ class SweepRecord:
         self.trackers: dict[str, Tracker] = {}
         self.values: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Trial] = {}
-        self.curves: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # not sent yet
+        self.journal = Journal(folder, _marks)
 
-    def take_in(self, trial: str, kind: str, payload: Any) -> None:
-        """A message of a trial: that it ``began`` or has ``trained``; or of a training, such as ``trial_3/0``."""
-        if kind == "began":
-            self.values[trial] = payload
-            self._tracker(trial)
-            return
-        if kind == "trained":
-            self._trained(trial, payload)
-            return
-        trial, training = trial.rsplit("/", 1)[0], int(trial.rsplit("/", 1)[1])
-        if kind == "steps":
-            self._steps(trial, training, payload)
+    def take_all(self, inbox: Inbox) -> bool:
+        """Take in what trials have told; returns whether a training has ended."""
+        ended = False
+        for message in inbox.fetch(self.journal.taken):
+            self._take_in(message)
+            inbox.done()
+            ended |= isinstance(message, TrialReported)
+        return ended
 
-    def _steps(self, trial: str, training: int, events: list[dict[str, Any]]) -> None:
-        """New steps of one of the trial's trainings."""
-        number = _number(trial)
-        name = f"trial {number}"
-        self.folder.append_events([{"run": name, "training": training, **event} for event in events])
-        if training == 0:  # curves of the first training stand for all: MLflow would drown in the others
-            self.curves.setdefault(trial, []).extend(
-                (int(event["step"]), {key: value for key, value in event.items() if key != "step"})
-                for event in events
-            )
+    def _take_in(self, message: Message) -> None:
+        match message:
+            case TrialBegan(trial, values):
+                self.values[trial] = dict(values)
+                self._tracker(trial)
+            case TrialReported(trial, trainings, failure):
+                self._trained(trial, list(trainings), failure)
+            case Recorded():
+                self._steps(message.run, self.journal.take(message))
+            case RowsPredicted():
+                pass  # of a trial's workers: a sweep shows trainings
+            case CalibrationProgress():
+                raise TypeError(f"a sweep calibrates nothing, but was told {message}")
+            case _:
+                assert_never(message)
+
+    def _steps(self, run: str, taken: Taken) -> None:
+        """Show new steps of one of a trial's trainings."""
+        trial, training = _place(run)
         per = self.config.train.max_steps
-        shown = [{**event, "step": event["step"] + training * per} for event in events]
-        self.listener.steps(name, shown, per * self.trainings)
+        shown = [{**event, "step": event["step"] + training * per} for event in steps_of(taken.fresh)]
+        if shown:
+            self.listener.steps(f"trial {_number(trial)}", shown, per * self.trainings)
 
-    def _trained(self, trial: str, payload: Mapping[str, Any]) -> None:
+    def _trained(self, trial: str, done: list[Mapping[str, Any]], failure: str) -> None:
         """A training of the trial has ended, or the trial has."""
-        done, failure = payload["trainings"], payload["failure"]
         status = "failed" if failure else "finished" if self._complete(done) else "unfinished"
         self._keep(trial, done, status, failure)
         # MLflow's comparison opens with the metric that came first: what trials are judged by, not a curve.
         self._log_validation(trial)
-        self._tracker(trial).log_metrics(self.curves.pop(trial, []))
+        self._log_curve(trial)
         if status != "unfinished":
             self.listener.note(trial_line(self.found[trial], self.settings.metric))
             ended = sum(found.status != "unfinished" for found in self.found.values())
             self.listener.advance(ended, self.total, "trials")
+
+    def _log_curve(self, trial: str) -> None:
+        """Of the first training, which stands for all: MLflow would drown in the others."""
+        events = steps_of(self.journal.recorded(f"{trial}/0"))
+        self._tracker(trial).log_curve(
+            (int(event["step"]), {key: value for key, value in event.items() if key != "step"})
+            for event in events
+        )
 
     def recall(self, results: Any) -> None:
         """What had ended before the sweep was stopped; the rest goes on."""
@@ -113,6 +138,7 @@ class SweepRecord:
             ended = {"finished": "finished", "stopped": "killed", "failed": "failed", "unfinished": "killed"}
             for trial, found in self.found.items():
                 self._log_validation(trial)
+                self._log_curve(trial)
                 self._tracker(trial).finish(ended[found.status])
 
     def _write(self, trials: list[Trial]) -> None:
@@ -132,7 +158,7 @@ class SweepRecord:
         self.tracker.describe(sweep_markdown(trials, self.settings))
         self.tracker.log_artifacts([folder / name for name in names])
 
-    def _complete(self, done: list[dict[str, Any]]) -> bool:
+    def _complete(self, done: Sequence[Mapping[str, Any]]) -> bool:
         return len(done) >= self.trainings
 
     def _log_validation(self, trial: str) -> None:
@@ -147,7 +173,10 @@ class SweepRecord:
         }
         self._tracker(trial).log_metrics([(len(found.losses), values)])
 
-    def _keep(self, trial: str, done: list[dict[str, Any]], status: Any, note: str) -> None:
+    def _keep(self, trial: str, done: Sequence[Mapping[str, Any]], status: Any, note: str) -> None:
+        for number, part in enumerate(done):  # what was lost on the way is in them
+            run = f"{trial}/{number}"
+            self._steps(run, self.journal.complete(read_history(run, part["history"])))
         values = self.values.get(trial, {})
         flat = self.config.flat()
         self.found[trial] = Trial(
@@ -212,6 +241,18 @@ def _trainings(result: Any) -> list[dict[str, Any]]:
         return []
     with result.checkpoint.as_directory() as folder:
         return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+
+
+def _place(run: str) -> tuple[str, int]:
+    """Trial and number of a training, from a name such as trial_3/0."""
+    trial, _, training = run.rpartition("/")
+    return trial, int(training)
+
+
+def _marks(run: str) -> dict[str, Any]:
+    """What the lines of a training in events.jsonl have in common."""
+    trial, training = _place(run)
+    return {"run": f"trial {_number(trial)}", "training": training}
 
 
 def _number(trial: str) -> int:

@@ -21,7 +21,11 @@ from sgg_ray.config import Config, ModelConfig, depends_on_scores, with_values
 from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.models import PretrainedModel
 from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions, load_predicted, predicted_file
+from sgg_ray.orchestration.messages import Recorded, TrialBegan, TrialReported
+from sgg_ray.orchestration.runtime.event_log import EventLogHandle
+from sgg_ray.orchestration.train.history import History, saved_histories, written_history
 from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkpoint, make_trainer
+from sgg_ray.orchestration.train.train_worker import TrainingJob
 from sgg_ray.tasks import Fold, Task
 from sgg_ray.training import Hooks, Predicted, run_training
 
@@ -37,7 +41,7 @@ class Sweep:
     sources: list[Task]
     folds: list[Fold]
     reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
-    log: Any = field(repr=False)  # handle of the driver's EventLog
+    log: EventLogHandle = field(repr=False)
     groups: StorageFolder  # where trainings of several workers keep their checkpoints
 
     @property
@@ -74,7 +78,7 @@ def run_trial(values: Mapping[str, Any], sweep: Any) -> None:
     shared: Sweep = ray.get(sweep) if isinstance(sweep, ray.ObjectRef) else sweep
     config = with_values(shared.config, values)
     trial = str(tune.get_context().get_trial_name())
-    shared.log.tell.remote(trial, "began", dict(values))
+    shared.log.tell(TrialBegan(trial, dict(values)))
     done = _trainings_so_far()
     while len(done) < shared.trainings:
         try:
@@ -97,23 +101,25 @@ def _train_once(
     weights = sweep.weights(config, values, fold)
     started = time.monotonic()
     train = _in_this_process if config.ray.num_workers == 1 else _data_parallel
-    judged = EvaluatedPredictions.of(target, train(sweep, config, target, weights, f"{trial}/{number}"))
+    predicted, history = train(sweep, config, target, weights, f"{trial}/{number}")
+    judged = EvaluatedPredictions.of(target, predicted)
     return {
         "losses": judged.losses.tolist(),
         "correct": judged.correct.tolist(),
         "seconds": time.monotonic() - started,
+        "history": written_history(history),
     }
 
 
 def _in_this_process(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
-) -> Predicted:
-    hooks = Hooks(on_events=lambda events: sweep.log.steps.remote(run, events))
+) -> tuple[Predicted, Recorded]:
+    history = History(run, sweep.log)
+    hooks = Hooks(on_events=history.steps)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     foundation = _loaded(config.model.model_dump_json())
-    return run_training(
-        config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation
-    ).predicted
+    outcome = run_training(config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation)
+    return outcome.predicted, history.whole()
 
 
 @functools.lru_cache(maxsize=1)
@@ -128,15 +134,15 @@ def _loaded(model: str) -> PretrainedModel:
 
 def _data_parallel(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
-) -> Predicted:
+) -> tuple[Predicted, Recorded]:
     """A group of workers beside this process, which only waits for them."""
     # A name of its own: workers of a trial process that has died may still be writing to the last one.
     state = sweep.groups.child(uuid.uuid4().hex)
     tasks = ray.put((target, sweep.sources))
-    trainer = make_trainer(config, tasks, weights, sweep.log, state, run=run)
+    trainer = make_trainer(TrainingJob(config, tasks, weights, sweep.log, run), state)
     try:
         with final_checkpoint(trainer.fit()) as checkpoint:
-            return load_predicted(checkpoint / predicted_file(target))
+            return load_predicted(checkpoint / predicted_file(target)), saved_histories(checkpoint)[run]
     except SggError:
         raise
     except Exception as error:
@@ -155,7 +161,8 @@ def _trainings_so_far() -> list[dict[str, Any]]:
 
 def _report(sweep: Sweep, trial: str, done: list[dict[str, Any]], failure: str = "") -> None:
     """Tell the driver what there is, and Ray Tune the means; a failure has none, which no search takes for good."""
-    ray.get(sweep.log.tell.remote(trial, "trained", {"trainings": done, "failure": failure}))
+    sweep.log.tell(TrialReported(trial, tuple(done), failure))
+    sweep.log.require_driver()
 
     def mean(name: str) -> float:
         return (

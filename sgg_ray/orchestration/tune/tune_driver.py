@@ -21,7 +21,7 @@ from sgg_ray.evaluation import Trial, ranked, within_noise
 from sgg_ray.orchestration.lifecycle import begin_run, fingerprint, read_tasks, recorded, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow, rooms
-from sgg_ray.orchestration.runtime.event_log import open_event_log
+from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.tune.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.tune.sweep_trial import Sweep, run_trial, score_key
@@ -258,9 +258,15 @@ def _trials(settings: TuneConfig) -> int:
 
 def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: SweepRecord) -> None:
     """Run Ray Tune in a thread while this one takes in what trials tell."""
-    log = open_event_log()
+    inbox = Inbox()
     sweep = Sweep(
-        plan.config, plan.target, plan.sources, plan.folds, reports, log, record.folder.state(GROUP_STATE)
+        plan.config,
+        plan.target,
+        plan.sources,
+        plan.folds,
+        reports,
+        inbox.log,
+        record.folder.state(GROUP_STATE),
     )
     shared = ray.put(sweep)
     asked = plan.config.ray
@@ -283,15 +289,10 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
 
     thread = threading.Thread(target=fit, name="ray-tune", daemon=True)
     thread.start()
-    received = 0
     while True:
         thread.join(POLL_SECONDS)
         ended = not thread.is_alive()
-        messages = ray.get(log.fetch.remote(received))
-        received += len(messages)
-        for message in messages:
-            record.take_in(*message)
-        if any(kind == "trained" for _, kind, _ in messages):
+        if record.take_all(inbox):
             _keep_state(record.folder.state(TUNE_STATE))
         if ended:
             break

@@ -9,7 +9,7 @@ import yaml
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import load_config
 from sgg_ray.orchestration.score.score_driver import fingerprint
-from sgg_ray.orchestration.train.train_driver import TRAIN_STATE, _latest
+from sgg_ray.orchestration.train.train_state import TRAIN_STATE, _latest
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training.checkpoint import STATE
 

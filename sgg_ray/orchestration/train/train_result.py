@@ -1,0 +1,136 @@
+"""What a training came to: measured, written into the run folder, logged in MLflow."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.artifacts import write_model_card
+from sgg_ray.errors import TrainingError
+from sgg_ray.evaluation import directional_alignment, gradient_stability
+from sgg_ray.models import MODEL_MANIFEST
+from sgg_ray.orchestration.evaluated_predictions import (
+    Comparison,
+    EvaluatedPredictions,
+    Metrics,
+    final_numbers,
+)
+from sgg_ray.orchestration.train.calibration_folds import CALIBRATION
+from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.orchestration.train.train_worker import BASELINE, GUIDED, MODEL, RESULT
+from sgg_ray.prediction import Predictor
+from sgg_ray.report import (
+    ModelResult,
+    html_page,
+    html_picture,
+    html_results,
+    module_table,
+    plot_curves,
+    plot_modules,
+)
+from sgg_ray.training import Predicted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to."""
+
+    folder: Path
+    metrics: Metrics
+    baseline: Metrics | None
+    comparison: Comparison | None  # guided − target-only, on the same test rows
+    report: AlignmentReport | None
+    summary: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        return {
+            "guided": self.metrics.to_dict(),
+            BASELINE: self.baseline.to_dict() if self.baseline else None,
+            "difference": self.comparison.to_dict() if self.comparison else None,
+            **self.summary,
+        }
+
+    def rows(self) -> list[ModelResult]:
+        """The models of the final comparison, the baseline first."""
+        guided = ModelResult("guided", self.metrics, self.comparison)
+        return [guided] if self.baseline is None else [ModelResult("target only", self.baseline), guided]
+
+    def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
+        """Label, probability of each label and confidence of each text; of kind generation the answer to each."""
+        return Predictor(self.folder / MODEL).predict(texts)
+
+    def _repr_html_(self) -> str:
+        title = f"{self.folder.name}, {self.metrics.rows} test rows"
+        return html_page(title, html_results(self.rows()), html_picture(self.folder / "curves.png"))
+
+
+def evaluate(
+    session: Session,
+    judged: EvaluatedPredictions,
+    baseline: Predicted | None,
+    report: AlignmentReport | None,
+) -> TrainResult:
+    """What there is of a training that has ended, measured on the test rows."""
+    metrics = judged.metrics()
+    other = comparison = None
+    if baseline is not None:
+        alone = EvaluatedPredictions.of(session.target, baseline)
+        other, comparison = alone.metrics(), judged.minus(alone)
+    events = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "gradient_norm" in e]
+
+    def column(name: str) -> list[float]:
+        return [event[name] for event in events if event.get(name) is not None]
+
+    summary = {
+        **json.loads((session.folder.path / RESULT).read_text(encoding="utf-8")),
+        "gradient_stability": gradient_stability(column("gradient_norm"), column("step_cosine")).to_dict(),
+        "directional_alignment": directional_alignment(column("alignment_cosine")),
+    }
+    stored = session.folder.path / CALIBRATION
+    if stored.exists():
+        found = json.loads(stored.read_text(encoding="utf-8"))
+        summary["calibration"] = found | judged.calibration(found["temperature"])
+    return TrainResult(session.folder.path, metrics, other, comparison, report, summary)
+
+
+def write_results(session: Session, judged: EvaluatedPredictions, result: TrainResult) -> None:
+    """Files of the run folder, and the same in MLflow.
+
+    Raises:
+        TrainingError: the model is not there.
+    """
+    folder, target = session.folder, session.target
+    folder.write_parquet("predictions.parquet", judged.frame())
+    metrics = result.to_dict()
+    folder.write_json("metrics.json", metrics)
+    events = folder.read_events()
+    plot_curves(events, folder.path / "curves.png")
+    written = ["config.yaml", "metrics.json", "predictions.parquet", "curves.png"]
+    if session.config.guidance.view_modules:
+        modules = module_table(events)
+        folder.write_parquet("modules.parquet", modules)
+        drawn = plot_modules(modules, folder.path / "modules.png")
+        written += ["modules.parquet", *(["modules.png"] if drawn else [])]
+    write_model_card(
+        folder.path / MODEL,
+        config=session.config,
+        target=target,
+        sources=session.sources,
+        report=result.report,
+        metrics=metrics,
+    )
+    final = final_numbers(result.metrics, result.baseline, result.comparison)
+    if calibration := result.summary.get("calibration"):
+        final["test/ece"] = calibration["ece"]
+        final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]
+    session.tracker.log_metrics([(session.config.train.max_steps, final)])
+    session.tracker.log_artifacts([folder.path / name for name in written])
+    session.tracker.log_model(folder.path / MODEL, target.labels, session.config.tracking.register_as)
+    if not (folder.path / MODEL / MODEL_MANIFEST).exists():
+        raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")
