@@ -11,6 +11,7 @@ from sgg_ray.secrets import redacted
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it
 
 # What a person can mend, of all that the system may say.
 MACHINE = {
@@ -79,6 +80,10 @@ class SggError(Exception):
 
     def __reduce__(self):  # keep the list of problems when an actor sends the error to the driver
         return (type(self), (self.problems,))
+
+
+class Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt no error, and caught by nobody but the command line."""
 
 
 class ConfigError(SggError):

@@ -2,15 +2,26 @@
 
 import logging
 import os
+import signal
+import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sgg_ray.config import Config, TargetConfig
-from sgg_ray.errors import EXIT_FAILED, SggError, in_words, machine_error, one_line
+from sgg_ray.errors import (
+    EXIT_FAILED,
+    EXIT_TERMINATED,
+    SggError,
+    Terminated,
+    in_words,
+    machine_error,
+    one_line,
+)
 from sgg_ray.secrets import redacted
 
 if TYPE_CHECKING:
@@ -32,7 +43,8 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
     try:
         from sgg_ray.report.console import make_console
 
-        work(make_console(as_json))
+        with orderly_termination():
+            work(make_console(as_json))
     except SggError as error:
         if debug:
             typer.echo(redacted(traceback.format_exc()), err=True)
@@ -42,11 +54,35 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from the last checkpoint", err=True)
         raise SystemExit(130) from None
+    except Terminated:
+        typer.echo("terminated; the same command goes on from the last checkpoint", err=True)
+        raise SystemExit(EXIT_TERMINATED) from None
     except Exception as error:
         if debug:
             typer.echo(redacted(traceback.format_exc()), err=True)
         typer.echo(f"error: {one_line(_in_words(error))}", err=True)
         raise SystemExit(EXIT_FAILED) from None
+
+
+@contextmanager
+def orderly_termination() -> Iterator[None]:
+    """SIGTERM, as of Kubernetes, Slurm and spot machines, raises :class:`Terminated`: what was begun is put in order.
+
+    Further ones change nothing: whoever cannot wait sends SIGKILL.
+    """
+
+    def terminate(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may ask for signals
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _in_words(error: Exception) -> str:

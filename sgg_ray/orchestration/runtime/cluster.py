@@ -2,15 +2,18 @@
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
 from sgg_ray.artifacts import is_uri, local_folder
 from sgg_ray.config import Config, RayConfig, resolved
-from sgg_ray.errors import CapacityError, ClusterError, SggError
+from sgg_ray.errors import CapacityError, ClusterError, SggError, Terminated
 from sgg_ray.orchestration.listener import Listener
 
 # Set for the driver and inherited by every worker: nothing goes out unasked, Ray's own notices stay quiet, and what
@@ -45,6 +48,7 @@ def connected(config: RayConfig) -> Iterator[None]:
         return
     arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
     starts = config.address == "local" and "RAY_ADDRESS" not in os.environ
+    on_termination = signal.getsignal(signal.SIGTERM)
     try:
         # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
         # Ray inside the cluster's head.
@@ -55,6 +59,10 @@ def connected(config: RayConfig) -> Iterator[None]:
             address = resolved(written, "ray.address")
             ray.init(address=address, runtime_env={"env_vars": environment}, **arguments)
     except SggError:
+        raise
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:  # Ray's own handler, while it starts
+            raise Terminated from None
         raise
     # Ray 2.60 raises a bare Exception when its own processes do not start in time.
     except Exception as error:
@@ -67,10 +75,17 @@ def connected(config: RayConfig) -> Iterator[None]:
             f"ray.address: no Ray cluster answers at '{config.address}' ({reason}); "
             "start one with 'ray start --head', or use 'local'"
         ) from error
+    _keep_handler(on_termination)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _keep_handler(on_termination: Any) -> None:
+    """Put the program's own handler of SIGTERM back: Ray 2.60 replaces it by one that prints a C++ stack trace."""
+    if callable(on_termination) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_termination)
 
 
 def _local_cpus(config: RayConfig) -> int:
