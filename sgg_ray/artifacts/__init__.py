@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sgg_ray.artifacts.files import as_json
 from sgg_ray.artifacts.formulas import without_formulas
 from sgg_ray.artifacts.model_card import write_model_card
-from sgg_ray.artifacts.run_folder import RunFolder
+from sgg_ray.artifacts.run_folder import RunFolder, git_state
 from sgg_ray.artifacts.run_list import RunSummary, list_runs, remove_runs
 from sgg_ray.artifacts.run_storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.starter import (
@@ -38,6 +38,7 @@ __all__ = [
     "default_form",
     "example_tasks",
     "export_model",
+    "git_state",
     "is_uri",
     "list_runs",
     "local_folder",

@@ -278,7 +278,7 @@ def _new_record(name: str, config: Config) -> dict[str, Any]:
         "resumed": [],
         "seed": config.seed,
         "mlflow_run_id": None,
-        "git": _git_state(),
+        "git": git_state(),
         "versions": _versions(),
         # What a resume is compared with. config.yaml cannot serve: people edit it to replay a run.
         "settings": config.flat(),
@@ -295,7 +295,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git_state() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
     """Commit of the current directory and whether files differ from it; None outside a repository."""
 
     def git(*arguments: str) -> str:

@@ -4,7 +4,6 @@ The order is always the same: :func:`read_tasks` (nothing is started or written 
 :func:`recorded` around the work.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -14,7 +13,8 @@ from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
 from sgg_ray.orchestration.listener import Listener
-from sgg_ray.tasks import FIELD_END, Task, load_tasks, parts_of
+from sgg_ray.orchestration.run_record import tracked_datasets, tracked_parameters, tracked_tags
+from sgg_ray.tasks import Task, load_tasks
 from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
@@ -52,11 +52,22 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     return target, sources
 
 
-def begin_run(config: Config, folder: RunFolder, command: str, content: str, listener: Listener) -> Tracker:
+def begin_run(
+    config: Config,
+    folder: RunFolder,
+    command: str,
+    content: str,
+    listener: Listener,
+    tasks: Sequence[Task] = (),
+) -> Tracker:
     """Open the MLflow run, then the run folder: an address that is wrong leaves no folder, and a folder that another
     process has leaves no run that looks as if it went on.
+
+    Args:
+        content: hash of all rows, with which a run that is resumed is compared.
+        tasks: whose rows MLflow shows as the run's inputs.
     """
-    tracker = start_tracking(config, folder, command, listener)
+    tracker = start_tracking(config, folder, command, listener, tasks)
     before = folder.record.get("mlflow_run_id")
     try:
         folder.begin(config)
@@ -92,31 +103,17 @@ def refuse_other_rows(folder: RunFolder, content: str) -> None:
         )
 
 
-def start_tracking(config: Config, folder: RunFolder, command: str, listener: Listener) -> Tracker:
+def start_tracking(
+    config: Config, folder: RunFolder, command: str, listener: Listener, tasks: Sequence[Task] = ()
+) -> Tracker:
     """Open the MLflow run, or go on with the one of an unfinished run folder."""
     return Tracker.start(
         config.tracking.uri,
         config.tracking.experiment,
         config.name,
-        params=config.flat(),
-        tags={"sgg.command": command, "sgg.target": config.target.name, "sgg.folder": folder.location},
+        params=tracked_parameters(config, command),
+        tags=tracked_tags(config, command, folder.location),
         run_id=folder.record.get("mlflow_run_id"),
         on_problem=listener.note,
+        datasets=tracked_datasets(config, tasks),
     )
-
-
-def fingerprint(tasks: Sequence[Task]) -> str:
-    """Hash of all rows: equal only for the same texts, labels and splits."""
-    digest = hashlib.blake2b(digest_size=16)
-    for task in tasks:
-        digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words)).encode())
-        if task.generates:
-            digest.update(
-                repr([(rows.completions, rows.histories) for rows in (task.train, task.test)]).encode()
-            )
-        for rows in (task.train, task.test):
-            for text in rows.texts:
-                data = FIELD_END.join(parts_of(text)).encode("utf-8", "surrogatepass")
-                digest.update(len(data).to_bytes(8, "little") + data)
-            digest.update(rows.labels.tobytes())
-    return digest.hexdigest()

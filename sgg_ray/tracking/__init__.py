@@ -1,6 +1,8 @@
 """The run's record in MLflow. The only importer of mlflow."""
 
+from sgg_ray.tracking.datasets import TrackedDataset
+from sgg_ray.tracking.logged_model import TrainedModel
 from sgg_ray.tracking.store_check import check_database, check_store
 from sgg_ray.tracking.tracker import Tracker
 
-__all__ = ["Tracker", "check_database", "check_store"]
+__all__ = ["TrackedDataset", "Tracker", "TrainedModel", "check_database", "check_store"]

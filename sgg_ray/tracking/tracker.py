@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from sgg_ray.errors import ClusterError, SggError
 from sgg_ray.secrets import redacted
-from sgg_ray.tracking.logged_model import log_model
+from sgg_ray.tracking.datasets import TrackedDataset, as_input
+from sgg_ray.tracking.logged_model import TrainedModel, log_model
 from sgg_ray.tracking.store import (
     connect,
     database_to_itself,
@@ -57,7 +58,7 @@ class Tracker:
         # Last (step, value) of each metric in the store; None until a run that goes on has been asked for it.
         self._known: dict[str, tuple[int, float]] | None = None if run_id else {}
         self._files: list[tuple[Path, str | None]] = []
-        self._models: list[tuple[Path, tuple[str, ...], str | None]] = []
+        self._models: list[TrainedModel] = []
         self._tags: dict[str, str] = {}
         self._start: tuple[str, Mapping[str, Any], dict[str, str]] | None = None  # of a run not opened yet
         self._pause = _FIRST_PAUSE
@@ -74,12 +75,16 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
         on_problem: Callable[[str], None] | None = None,
+        datasets: Sequence[TrackedDataset] = (),
     ) -> Tracker:
         """Open the experiment (made when missing) and start a run in it, or go on with ``run_id``.
 
         ``params`` may be nested; they are logged flat under dotted keys. A run that is no longer in the
         store, because it or the database was deleted, is replaced by a new one. ``on_problem`` takes the one
         line that is said when MLflow fails later on; by default it is a RuntimeWarning.
+
+        Args:
+            datasets: the run's inputs.
 
         Raises ClusterError when the store at ``uri`` cannot be used.
         """
@@ -92,6 +97,8 @@ class Tracker:
             before = run_id
             run_id = open_run(client, experiment_id, run_name, dict(tags or {}), before)
             log_params(client, run_id, params or {})
+            if datasets:
+                client.log_inputs(run_id, [as_input(dataset) for dataset in datasets])
         except SggError:
             raise
         except Exception as error:
@@ -149,15 +156,9 @@ class Tracker:
         self._tags["mlflow.note.content"] = text
         self._flush()
 
-    def log_model(self, folder: str | Path, labels: Sequence[str], register: str | None = None) -> None:
-        """Log the trained model in ``folder`` so that MLflow can load and serve it.
-
-        Args:
-            folder: ``model`` of a run folder.
-            labels: names of the labels, in the order of their probabilities.
-            register: name in the model registry; None registers nothing.
-        """
-        self._models.append((Path(folder), tuple(labels), register))
+    def log_model(self, trained: TrainedModel) -> None:
+        """Log a trained model so that MLflow can load, serve and rank it."""
+        self._models.append(trained)
         self._flush()
 
     def finish(self, status: str = "finished") -> bool:
@@ -199,7 +200,7 @@ class Tracker:
                 self._send(run_id, *self._files[0])
                 del self._files[0]
             while self._models:
-                log_model(self._client, run_id, self.experiment_id, *self._models[0])
+                log_model(self._client, run_id, self.experiment_id, self._models[0])
                 del self._models[0]
         except Exception as error:
             if not self._told:

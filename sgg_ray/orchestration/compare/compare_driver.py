@@ -16,8 +16,9 @@ from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.orchestration.compare.cell_record import CellRecord, ChildRuns
 from sgg_ray.orchestration.compare.cell_runner import CellKey, Split, shortest
 from sgg_ray.orchestration.compare.cell_scheduler import CellScheduler, slots_for
-from sgg_ray.orchestration.lifecycle import begin_run, fingerprint, recorded, refuse_other_rows
+from sgg_ray.orchestration.lifecycle import begin_run, recorded, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import connected, grow
 from sgg_ray.report import (
     Comparison,

@@ -9,8 +9,9 @@ from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, ConfigError
-from sgg_ray.orchestration.lifecycle import begin_run, fingerprint, read_tasks, recorded
+from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
@@ -71,7 +72,7 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
     with connected(config.ray):
         grow(config.ray, listener)
         check_capacity(config)
-        tracker = begin_run(config, folder, "score", content, listener)
+        tracker = begin_run(config, folder, "score", content, listener, [target, *sources])
         with recorded(folder, tracker):
             report = score_sources(config, target, sources, listener)
             _require_a_score(report)  # a report without any would be taken for an answer next time

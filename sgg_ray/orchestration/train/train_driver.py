@@ -22,8 +22,9 @@ from sgg_ray.orchestration.evaluated_predictions import (
     predicted_file,
     save_predicted,
 )
-from sgg_ray.orchestration.lifecycle import begin_run, fingerprint, read_tasks, recorded
+from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle, Inbox
 from sgg_ray.orchestration.score.score_driver import SCORES, record_report, stored_report, write_report
@@ -83,7 +84,9 @@ def train(config: Config, listener: Listener | None = None) -> TrainResult:
     with connected(config.ray):
         grow(config.ray, listener)
         check_capacity(config)
-        tracker = begin_run(config, folder, "train", fingerprint([target, *sources]), listener)
+        tracker = begin_run(
+            config, folder, "train", fingerprint([target, *sources]), listener, [target, *sources]
+        )
         with recorded(folder, tracker):
             return _train(Session(config, target, sources, folder, tracker, listener))
 

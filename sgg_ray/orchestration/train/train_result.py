@@ -17,6 +17,7 @@ from sgg_ray.orchestration.evaluated_predictions import (
     Metrics,
     final_numbers,
 )
+from sgg_ray.orchestration.run_record import evaluation_dataset
 from sgg_ray.orchestration.train.calibration_folds import CALIBRATION
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_worker import BASELINE, GUIDED, MODEL, RESULT
@@ -30,6 +31,7 @@ from sgg_ray.report import (
     plot_curves,
     plot_modules,
 )
+from sgg_ray.tracking import TrainedModel
 from sgg_ray.training import Predicted
 
 if TYPE_CHECKING:
@@ -131,6 +133,15 @@ def write_results(session: Session, judged: EvaluatedPredictions, result: TrainR
         final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]
     session.tracker.log_metrics([(session.config.train.max_steps, final)])
     session.tracker.log_artifacts([folder.path / name for name in written])
-    session.tracker.log_model(folder.path / MODEL, target.labels, session.config.tracking.register_as)
+    session.tracker.log_model(
+        TrainedModel(
+            folder.path / MODEL,
+            target.labels,
+            session.config.tracking.register_as,
+            final,
+            evaluation_dataset(session.config, target),
+            "test/exact_match" if target.generates else "test/accuracy",
+        )
+    )
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():
         raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")

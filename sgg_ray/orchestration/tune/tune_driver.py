@@ -18,8 +18,9 @@ from sgg_ray.artifacts import RunFolder, StorageFolder
 from sgg_ray.config import Config, Distribution, TuneConfig, depends_on_scores, dump_config, with_values
 from sgg_ray.errors import CapacityError, ClusterError, ConfigError
 from sgg_ray.evaluation import Trial, ranked, within_noise
-from sgg_ray.orchestration.lifecycle import begin_run, fingerprint, read_tasks, recorded, refuse_other_rows
+from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
@@ -137,7 +138,7 @@ def tune(config: Config, listener: Listener | None = None) -> TuneResult:
         scoring = _Scoring(plan)
         content = fingerprint([plan.target, *plan.sources])
         try:
-            tracker = begin_run(config, folder, "tune", content, listener)
+            tracker = begin_run(config, folder, "tune", content, listener, [plan.target, *plan.sources])
         except BaseException:
             scoring.close()
             raise

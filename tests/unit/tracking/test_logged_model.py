@@ -1,12 +1,15 @@
 """The model that a run logs is loaded by MLflow alone, and served over HTTP."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -15,8 +18,11 @@ import pytest
 import toy
 
 from sgg_ray.prediction import Predictor
-from sgg_ray.tracking import Tracker
+from sgg_ray.tracking import TrackedDataset, Tracker, TrainedModel
 
+TEST_ROWS = TrackedDataset(
+    "target", "target.jsonl", "0123", 6, "test", (("text", "string"), ("label", "string"))
+)
 TEXTS = [row["text"] for row in toy.sentences(6, seed=41)]
 
 
@@ -25,8 +31,10 @@ def logged(finished_run, tmp_path_factory):
     """A run that has logged and registered its model twice."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('logged')}/mlflow.db"
     tracker = Tracker.start(uri, "tests", "run")
-    for _ in range(2):
-        tracker.log_model(finished_run / "model", ("negative", "positive"), register="films")
+    for accuracy in (0.8, 0.7):
+        metrics = {"test/accuracy": accuracy}
+        model = TrainedModel(finished_run / "model", ("negative", "positive"), "films", metrics, TEST_ROWS)
+        tracker.log_model(model)
     assert tracker.finish()
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
@@ -96,3 +104,55 @@ def test_it_is_served_over_http(logged, expected):
         server.communicate(timeout=30)
     assert [row["predicted"] for row in answer] == list(expected.predicted)
     assert [row["confidence"] for row in answer] == pytest.approx(list(expected.confidence), abs=1e-6)
+
+
+def test_models_are_ranked_by_the_numbers_of_their_test_rows(logged):
+    rows = {"dataset_name": "target", "dataset_digest": "0123"}
+    order = [{"field_name": "metrics.test/accuracy", "ascending": False, **rows}]
+    client, experiments = logged._client, [logged.experiment_id]
+    found = client.search_logged_models(experiments, order_by=order)
+    assert [model.metrics[0].value for model in found] == [0.8, 0.7]
+    assert [model.metrics[0].dataset_digest for model in found] == ["0123", "0123"]
+
+
+def test_the_champion_is_the_best_on_the_same_rows(logged, finished_run):
+    def champion() -> str:
+        return logged._client.get_model_version_by_alias("films", "champion").version
+
+    def add(accuracy: float, test: TrackedDataset) -> None:
+        metrics = {"test/accuracy": accuracy}
+        model = TrainedModel(finished_run / "model", ("negative", "positive"), "films", metrics, test)
+        tracker = Tracker.start(mlflow.get_tracking_uri(), "others", "run")
+        tracker.log_model(model)
+        assert tracker.finish()
+
+    assert str(champion()) == "1"  # the second one is not better
+    add(0.9, replace(TEST_ROWS, digest="other rows"))
+    assert str(champion()) == "1"  # nobody knows
+    add(0.85, TEST_ROWS)
+    assert str(champion()) == "4"
+
+
+def test_it_loads_where_the_package_is_not_installed(logged, tmp_path):
+    """Its code comes with it, and what the code imports is among its requirements."""
+    folder = mlflow.artifacts.download_artifacts("models:/films/1", dst_path=str(tmp_path))
+    script = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+        "import mlflow, pandas\n"
+        f"model = mlflow.pyfunc.load_model({folder!r})\n"
+        "print(model.predict(pandas.DataFrame({'text': ['good']})).predicted[0])\n"
+        "import sgg_ray; print(sgg_ray.__file__)\n"
+        "print(sorted(name for name in ('ray', 'optuna', 'typer') if name in sys.modules))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    label, origin, training = done.stdout.splitlines()[-3:]
+    assert label in ("negative", "positive")
+    assert origin.startswith(folder)
+    assert training == "[]"
+    required = Path(folder, "requirements.txt").read_text()
+    assert "sgg" not in required
+    assert "torch==" in required

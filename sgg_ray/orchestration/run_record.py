@@ -1,0 +1,100 @@
+"""What MLflow is told of a run: the settings that count, where its code and rows come from, and digests of the rows."""
+
+import getpass
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from sgg_ray.artifacts import git_state
+from sgg_ray.config import Config
+from sgg_ray.secrets import redacted
+from sgg_ray.tasks import FIELD_END, Rows, Task, parts_of
+from sgg_ray.tracking import TrackedDataset
+
+SECTIONS_OF_OTHERS = ("compare", "tune")  # what only the command of that name reads
+
+
+def tracked_parameters(config: Config, command: str) -> dict[str, Any]:
+    """The settings by dotted key, without those that are not set and those of other commands."""
+    others = tuple(f"{section}." for section in SECTIONS_OF_OTHERS if section != command)
+    return {
+        key: value
+        for key, value in config.flat().items()
+        if value is not None and value not in ([], {}, "") and not key.startswith(others)
+    }
+
+
+def tracked_tags(config: Config, command: str, location: str) -> dict[str, str]:
+    """What MLflow shows beside the parameters: command, user, commit."""
+    found = {
+        "sgg.command": command,
+        "sgg.target": config.target.name,
+        "sgg.folder": location,
+        "mlflow.source.name": f"sgg {command}",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    state = git_state()
+    if state is not None:
+        found["mlflow.source.git.commit"] = state["commit"]
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+def tracked_datasets(config: Config, tasks: Sequence[Task]) -> list[TrackedDataset]:
+    """The rows of every task as MLflow's data sets; of the target those for training and those for testing."""
+    paths = {entry.name: entry.path for entry in (config.target, *config.sources)}
+    return [
+        dataset
+        for task in tasks
+        for context, rows in _uses(task)
+        if len(rows) and (dataset := _dataset(task, rows, context, paths.get(task.name, "")))
+    ]
+
+
+def evaluation_dataset(config: Config, target: Task) -> TrackedDataset:
+    """The rows that the target's numbers are of."""
+    return _dataset(target, target.test, "test", config.target.path)
+
+
+def _uses(task: Task) -> Iterator[tuple[Literal["training", "source", "test"], Rows]]:
+    if task.role == "source":
+        yield "source", task.train
+        return
+    yield "training", task.train
+    yield "test", task.test
+
+
+def _dataset(
+    task: Task, rows: Rows, context: Literal["training", "source", "test"], path: str
+) -> TrackedDataset:
+    columns = ("prompt", "completion") if task.generates else ("text", "label")
+    kinds = tuple((column, "string") for column in columns)
+    return TrackedDataset(task.name, redacted(path), _digest(rows), len(rows), context, kinds)
+
+
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """Hash of all rows: equal only for the same texts, labels and splits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for task in tasks:
+        digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words)).encode())
+        for rows in (task.train, task.test):
+            digest.update(_digest(rows).encode())
+    return digest.hexdigest()
+
+
+def _digest(rows: Rows) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    if rows.completions:
+        digest.update(repr((rows.completions, rows.histories)).encode())
+    for text in rows.texts:
+        data = FIELD_END.join(parts_of(text)).encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    digest.update(rows.labels.tobytes())
+    return digest.hexdigest()

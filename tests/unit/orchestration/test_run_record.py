@@ -1,0 +1,65 @@
+"""MLflow gets the settings that count, and of rows their digests."""
+
+from dataclasses import replace
+
+import mlflow
+
+from sgg_ray.orchestration.run_record import (
+    evaluation_dataset,
+    fingerprint,
+    tracked_datasets,
+    tracked_parameters,
+    tracked_tags,
+)
+from sgg_ray.tasks import load_tasks
+from sgg_ray.tracking import Tracker
+
+
+def test_settings_of_other_commands_and_those_not_set_are_left_out(make_config):
+    config = make_config(compare={"strategies": [{"name": "full"}]}, tune={"num_samples": 2})
+    sections = {key.split(".")[0] for key in tracked_parameters(config, "train")}
+    assert not {"tune", "compare"} & sections
+    assert {"model", "target", "train", "guidance", "sources"} <= sections
+    assert "tune.num_samples" in tracked_parameters(config, "tune")
+    assert None not in tracked_parameters(config, "train").values()
+
+
+def test_rows_are_known_by_their_digests(make_config):
+    config = make_config()
+    target, sources = load_tasks(config)
+    found = tracked_datasets(config, [target, *sources])
+    assert [(dataset.name, dataset.context) for dataset in found] == [
+        ("target", "training"),
+        ("target", "test"),
+        ("clean", "source"),
+        ("flipped", "source"),
+    ]
+    assert [dataset.rows for dataset in found[:2]] == [len(target.train), len(target.test)]
+    assert found[1] == evaluation_dataset(config, target)
+    assert len({dataset.digest for dataset in found}) == 4  # flipped labels are other rows
+    other = replace(target, test=target.test.take(range(len(target.test) - 1)))
+    assert evaluation_dataset(config, other).digest != found[1].digest
+    assert fingerprint([other]) != fingerprint([target]) == fingerprint([load_tasks(config)[0]])
+
+
+def test_mlflow_shows_them_as_inputs(make_config, tmp_path):
+    config = make_config()
+    target, sources = load_tasks(config)
+    tracker = Tracker.start(
+        config.tracking.uri,
+        "tests",
+        "run",
+        tags=tracked_tags(config, "train", "runs/toy"),
+        datasets=tracked_datasets(config, [target, *sources]),
+    )
+    assert tracker.finish()
+    run = mlflow.MlflowClient(config.tracking.uri).get_run(tracker.run_id)
+    contexts = {(entry.dataset.name, entry.tags[0].value) for entry in run.inputs.dataset_inputs}
+    assert contexts == {
+        ("target", "training"),
+        ("target", "test"),
+        ("clean", "source"),
+        ("flipped", "source"),
+    }
+    assert run.data.tags["mlflow.source.name"] == "sgg train"
+    assert run.data.tags["mlflow.user"]
