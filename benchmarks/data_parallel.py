@@ -33,8 +33,7 @@ from torch import Tensor, multiprocessing
 
 from sgg_ray.gradients import FlatParameters
 from sgg_ray.models import graphed
-from sgg_ray.training import Distributed, SingleProcess, run_training
-from sgg_ray.training import trainer as loop
+from sgg_ray.training import Distributed, SingleProcess, passes, run_training
 from sgg_ray.training.reduction import STRETCH, GradientSum
 
 WAIT = timedelta(minutes=3)  # for another process; then something is wrong
@@ -304,7 +303,7 @@ def equality(settings: dict[str, Any], device: str, barrier) -> dict[str, float]
 
     config = Config.model_validate(settings)
     target, sources = load_tasks(config)
-    loop.STRETCH = 2000  # so that this small model's gradient is sent in stretches too
+    passes.STRETCH = 2000  # so that this small model's gradient is sent in stretches too
     weights = {"clean": 0.7, "flipped": 0.3}
 
     def train(communicator) -> dict[str, Tensor]:

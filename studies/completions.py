@@ -97,7 +97,6 @@ def score(target: np.ndarray, sources: dict[str, np.ndarray]) -> dict[str, Score
                 source_gram=vectors @ vectors.T,
                 target_gram=target @ target.T,
                 target_classes=classes,
-                source_examples=np.full(len(vectors), 8),
             )
         )
         for vectors in sources.values()

@@ -56,7 +56,7 @@ def one_seed(job: tuple[str, list[str], int]) -> dict:
         guided = config.model_copy(update={"guidance": config.guidance.model_copy(update=changes)})
         used = sources if weighting else []
         kind = config.alignment.weighting if weighting == "configured" else "uniform"
-        weights = mixture_weights(found, kind, config.alignment.temperature)
+        weights = mixture_weights(found, kind)
         mixture = {source.name: float(weight) for source, weight in zip(used, weights)}
         started = time.perf_counter()
         outcome = run_training(guided, target, used, mixture, device)

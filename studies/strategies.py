@@ -36,15 +36,9 @@ from sgg_ray.training.head import begin_at_names
 SHOTS = (4, 8, 16, 32, 64)
 POISONED_SHOTS = (8, 32)
 FOLDER = Path(__file__).parents[1] / "sgg_ray" / "strategies"
-ALONE = ("full", "linear-probe", "lora", "sam", "pairs", "sgg-target", "sgg-target-without-names")
+ALONE = ("full", "linear-probe", "lora", "sam", "sgg-target", "sgg-target-without-names")
 BESIDE = ("multitask", "sgg", "sgg-0.3", "sgg-0.1")
 OWN: dict[str, dict[str, Any]] = {
-    # SetFit's loss on all pairs of a batch and its head, in the product's loop: the package is not needed.
-    "pairs": {
-        "model": {"trainable": "all"},
-        "guidance": {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0, "lambda_source": 0},
-        "train": {"contrastive": 1.0, "head": "regression", "learning_rate": 5e-5},
-    },
     "sgg-0.3": {
         "guidance": {"lambda_source": 0.3, "max_hvp_ratio": 0.5},
         "train": {"share_labels": True, "head": "label_names", "learning_rate": 5e-5},

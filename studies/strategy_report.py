@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-SINGLE = ("full", "linear-probe", "lora", "sam", "pairs", "sgg-target", "multitask", "sgg")
+SINGLE = ("full", "linear-probe", "lora", "sam", "sgg-target", "multitask", "sgg")
 SHARING = {
     "films",
     "reviews",

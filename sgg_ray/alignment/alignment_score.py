@@ -29,13 +29,11 @@ class Evidence:
     source_gram: np.ndarray  # [n_source, n_source]
     target_gram: np.ndarray  # [n_target, n_target]
     target_classes: np.ndarray  # [n_target] integers: the class of each target example
-    source_examples: np.ndarray  # [n_source] integers: how many examples each source part holds
 
     def __post_init__(self):
         for name in ("cross", "source_gram", "target_gram"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        for name in ("target_classes", "source_examples"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int64))
+        object.__setattr__(self, "target_classes", np.asarray(self.target_classes, dtype=np.int64))
         if self.cross.ndim != 2 or 0 in self.cross.shape:
             raise ValueError(f"Evidence.cross must be [source parts, target parts], found {self.cross.shape}")
         sources, targets = self.cross.shape
@@ -43,7 +41,6 @@ class Evidence:
             "source_gram": (sources, sources),
             "target_gram": (targets, targets),
             "target_classes": (targets,),
-            "source_examples": (sources,),
         }
         for name, shape in expected.items():
             found = getattr(self, name).shape
@@ -131,7 +128,7 @@ def score_alignment(evidence: Evidence, confidence: float = 0.95) -> Score:
         nan = float("nan")
         return Score(nan, nan, nan, nan, nan, nan)
     target = side_moments(evidence.target_gram, evidence.cross.mean(axis=0), evidence.target_classes)
-    one_class = np.zeros(len(evidence.source_examples), dtype=np.int64)
+    one_class = np.zeros(len(evidence.source_gram), dtype=np.int64)
     source = side_moments(evidence.source_gram, evidence.cross.mean(axis=1), one_class)
     if target.observed <= 0.0 or source.observed <= 0.0:  # a gradient of zero points nowhere
         return Score(0.0, -1.0, 1.0, 0.0, target.reliability, 0.0)

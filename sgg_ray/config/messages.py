@@ -74,6 +74,21 @@ RENAMED = {
     "sources.limit": "max_rows",
 }
 
+# Keys and values that were there before 0.2 and are no more: no strategy used them, no measurement spoke for them.
+REMOVED = {
+    "train.contrastive": "steps on pairs of rows are gone; train.method: setfit trains on pairs",
+    "train.average": "averages of parameters are gone; leave it out",
+    "alignment.temperature": "softmax weighting is gone; leave it out",
+    "guidance.reference": "the running mean is the only reference; leave it out",
+    "guidance.reference_every": "the running mean is the only reference; leave it out",
+    "guidance.magnitude_form": "‖g‖ is the only form; leave it out",
+}
+REMOVED_VALUES = {
+    ("train.head", "regression"): "a fitted head is gone; train.method: setfit has one",
+    ("alignment.weighting", "softmax"): "it is gone; use relu",
+    ("alignment.weighting", "confident"): "it is gone; use relu",
+}
+
 
 def problem_lines(error: ValidationError, data: dict[str, Any]) -> list[str]:
     """The errors that have a place in the file, a line each; of very many the first, and how many more there are."""
@@ -98,7 +113,8 @@ def problem_line(detail: ErrorDetails, data: dict[str, Any]) -> str:
     kind, found = detail["type"], detail["input"]
     context: dict[str, Any] = detail.get("ctx") or {}
     if kind == "extra_forbidden":
-        return f"{where}: unknown key; {_key_hint(location)}"
+        gone = REMOVED.get(_key(location))
+        return f"{where}: {gone}" if gone else f"{where}: unknown key; {_key_hint(location)}"
     if kind == "missing":
         field = _field(location)
         meaning = f" ({field.description})" if field and field.description else ""
@@ -114,8 +130,16 @@ def problem_line(detail: ErrorDetails, data: dict[str, Any]) -> str:
         message = detail["msg"].replace("Input should be", "must be").replace("\n", " ")
     if kind == "string_type" and isinstance(found, int | float):
         message += " (put it in quotes)"
+    gone = REMOVED_VALUES.get((_key(location), found)) if isinstance(found, str) else None
+    if gone:
+        return f"{where}: {found}: {gone}"
     near = _nearest(found, re.findall(r"'([^']*)'", context.get("expected", "")))
     return f"{where}: {message}, found {_short(found)}{near}"
+
+
+def _key(location: Location) -> str:
+    """Dotted key of the schema: without the places in lists."""
+    return ".".join(part for part in location if isinstance(part, str))
 
 
 def _readable(location: Location, data: Any) -> str:
@@ -139,7 +163,7 @@ def _inside(node: Any, part: int | str) -> Any:
 def _key_hint(location: Location) -> str:
     section = ".".join(str(part) for part in location[:-1] if isinstance(part, str)) or "top level"
     keys = _keys(location[:-1])
-    now = RENAMED.get(".".join(str(part) for part in location if isinstance(part, str)))
+    now = RENAMED.get(_key(location))
     near = f"it is now '{now}'" if now else _nearest_key(location, keys)
     return f"{near + ' ' if near else ''}({section} takes: {', '.join(keys)})"
 

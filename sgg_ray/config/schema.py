@@ -229,12 +229,11 @@ class AlignmentConfig(Section):
     """How sources are scored and weighted."""
 
     summary: SummaryConfig = Field(default_factory=SummaryConfig)  # pyright: ignore[reportArgumentType]
-    weighting: Literal["uniform", "relu", "evidence", "softmax", "confident", "none"] = Field(
+    weighting: Literal["uniform", "relu", "evidence", "none"] = Field(
         "relu",
         description="from scores to weights of the mixture; evidence = relu, and the whole mixture as strong as the "
         "sum of the utilities says, down to no source at all; none = no mixture",
     )
-    temperature: Positive = Field(0.1, description="of softmax weighting")
     refresh_interval: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
     confidence: OpenShare = Field(0.95, description="level of the intervals")
@@ -265,14 +264,7 @@ class GuidanceConfig(Section):
     )
     interval: Count = Field(1, description="apply the terms every n-th step, times n")
     warmup_ratio: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
-    reference: Literal["ema", "full"] = Field(
-        "ema", description="r: running mean of g, or gradient of all few-shot rows"
-    )
-    reference_decay: OpenShare = Field(0.9, description="decay of the running mean")
-    reference_every: Count = Field(25, description="steps between two full references")
-    magnitude_form: Literal["norm", "hinge"] = Field(
-        "norm", description="‖g‖, or its excess over the running median"
-    )
+    reference_decay: OpenShare = Field(0.9, description="decay of r, the running mean of unit gradients")
     gradient_floor: NotNegative = Field(0.1, description="δ as a share of the mean ‖g‖ so far")
     view_modules: CountOrZero = Field(
         0, description="steps between two looks at norms and cosines module by module; 0 = never"
@@ -307,24 +299,15 @@ class TrainConfig(Section):
     combine: Literal["sum", "pcgrad", "cagrad", "upgrad", "mgda"] = Field(
         "sum", description="how target and source gradients make one update; all but sum need TorchJD"
     )
-    contrastive: Share = Field(
-        0.0,
-        description="share of the steps, the first ones, that train the features alone: on pairs of rows, whose "
-        "cosine shall be 1 for equal labels and 0 for others",
-    )
-    head: Literal["zero", "regression", "label_names"] = Field(
+    head: Literal["zero", "label_names"] = Field(
         "zero",
-        description="the target's head when its training begins: zero, a logistic regression on the shots' features, "
-        "or what the labels are called, as far as the shots bear it out",
+        description="the target's head when its training begins: zero, or what the labels are called, as far as the "
+        "shots bear it out",
     )
     share_labels: bool = Field(
         False,
         description="sources that have two or more of the target's labels train its head with the rows that carry "
         "these; false = a head for every set of labels",
-    )
-    average: Share = Field(
-        0.0,
-        description="share of the steps, the last ones, whose parameters are averaged into the final ones",
     )
     max_steps: Count = Field(150, description="optimiser steps")
     batch_size: Count = Field(16, description="target rows a step, over all workers")
@@ -543,29 +526,8 @@ class Config(Section):
             )
         if self.ray.num_workers > 1:
             raise ValueError("ray.num_workers: train.method setfit trains in one process; use 1")
-        return self
-
-    @model_validator(mode="after")
-    def _contrastive_fits(self):
-        train = self.train
-        if train.method == "setfit" and (train.contrastive or train.average or train.head != "zero"):
-            raise ValueError(
-                "train.method: setfit has its own pairs and head; leave out train.contrastive, head and average"
-            )
-        if not train.contrastive:
-            return self
-        if train.schedule == "sequential":
-            raise ValueError("train.contrastive: needs train.schedule: joint")
-        if train.contrastive == 1 and train.head == "zero":
-            raise ValueError("train.contrastive: 1 leaves no step for the head; set train.head to regression")
-        if self.ray.num_workers > 1:
-            raise ValueError(
-                "train.contrastive: pairs are made of all rows of a batch, in one process; set ray.num_workers to 1"
-            )
-        if train.micro_batch_size is not None:
-            raise ValueError(
-                "train.contrastive: pairs are made of all rows of a batch at once; leave out train.micro_batch_size"
-            )
+        if self.train.head != "zero":
+            raise ValueError("train.head: train.method setfit fits a head of its own; leave it out")
         return self
 
     @model_validator(mode="after")

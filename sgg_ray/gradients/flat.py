@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from sgg_ray.errors import ModelError
 
-KEPT_PRECISIONS = (torch.float32, torch.float64)
-
 
 class FlatParameters:
     """Moves parameters into one buffer; the modules keep working on views of it.

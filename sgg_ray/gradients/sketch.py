@@ -100,24 +100,23 @@ class Sketcher:
         self.signs = column_signs(size, self.word_key)
         self.row_keys = stream_key(seed, ROW_STREAM), stream_key(seed, LOW_STREAM)
 
-    def sketch(self, vector: Tensor, start: int = 0, out: Tensor | None = None) -> Tensor:
+    def sketch(self, vector: Tensor, start: int = 0) -> Tensor:
         """Sketch a vector, or each row of a matrix; or one piece of a vector that is longer.
 
         Args:
             vector: [P] or [n, P], any floating type; summed in float32.
-            start: position of the first coordinate in the whole vector: the sketches of the pieces add up.
-            out: [D] or [n, D] float32; the sketch is added to it.
+            start: position of the first coordinate in the whole vector: the sketches of the pieces add up. Also how
+                positions beyond 2³² are checked without a vector of that length.
 
         Returns:
-            [D] or [n, D] float32: ``out``, or a new tensor.
+            [D] or [n, D] float32.
         """
         rows = vector.detach().reshape(vector.shape[:-1].numel(), vector.shape[-1]).contiguous()
         if (fast := triton_kernels(rows)) and rows.numel():
             sums = fast.fold(rows, start, self.size, (self.word_key, *self.row_keys))
         else:
             sums = self._fold(rows, start)
-        folded = _put_lanes_into_place(sums).reshape(*vector.shape[:-1], self.size)
-        return folded if out is None else out.add_(folded)
+        return _put_lanes_into_place(sums).reshape(*vector.shape[:-1], self.size)
 
     def _fold(self, vectors: Tensor, start: int) -> Tensor:
         """The signed sums [4, n, D], one for each value of ``low_i``: swapping neighbours is left to the end."""

@@ -1,6 +1,6 @@
 """What one task tells another about its gradient: as long at most as a sketch, whatever the model's size."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -30,17 +30,6 @@ class GradientSummary:
     vector: np.ndarray
     dimension: int
     seed: int | None
-
-    def __add__(self, other: "GradientSummary") -> "GradientSummary":
-        """Summary of the union of both sets of examples.
-
-        Raises:
-            ValueError: they differ in task, space, step, dimension or sketch.
-        """
-        if not isinstance(other, GradientSummary):
-            return NotImplemented
-        self._check(other, ("task", "space", "step", "dimension", "seed"))
-        return replace(self, examples=self.examples + other.examples, vector=self.vector + other.vector)
 
     @property
     def mean(self) -> np.ndarray:
@@ -73,12 +62,12 @@ class GradientSummary:
             mine, theirs = getattr(self, field), getattr(other, field)
             if mine != theirs:
                 raise ValueError(
-                    f"summaries of {self.task!r} and {other.task!r} cannot be combined: {field} is {mine!r} "
+                    f"summaries of {self.task!r} and {other.task!r} cannot be compared: {field} is {mine!r} "
                     f"and {theirs!r}; compute both with the same settings"
                 )
         if self.vector.shape != other.vector.shape:
             raise ValueError(
-                f"summaries of {self.task!r} and {other.task!r} cannot be combined: they have "
+                f"summaries of {self.task!r} and {other.task!r} cannot be compared: they have "
                 f"{self.vector.size} and {other.vector.size} values; use the same alignment.summary"
             )
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from sgg_ray.errors import ConfigError
 
 CAGRAD_RADIUS = 0.5  # c of Liu et al. (2021), their choice for classification
-METHODS = ("pcgrad", "cagrad", "upgrad", "mgda")
 
 
 def check_combination(method: str) -> None:

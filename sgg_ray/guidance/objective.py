@@ -27,7 +27,6 @@ from sgg_ray.gradients.hvp import (
 from sgg_ray.gradients.kernels import combine, gram
 from sgg_ray.guidance.running import RunningNorms, momentum
 from sgg_ray.guidance.terms import (
-    MagnitudeForm,
     Measures,
     Scales,
     Strengths,
@@ -54,7 +53,7 @@ class Guidance:
     Args:
         parameters: the model's.
         lambda_direction: λ of 1 − cos(g, r).
-        lambda_magnitude: λ of ‖g‖ or of the hinge.
+        lambda_magnitude: λ of ‖g‖.
         lambda_alignment: λ of 1 − cos(g, ĝ_S).
         hvp: how H·v is computed.
         fd_relative_change: how much the gradient shall change over the finite difference, ‖∇L(θ + εv/‖v‖) − g‖ as a
@@ -67,9 +66,7 @@ class Guidance:
             they come.
         interval: apply the regularisers every n-th step, n times as strongly.
         warmup_steps: λ rises linearly over so many steps.
-        reference: "ema" of the unit gradients of guided steps, or "full": what :meth:`set_reference` was given.
-        reference_decay: of the moving average.
-        magnitude_form: "norm", or "hinge": max(0, ‖g‖ − τ)² with τ the running median of ‖g‖.
+        reference_decay: of r, the moving average of the unit gradients of guided steps.
         gradient_floor: δ as a share of the mean of ‖g‖ so far.
         private: where the private parameters lie, beginning at 0.
         shared: where the shared ones lie, directly after; empty without sources.
@@ -92,9 +89,7 @@ class Guidance:
         max_hvp_ratio: float | None = None,
         interval: int = 1,
         warmup_steps: int = 0,
-        reference: Literal["ema", "full"] = "ema",
         reference_decay: float = 0.9,
-        magnitude_form: MagnitudeForm = "norm",
         gradient_floor: float = 0.1,
         private: slice,
         shared: slice,
@@ -109,13 +104,12 @@ class Guidance:
             interval,
             warmup_steps,
         )
-        self.reference_kind, self.reference_decay = reference, reference_decay
-        self.magnitude_form: MagnitudeForm = magnitude_form
+        self.reference_decay = reference_decay
         self.gradient_floor, self.fixed_fd_step, self.max_hvp_ratio = gradient_floor, fd_step, max_hvp_ratio
         self.private, self.shared, self.world_size = private, shared, world_size
         self._check()
         self.size = shared.stop
-        needs_median = lambda_magnitude > 0 and (magnitude_form == "hinge" or hvp == "first_order")
+        needs_median = lambda_magnitude > 0 and hvp == "first_order"
         self.norms = RunningNorms(parameters.device, needs_median)
         self.fd_step = torch.full_like(
             self.norms.count, FIRST_FD_STEP * fd_relative_change if fd_step is None else fd_step
@@ -156,7 +150,7 @@ class Guidance:
         strengths = Strengths(self._pair, self.lambda_magnitude, warmth)
         metrics = {
             "gradient_norm": measures.norms[0],
-            "penalty": penalty(measures, strengths, scales, self.magnitude_form),
+            "penalty": penalty(measures, strengths),
         }
         if self.reference is not None:
             metrics["direction_cosine"] = measures.cosines[0]
@@ -169,13 +163,6 @@ class Guidance:
             metrics |= self._guide(measures, strengths, scales, source_gradient, losses, reduce)
         self.norms.add(measures.norms)
         return metrics
-
-    def set_reference(self, vector: Tensor) -> None:
-        """Use this [P] vector as r from now on ("full" reference); one that is not finite is ignored."""
-        if self.reference is None:
-            return
-        vector = vector[: self.size]
-        torch.where(torch.isfinite(vector.sum()), vector, self.reference, out=self.reference)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What has to be kept for the training to go on as if it had not stopped: tensors by name, not
@@ -230,22 +217,20 @@ class Guidance:
     ) -> dict[str, Tensor]:
         """Apply the regularisers; returns ‖H·v‖/‖g‖, which first_order does not have."""
         first_order = self.hvp == "first_order"
-        if first_order:
-            found = blend(measures, strengths, scales)
-        else:
-            found = coefficients(measures, strengths, scales, self.magnitude_form)
+        found = (blend if first_order else coefficients)(measures, strengths, scales)
         norm = combined_norm(measures, found)
         if self.max_hvp_ratio is not None:
             factor = self._shortening(norm)
             found, norm = found * factor, norm * factor
-        moves = self.reference is not None and self.reference_kind == "ema"
         direction = Direction(
             segments=(self.private, self.shared),
             coefficients=found,
             reference=self.reference,
             source=source,
             norm=norm,
-            momentum=momentum(measures.norms[0], scales.floors[0], self.reference_decay) if moves else None,
+            momentum=None
+            if self.reference is None
+            else momentum(measures.norms[0], scales.floors[0], self.reference_decay),
         )
         if first_order:
             self._blend(direction)
@@ -329,14 +314,7 @@ class Guidance:
                     self.max_hvp_ratio is None or self.max_hvp_ratio > 0,
                 ),
                 ("interval", self.interval, ">= 1", self.interval >= 1),
-                ("reference", self.reference_kind, "ema or full", self.reference_kind in ("ema", "full")),
                 ("reference_decay", self.reference_decay, "in [0, 1)", 0 <= self.reference_decay < 1),
-                (
-                    "magnitude_form",
-                    self.magnitude_form,
-                    "norm or hinge",
-                    self.magnitude_form in ("norm", "hinge"),
-                ),
                 ("gradient_floor", self.gradient_floor, ">= 0", self.gradient_floor >= 0),
             )
             if not fine

@@ -5,26 +5,22 @@ few operations on tiny tensors, which stay on the device. docs/method.md has the
 
     direction   1 − cos(g, r)             ∂/∂g = −(r/‖r‖ − cos(g, r)·g/‖g‖) / max(‖g‖, δ)
     magnitude   ‖g‖                       ∂/∂g = g / max(‖g‖, δ)
-    (hinge)     max(0, ‖g‖ − τ)²          ∂/∂g = 2·max(0, ‖g‖ − τ)·g/‖g‖
     alignment   1 − cos(g, s), shared     ∂/∂g = −(s/‖s‖ − cos(g, s)·g/‖g‖) / max(‖g‖, δ), over the shared parameters
 
-δ keeps 1/‖g‖ from exploding once the few-shot loss is nearly fitted. Below it the first, the second and the last
-vector are those of the term times ‖g‖/δ: they fade with g.
+δ keeps 1/‖g‖ from exploding once the few-shot loss is nearly fitted. Below it the vectors are those of the term
+times ‖g‖/δ: they fade with g.
 
 On a GPU every operation here is a launch, and a small model's step is bound by launches: direction and alignment are
 computed side by side, as a *pair* of (the whole vector with r, the shared part with s).
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 G, R, S = 0, 1, 2  # rows of a Gram matrix
 PRIVATE, SHARED = 0, 1  # Gram matrices, and rows of coefficients
-
-MagnitudeForm = Literal["norm", "hinge"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Scales:
 
     Attributes:
         floors: [2] δ for the norm over all and over the shared parameters.
-        threshold: τ; inf where there is none yet.
+        threshold: τ, the running median of ‖g‖, which only :func:`blend` reads; inf where there is none yet.
     """
 
     floors: Tensor
@@ -83,15 +79,13 @@ class Measures:
         return cls(grams, lengths[0], lengths[1], cosines)
 
 
-def penalty(measures: Measures, strengths: Strengths, scales: Scales, form: MagnitudeForm) -> Tensor:
+def penalty(measures: Measures, strengths: Strengths) -> Tensor:
     """Σ λ φ(g), what the regularisers add to the loss; terms that are not defined count as 0."""
-    norm = measures.norms[0]
-    size = norm if form == "norm" else (norm - scales.threshold).clamp(min=0).square()
     distances = torch.nan_to_num(1 - measures.cosines, nan=0.0)
-    return (torch.dot(strengths.pair, distances) + strengths.magnitude * size) * strengths.factor
+    return (torch.dot(strengths.pair, distances) + strengths.magnitude * measures.norms[0]) * strengths.factor
 
 
-def coefficients(measures: Measures, strengths: Strengths, scales: Scales, form: MagnitudeForm) -> Tensor:
+def coefficients(measures: Measures, strengths: Strengths, scales: Scales) -> Tensor:
     """[2, 3] coefficients (a, b, c) of v = a·g + b·r + c·s over the private and over the shared parameters.
 
     A term whose vector is zero (no reference yet, no source, g = 0) contributes nothing. Nor does anything where a
@@ -103,11 +97,7 @@ def coefficients(measures: Measures, strengths: Strengths, scales: Scales, form:
     pulls = strengths.pair * (cosines == cosines) / bases
     of_partner = -pulls / measures.partners
     of_gradient = torch.nan_to_num(pulls * cosines / norms, nan=0.0, posinf=0.0, neginf=0.0)
-    if form == "norm":
-        size = strengths.magnitude / bases[0]
-    else:
-        size = 2 * strengths.magnitude * (norms[0] - scales.threshold).clamp(min=0) / norms[0]
-    a = size + of_gradient[0]
+    a = strengths.magnitude / bases[0] + of_gradient[0]
     b, c = of_partner.unbind()
     found = torch.stack([a, b, torch.zeros_like(a), a + of_gradient[1], b, c]).view(2, 3)
     return torch.nan_to_num(found * strengths.factor, nan=0.0, posinf=0.0, neginf=0.0)

@@ -83,7 +83,6 @@ def check_method(config: Config) -> None:
     train, causal = config.train, find_model(config.model.path).causal
     for key, value, needed in (
         ("method", train.method, {"setfit": False, "zero_shot": True, "in_context": True}.get(train.method)),
-        ("contrastive", train.contrastive, False if train.contrastive else None),
         ("head", train.head, False if train.head != "zero" else None),
     ):
         if needed is not None and needed != causal:

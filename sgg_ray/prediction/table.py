@@ -52,7 +52,7 @@ class Tally:
 
     def __init__(self, labels: tuple[str, ...], labelling: Labelling):
         self.labels, self.labelling = labels, labelling
-        self.rows = self.without_text = self.unlabelled = 0
+        self.rows = self.without_text = 0
         self.unknown: dict[
             str, int
         ] = {}  # values in place of a label that the model does not know, and of how many rows
@@ -71,7 +71,6 @@ class Tally:
                 self.predicted[name] += 1
         self.rows += len(predicted)
         self.without_text += predicted.count(None)
-        self.unlabelled += truth.count(None)
         self._count_unknown(table)
         known = [row for row, pair in enumerate(zip(truth, predicted)) if None not in pair]
         if known:

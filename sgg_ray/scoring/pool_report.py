@@ -24,13 +24,13 @@ def alignment_report(
 
     Args:
         gradients: of the target and its sources.
-        settings: confidence, weighting and temperature are read.
+        settings: confidence and weighting are read.
         step: of the training at whose parameters the gradients were taken.
         seconds: that it took to take them.
         details: settings that are to stand in the report.
     """
     scores = gradients.scores(settings.confidence)
-    weights = mixture(scores, settings.weighting, settings.temperature)
+    weights = mixture(scores, settings.weighting)
     found = gradients.sources
     rows = [
         SourceAlignment(

@@ -114,7 +114,6 @@ class _Kept:
 
     summary: GradientSummary
     vectors: np.ndarray  # [parts, D]
-    examples: np.ndarray  # [parts]: how many each part holds
     noise: Noise | None
     texts: Texts | None
 
@@ -168,7 +167,6 @@ class TaskSummariser:
             source_gram=vectors @ vectors.T,
             target_gram=other.vectors @ other.vectors.T,
             target_classes=other.classes,
-            source_examples=kept.examples,
         )
         return SourceGradients(summary, evidence, space, rows, kept.noise, kept.texts)
 
@@ -186,8 +184,7 @@ class TaskSummariser:
             found = self._gradients(task, space, chosen, classes, SOURCE_PARTS)
             summary = self._summary(task, space, step, found, len(chosen))
             noise, texts = self._beside(summary, found.features, classes)
-            examples = np.array([len(part.rows) for part in found.parts])
-            self._kept[key] = _Kept(summary, found.vectors, examples, noise, texts)
+            self._kept[key] = _Kept(summary, found.vectors, noise, texts)
         return self._kept[key]
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:

@@ -69,11 +69,9 @@ def _own_heads(sources: Mapping[str, SourceGradients], scores: Mapping[str, Scor
     }
 
 
-def mixture(
-    scores: Mapping[str, Score | None], weighting: str = "relu", temperature: float = 0.1
-) -> dict[str, float]:
+def mixture(scores: Mapping[str, Score | None], weighting: str = "relu") -> dict[str, float]:
     """Share of each source in the mixture, by name; see ``mixture_weights`` for the rules."""
-    weights = mixture_weights(list(scores.values()), weighting, temperature)
+    weights = mixture_weights(list(scores.values()), weighting)
     return {name: float(weight) for name, weight in zip(scores, weights)}
 
 

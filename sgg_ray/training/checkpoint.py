@@ -27,10 +27,8 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
     tensors |= {f"guidance.{name}": value for name, value in trainer.guidance.state_dict().items()}
     tensors |= {"skipped": trainer.skipped, "skipped_in_a_row": trainer.skipped_in_a_row}
-    if trainer.average is not None:
-        tensors["average"] = trainer.average
-    if trainer.previous_sketch is not None:
-        tensors["previous_sketch"] = trainer.previous_sketch
+    if trainer.diagnostics.previous is not None:
+        tensors["previous_sketch"] = trainer.diagnostics.previous
     metadata = {
         "step": str(trainer.step),
         "weights": json.dumps(trainer.weights),
@@ -80,10 +78,8 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     trainer.guidance.load_state_dict(
         {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     )
-    average = tensors.get("average")
-    trainer.average = None if average is None else average.to(device)
     sketch = tensors.get("previous_sketch")
-    trainer.previous_sketch = None if sketch is None else sketch.to(device)
+    trainer.diagnostics.previous = None if sketch is None else sketch.to(device)
     trainer.skipped = tensors["skipped"].to(device)
     trainer.skipped_in_a_row = tensors["skipped_in_a_row"].to(device)
     trainer.longest_skip = torch.zeros((), device=device)

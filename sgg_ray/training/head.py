@@ -1,4 +1,4 @@
-"""Heads that training begins with: a logistic regression on the features of the shots, or what labels are called."""
+"""Heads that are not learnt step by step: at what labels are called, or from a logistic regression."""
 
 import math
 from typing import Any
@@ -13,23 +13,6 @@ MOST_ITERATIONS = 1000
 # How steep logits along the contrast of label names are before any shot is seen, and how unsure that is: all rows of
 # five tasks give MiniLM -0.1 to 0.5 (studies/log.md).
 STEEPNESS, UNSURE = 0.3, 0.3
-
-
-@torch.no_grad()
-def fit_head(model: EncoderClassifier, rows: TokenisedRows, batch_size: int) -> None:
-    """Put a logistic regression (L2, C = 1) on the unit features of ``rows`` into their head, as SetFit does.
-
-    Where a class has no rows the head stays as it is.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    if len(np.unique(rows.labels)) < len(model.labels[rows.head]):
-        return
-    training = model.training
-    model.eval()
-    features = _features(model, rows, batch_size) / math.sqrt(model.width)
-    model.train(training)
-    take_head(model, rows.head, LogisticRegression(max_iter=MOST_ITERATIONS).fit(features, rows.labels))
 
 
 @torch.no_grad()

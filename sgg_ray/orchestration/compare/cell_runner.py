@@ -139,11 +139,11 @@ class CellRunner:
         config = cell_config(self.strategies[key.strategy], key.split)
         target, sources, unseen = self._tasks(key.split)
         settings, guidance = config.alignment, config.guidance
-        weights = _weights(scores.get(scoring_of(config), {}), settings.weighting, settings.temperature)
+        weights = _weights(scores.get(scoring_of(config), {}), settings.weighting)
         if guidance.lambda_source == 0 and guidance.lambda_alignment == 0:
             weights = {}
         # The same look at the sources for every strategy, whether it trains on them or not.
-        probe = _weights(scores.get(scoring_of(self.config), {}), "relu", settings.temperature)
+        probe = _weights(scores.get(scoring_of(self.config), {}), "relu")
         events: list[Event] = []
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -247,10 +247,10 @@ def _quality(metrics: Metrics) -> dict[str, float]:
     return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
-def _weights(scores: Scores, weighting: str, temperature: float) -> dict[str, float]:
+def _weights(scores: Scores, weighting: str) -> dict[str, float]:
     """Shares of the mixture; what JSON has made of NaN is NaN again."""
     found = {name: None if score is None else Score.from_dict(score) for name, score in scores.items()}
-    return mixture(found, weighting, temperature)
+    return mixture(found, weighting)
 
 
 def _column(events: list[Event], name: str) -> list[float]:

@@ -55,9 +55,8 @@ class Sweep:
         if not self.sources:
             return {}
         report = self.reports[score_key(values)][fold]
-        settings = config.alignment
         scores = [row.score for row in report.sources]
-        weights = mixture_weights(scores, settings.weighting, settings.temperature)
+        weights = mixture_weights(scores, config.alignment.weighting)
         return {row.source: float(weight) for row, weight in zip(report.sources, weights)}
 
 

@@ -42,5 +42,4 @@ def evidence(target: np.ndarray, labels: np.ndarray, source: np.ndarray) -> Evid
         source_gram=source @ source.T,
         target_gram=target @ target.T,
         target_classes=labels,
-        source_examples=np.full(len(source), 32),
     )

@@ -196,9 +196,9 @@ def test_a_gradient_that_is_not_finite_fails(bad):
 
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"target_classes must be \(3,\)"):
-        Evidence(np.ones((2, 3)), np.ones((2, 2)), np.ones((3, 3)), np.zeros(4), np.ones(2))
+        Evidence(np.ones((2, 3)), np.ones((2, 2)), np.ones((3, 3)), np.zeros(4))
     with pytest.raises(ValueError, match="cross must be"):
-        Evidence(np.ones((0, 3)), np.ones((0, 0)), np.ones((3, 3)), np.zeros(3), np.ones(0))
+        Evidence(np.ones((0, 3)), np.ones((0, 0)), np.ones((3, 3)), np.zeros(3))
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])

@@ -28,9 +28,9 @@ some_scores = st.lists(scores(), max_size=12)
 rules = st.sampled_from(WEIGHTINGS)
 
 
-@given(some_scores, rules, st.floats(1e-3, 10.0))
-def test_weights_add_up_to_one_or_are_all_zero(found, rule, temperature):
-    weights = mixture_weights(found, rule, temperature)
+@given(some_scores, rules)
+def test_weights_add_up_to_one_or_are_all_zero(found, rule):
+    weights = mixture_weights(found, rule)
     assert weights.shape == (len(found),)
     assert (weights >= 0.0).all()
     total = weights.sum()
@@ -52,12 +52,6 @@ def test_weights_follow_their_sources(found, rule, random):
 
 
 @given(some_scores)
-def test_confident_gives_weight_to_the_verdict_use_alone(found):
-    weights = mixture_weights(found, "confident")
-    assert all((weight > 0.0) <= (verdict(score) == "helps") for weight, score in zip(weights, found))
-
-
-@given(some_scores)
 def test_relu_gives_nothing_to_negative_values(found):
     weights = mixture_weights(found, "relu")
     assert all(weight == 0.0 for weight, score in zip(weights, found) if score and score.value <= 0.0)
@@ -67,25 +61,12 @@ def test_each_rule_by_hand():
     found = [make(0.6, 0.2), make(0.2, -0.1), make(-0.5, -0.8), None]
     np.testing.assert_allclose(mixture_weights(found, "uniform"), [1 / 3, 1 / 3, 1 / 3, 0.0])
     np.testing.assert_allclose(mixture_weights(found, "relu"), [0.75, 0.25, 0.0, 0.0])
-    np.testing.assert_allclose(mixture_weights(found, "confident"), [1.0, 0.0, 0.0, 0.0])
     np.testing.assert_allclose(mixture_weights(found, "none"), 0.0)
-    expected = np.exp(np.array([0.6, 0.2, -0.5]) / 0.5)
-    np.testing.assert_allclose(mixture_weights(found, "softmax", 0.5)[:3], expected / expected.sum())
 
 
-@given(some_scores)
-def test_a_cold_softmax_picks_the_best(found):
-    usable = [score.value for score in found if score and math.isfinite(score.value)]
-    weights = mixture_weights(found, "softmax", 1e-6)
-    best = [w for w, s in zip(weights, found) if s and usable and s.value >= max(usable) - 1e-4]
-    assert sum(best) == pytest.approx(1.0) if usable else not weights.any()
-
-
-def test_unknown_rule_and_temperature_are_refused():
+def test_an_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="choose one of uniform, relu"):
         mixture_weights([], "median")
-    with pytest.raises(ValueError, match="temperature"):
-        mixture_weights([], "softmax", 0.0)
 
 
 def test_a_source_that_pulls_against_a_kept_one_has_no_weight_but_under_the_rule_that_asks_for_no_score():
@@ -98,11 +79,10 @@ def test_a_source_that_pulls_against_a_kept_one_has_no_weight_but_under_the_rule
     assert verdict(turned) == "harmful"
 
 
-@pytest.mark.parametrize("rule", ["relu", "confident"])
-def test_unsteady_sources_and_texts_of_another_kind_count_less(rule):
+def test_unsteady_sources_and_texts_of_another_kind_count_less():
     plain = make(0.4, 0.2, 0.6)
     unsteady, unlike = replace(plain, source_reliability=0.25), replace(plain, domain_similarity=0.5)
-    assert mixture_weights([plain, unsteady, unlike], rule) == pytest.approx([0.5, 0.25, 0.25])
+    assert mixture_weights([plain, unsteady, unlike]) == pytest.approx([0.5, 0.25, 0.25])
     assert (unsteady.utility, unlike.utility) == pytest.approx((0.2, 0.2))
     assert Score.from_dict(unlike.to_dict()) == unlike
 

@@ -138,9 +138,7 @@ def test_values_lie_in_their_intervals_and_scale_does_not_matter(matched):
     for sign in (1.0, -1.0):
         parts = np.stack([sign * truth, -sign * truth]) + 0.1 * random.normal(size=(8, 2, WIDTH))
         own = parts.reshape(8, -1)
-        scores.append(
-            score_alignment(Evidence(own @ flat.T, own @ own.T, flat @ flat.T, classes, np.full(8, 32)))
-        )
+        scores.append(score_alignment(Evidence(own @ flat.T, own @ own.T, flat @ flat.T, classes)))
         contrasts.append(parts.mean(0))
     found = pooled_scores(vectors, classes, scores, contrasts, [matched] * 2)
     scaled = pooled_scores(
@@ -208,7 +206,6 @@ def test_names_set_right_what_a_few_misleading_examples_say():
                 source_gram=np.full((4, 4), 2.0) + np.eye(4),
                 target_gram=vectors.reshape(16, -1) @ vectors.reshape(16, -1).T,
                 target_classes=classes,
-                source_examples=np.full(4, 10),
             )
         )
         for source in sources

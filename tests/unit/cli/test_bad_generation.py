@@ -4,7 +4,7 @@ import pytest
 import toy
 from transformers import AutoTokenizer
 
-ENCODER_KEYS = {"contrastive": 0.5}
+ENCODER_KEYS = {"head": "label_names"}
 
 
 def source(**changes):
@@ -43,7 +43,7 @@ WRONG = {
         "target.columns.completion: column 'answr' is not in",
     ),
     "too few rows": ({"target": {"shots": 1000}}, "target.shots: 1000 rows are needed beside the test rows"),
-    "pairs of an encoder": ({"train": ENCODER_KEYS}, "train.contrastive: 0.5 needs an encoder"),
+    "the head of an encoder": ({"train": ENCODER_KEYS}, "train.head: label_names needs an encoder"),
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sgg_ray.config import load_config
+from sgg_ray.config import load_config, messages
 from sgg_ray.errors import ConfigError
 
 
@@ -143,7 +143,7 @@ def test_an_unknown_key_comes_with_its_nearest_and_with_all_valid_keys(problems)
     assert line.startswith(
         "guidance.directon: unknown key; did you mean 'lambda_direction'? (guidance takes: "
     )
-    assert "magnitude_form" in line
+    assert "gradient_floor" in line
 
 
 def test_a_key_of_old_is_told_its_new_name(problems):
@@ -153,6 +153,16 @@ def test_a_key_of_old_is_told_its_new_name(problems):
         "train.steps: unknown key; it is now 'max_steps'",
         "ray.workers: unknown key; it is now 'num_workers'",
     ]
+
+
+def test_what_is_gone_is_told_so(problems):
+    """Every key and value that the tables name, each at a place where it once could stand."""
+    for key, said in messages.REMOVED.items():
+        section, _, name = key.partition(".")
+        assert problems(f"{section}: {{{name}: 0.5}}") == [f"{key}: {said}"]
+    for (key, value), said in messages.REMOVED_VALUES.items():
+        section, _, name = key.partition(".")
+        assert problems(f"{section}: {{{name}: {value}}}") == [f"{key}: {value}: {said}"]
 
 
 JUNK = st.recursive(

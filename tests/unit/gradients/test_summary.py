@@ -12,20 +12,16 @@ def _summary(**changes) -> GradientSummary:
     return replace(GradientSummary("imdb", "head", 0, 2, vector, 2, None), **changes)
 
 
-def test_sums_are_means_over_all_examples():
-    total = _summary() + _summary(examples=3, vector=np.array([2.0, 1.0], dtype=np.float32))
-    assert total.examples == 5
-    np.testing.assert_allclose(total.mean, [1.0, 1.0])
-    assert total.norm == pytest.approx(2**0.5)
+def test_the_mean_is_over_all_examples():
+    summary = _summary(examples=5, vector=np.array([5.0, 5.0], dtype=np.float32))
+    np.testing.assert_allclose(summary.mean, [1.0, 1.0])
+    assert summary.norm == pytest.approx(2**0.5)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"task": "b"}, {"space": "b"}, {"step": 9}, {"dimension": 9}, {"seed": 9}, {"vector": np.ones(3)}],
-)
-def test_what_does_not_belong_together_is_not_added(change: dict):
-    with pytest.raises(ValueError, match="cannot be combined"):
-        _summary() + _summary(**change)
+@pytest.mark.parametrize("change", [{"space": "b"}, {"dimension": 9}, {"seed": 9}, {"vector": np.ones(3)}])
+def test_what_does_not_belong_together_is_not_compared(change: dict):
+    with pytest.raises(ValueError, match="cannot be compared"):
+        _summary().cosine(_summary(**change))
 
 
 def test_cosine_does_not_depend_on_length_and_needs_the_same_space():
@@ -42,7 +38,7 @@ def test_micro_batches_and_shards_give_the_same_summary():
     parts = summariser.compress(gradients)
     whole = summariser.summary("a", "s", 0, parts, 6)
     halves = [summariser.summary("a", "s", 0, parts[half], 3) for half in (slice(0, 3), slice(3, 6))]
-    np.testing.assert_allclose((halves[0] + halves[1]).vector, whole.vector, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(halves[0].vector + halves[1].vector, whole.vector, rtol=1e-5, atol=1e-4)
     at_once = summariser.summary("a", "s", 0, summariser.compress(gradients.sum(0, keepdim=True)), 6)
     np.testing.assert_allclose(at_once.vector, whole.vector, rtol=1e-4, atol=1e-3)
     assert whole.nbytes == 256 * 4

@@ -115,12 +115,18 @@ class Case:
             loss.backward()
         return self.flat.gradient.clone()
 
+    def guidance(self, **settings) -> Guidance:
+        """Guidance as it is where the running mean of unit gradients has come to ``reference``."""
+        guidance = Guidance(self.flat, private=self.private, shared=self.shared, **settings)
+        if guidance.reference is not None:
+            guidance.reference.copy_(self.reference[: guidance.size])
+        return guidance
+
     def guide(
         self, reduce: Callable[[Tensor], None] = lambda tensor: None, **settings
     ) -> tuple[Tensor, dict]:
         """Guided gradient of one step whose reference is ``reference``, and the metrics."""
-        guidance = Guidance(self.flat, reference="full", private=self.private, shared=self.shared, **settings)
-        guidance.set_reference(self.reference)
+        guidance = self.guidance(**settings)
         self.backward()
         metrics = guidance.apply(0, self.losses, self.source, reduce)
         return self.flat.gradient.clone(), metrics
@@ -150,7 +156,6 @@ def written_objective(
     lambda_direction: float = 0.0,
     lambda_magnitude: float = 0.0,
     lambda_alignment: float = 0.0,
-    threshold: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(gradient of loss and regularisers [P], value of the regularisers), by differentiating the formula
     itself."""
@@ -160,10 +165,9 @@ def written_objective(
         parts = torch.autograd.grad(total, parameters, create_graph=True)
     g = torch.cat([part.flatten() for part in parts])
     cosine = torch.nn.functional.cosine_similarity
-    size = g.norm() if threshold is None else (g.norm() - threshold).clamp(min=0) ** 2
     regularisers = (
         lambda_direction * (1 - cosine(g, case.reference, dim=0))
-        + lambda_magnitude * size
+        + lambda_magnitude * g.norm()
         + lambda_alignment * (1 - cosine(g[case.shared], case.source[case.shared], dim=0))
     )
     parts = torch.autograd.grad(total + regularisers, parameters)

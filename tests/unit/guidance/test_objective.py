@@ -65,8 +65,7 @@ def test_every_nth_step_is_guided_n_times_as_strongly():
     case = build_case()
     plain = case.backward()
     always, _ = case.guide(hvp="exact", **ALL)
-    guidance = _guidance(case, hvp="exact", interval=3, reference="full", **ALL)
-    guidance.set_reference(case.reference)
+    guidance = case.guidance(hvp="exact", interval=3, **ALL)
     for step in range(3):
         case.backward()
         losses = case.losses if step == 2 else _never
@@ -91,7 +90,7 @@ def test_strength_rises_linearly():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_harms_nothing(mode: str, bad: float):
     case = build_case()
-    guidance = _guidance(case, hvp=mode, magnitude_form="hinge", **ALL)
+    guidance = _guidance(case, hvp=mode, **ALL)
     for step in range(2):
         case.backward(step)
         guidance.apply(step, case.losses, case.source, _alone)
@@ -145,9 +144,10 @@ def test_first_order_pulls_towards_the_references_and_never_lengthens():
     assert "hvp_ratio" not in metrics
 
 
-def test_continuing_from_a_state_is_the_same_as_not_stopping():
+@pytest.mark.parametrize("mode", ["finite_difference", "first_order"])  # the latter keeps a median
+def test_continuing_from_a_state_is_the_same_as_not_stopping(mode: str):
     first, second = build_case(), build_case()
-    settings = {"magnitude_form": "hinge", "fd_relative_change": 1e-4, **ALL}
+    settings = {"hvp": mode, "fd_relative_change": 1e-4, **ALL}
     whole, part = _guidance(first, **settings), _guidance(first, **settings)
     for step in range(4):
         first.backward(step)

@@ -5,7 +5,6 @@ import torch
 from oracle import build_case, written_objective
 
 from sgg_ray.errors import ModelError
-from sgg_ray.guidance import Guidance
 
 TERMS = [
     {"lambda_direction": 0.7},
@@ -47,39 +46,11 @@ def test_gradient_checkpointing_and_micro_batches_change_nothing(kind: str, mode
     assert _error(found, expected, plain) < TOLERANCE[mode]
 
 
-def test_hinge_above_the_running_median():
-    case = build_case("mlp")
-    plain = case.backward()
-    threshold = 0.4 * plain.norm().item()
-    expected, value = written_objective(case, lambda_magnitude=0.5, threshold=threshold)
-    guidance = Guidance(
-        case.flat,
-        lambda_magnitude=0.5,
-        magnitude_form="hinge",
-        hvp="exact",
-        private=case.private,
-        shared=case.shared,
-    )
-    for norm in (0.3, 0.4, 0.5):
-        guidance.norms.add(norm * plain.norm().repeat(2))
-    metrics = guidance.apply(0, case.losses, None, lambda tensor: None)
-    assert _error(case.flat.gradient, expected, plain) < 1e-9
-    assert metrics["penalty"].item() == pytest.approx(value.item())
-
-
 def test_below_the_floor_the_terms_fade_with_the_gradient():
     case = build_case("mlp")
     plain = case.backward()
     full, _ = case.guide(lambda_direction=0.5, hvp="exact", gradient_floor=0.0)
-    guidance = Guidance(
-        case.flat,
-        lambda_direction=0.5,
-        hvp="exact",
-        reference="full",
-        private=case.private,
-        shared=case.shared,
-    )
-    guidance.set_reference(case.reference)
+    guidance = case.guidance(lambda_direction=0.5, hvp="exact")
     guidance.norms.add(40 * plain.norm().repeat(2))  # so that δ = 4 ‖g‖
     case.backward()
     guidance.apply(0, case.losses, None, lambda tensor: None)

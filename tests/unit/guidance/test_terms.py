@@ -42,41 +42,36 @@ TERMS = [
 
 
 @pytest.mark.parametrize("terms", TERMS, ids=lambda terms: "+".join(terms))
-@pytest.mark.parametrize("form", ["norm", "hinge"])
-def test_coefficients_are_the_gradient_of_the_penalty(terms: dict, form: str):
+def test_coefficients_are_the_gradient_of_the_penalty(terms: dict):
     vectors = _vectors()
     g = vectors[0].clone().requires_grad_()
-    threshold = 0.6 * g.detach().norm().item()
-    value = penalty(
-        _measures(torch.stack([g, *vectors[1:]])), _strengths(**terms), _scales(0.0, threshold), form
-    )
+    value = penalty(_measures(torch.stack([g, *vectors[1:]])), _strengths(**terms))
     (expected,) = torch.autograd.grad(value, g)
-    found = coefficients(_measures(vectors), _strengths(**terms), _scales(0.0, threshold), form)
+    found = coefficients(_measures(vectors), _strengths(**terms), _scales())
     torch.testing.assert_close(_combine(found, vectors), expected)
 
 
 @pytest.mark.parametrize("name", ["direction", "alignment"])
 def test_cosine_terms_do_not_depend_on_any_length_but_that_of_g(name: str):
     vectors = _vectors()
-    plain = _combine(coefficients(_measures(vectors), _strengths(**{name: 1.0}), _scales(), "norm"), vectors)
+    plain = _combine(coefficients(_measures(vectors), _strengths(**{name: 1.0}), _scales()), vectors)
     for scale, factor in (((1, 7, 7), 1.0), ((4, 1, 1), 0.25)):
         scaled = vectors * torch.tensor(scale).unsqueeze(1)
-        found = coefficients(_measures(scaled), _strengths(**{name: 1.0}), _scales(), "norm")
+        found = coefficients(_measures(scaled), _strengths(**{name: 1.0}), _scales())
         torch.testing.assert_close(_combine(found, scaled), factor * plain)
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
-@pytest.mark.parametrize("form", ["norm", "hinge"])
-def test_a_term_without_its_vector_counts_as_nothing(missing: int, form: str):
+def test_a_term_without_its_vector_counts_as_nothing(missing: int):
     vectors = _vectors()
     vectors[missing] = 0
     strengths, scales = _strengths(0.5, 0.0, 0.9), _scales(0.1, 0.5)
-    found = coefficients(_measures(vectors), strengths, scales, form)
+    found = coefficients(_measures(vectors), strengths, scales)
     assert torch.isfinite(found).all()
     assert (found[:, missing] == 0).all() or missing == 0
     if missing == 0:
         assert (_combine(found, vectors) == 0).all()
-    assert torch.isfinite(penalty(_measures(vectors), strengths, scales, form))
+    assert torch.isfinite(penalty(_measures(vectors), strengths))
 
 
 def test_below_the_floor_v_shrinks_with_g():
@@ -85,13 +80,11 @@ def test_below_the_floor_v_shrinks_with_g():
     bases = [torch.linalg.vector_norm(vectors[0]), torch.linalg.vector_norm(vectors[0, PRIVATE:])]
     for name in ("direction", "magnitude"):
         one = _strengths(**{name: 0.5})
-        above = _combine(coefficients(_measures(vectors), one, _scales(0.0), "norm"), vectors)
-        below = _combine(
-            coefficients(_measures(vectors), one, _scales(10 * bases[0].item()), "norm"), vectors
-        )
+        above = _combine(coefficients(_measures(vectors), one, _scales(0.0)), vectors)
+        below = _combine(coefficients(_measures(vectors), one, _scales(10 * bases[0].item())), vectors)
         torch.testing.assert_close(below, above / 10)
     tiny = vectors * torch.tensor([1e-9, 1, 1]).unsqueeze(1)
-    found = coefficients(_measures(tiny), strengths, _scales(1.0), "norm")
+    found = coefficients(_measures(tiny), strengths, _scales(1.0))
     assert _combine(found, tiny).norm() < 2
 
 

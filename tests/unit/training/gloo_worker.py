@@ -9,10 +9,9 @@ import torch.distributed as dist
 
 from sgg_ray.config import Config
 from sgg_ray.tasks import Task
-from sgg_ray.training import Answers, Communicator, Distributed, Hooks, SingleProcess, run_training
-from sgg_ray.training import trainer as loop
+from sgg_ray.training import Answers, Communicator, Distributed, Hooks, SingleProcess, passes, run_training
 
-STRETCHES = (loop.STRETCH, 2000)  # all of the toy model's gradient at once, and a handful of parts
+STRETCHES = (passes.STRETCH, 2000)  # all of the toy model's gradient at once, and a handful of parts
 WEIGHTS = {"clean": 0.7, "flipped": 0.3}
 
 
@@ -54,7 +53,7 @@ def worker(
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     try:
         results = []
-        for loop.STRETCH in STRETCHES:
+        for passes.STRETCH in STRETCHES:
             results += [train(config, target, sources, Distributed()) for config in configs]
         dist.barrier()  # none leaves while another still listens
     finally:

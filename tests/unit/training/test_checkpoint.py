@@ -12,8 +12,7 @@ from sgg_ray.training.checkpoint import STATE
 TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1}
 GUIDANCE = {
     "all terms": TERMS,
-    "full reference": {**TERMS, "reference": "full", "reference_every": 3},
-    "hinge": {**TERMS, "magnitude_form": "hinge"},
+    "first order": {**TERMS, "hvp": "first_order"},
     "no terms": {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0},
 }
 

@@ -10,6 +10,7 @@ from sgg_ray.models import build_model
 from sgg_ray.models.batch import TokenisedRows
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, Trainer, answer, generate_texts, plain, run_training
+from sgg_ray.training.passes import TARGET
 
 TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
 LORA = {"peft_type": "lora", "r": 4, "init_lora_weights": False, "lora_dropout": 0.0}
@@ -87,11 +88,15 @@ def test_a_finite_difference_is_the_exact_product(make_trainer, hvp):
 
 def curvature(trainer: Trainer) -> torch.Tensor:
     """H·v [P] of the magnitude term on the first target batch."""
-    pairs = trainer._target_pairs(0)
-    trainer._backward(pairs, len(pairs), stage=2)
+    passes = trainer.passes
+    pairs = passes.target_batch(0)
+    passes.backward(pairs, len(pairs), trainer.step, TARGET)
     before = trainer.flat.gradient.clone()
     trainer.guidance.apply(
-        trainer.step, lambda: trainer._losses(pairs, len(pairs), 2), None, trainer.sum.all_reduce
+        trainer.step,
+        lambda: passes.losses(pairs, len(pairs), trainer.step, TARGET),
+        None,
+        passes.sum.all_reduce,
     )
     return trainer.flat.gradient - before
 

@@ -42,10 +42,10 @@ def test_parts_add_up_to_the_whole(make_trainer):
         norms = [event[f"module/{module}/norm"] for module in modules]
         assert math.hypot(*norms) == pytest.approx(event["gradient_norm"], rel=1e-5)
     # Of the last step: where all is shared, Σ ‖g_m‖ ‖ĝ_m‖ cos_m = ‖g‖ ‖ĝ‖ cos.
-    source, shared = trainer.source_gradient, trainer.layout.shared
+    source, shared = trainer.phases[0].update.mixture, trainer.layout.shared
     assert source is not None
     total = 0.0
-    for module, slices in trainer.view.modules.items():
+    for module, slices in trainer.diagnostics.view.modules.items():
         length = math.hypot(*(float(source[where].norm()) for where in slices))
         cosine = event[f"module/{module}/alignment_cosine"]
         total += event[f"module/{module}/norm"] * length * (0.0 if math.isnan(cosine) else cosine)
@@ -58,7 +58,7 @@ def test_it_comes_every_n_steps_and_changes_nothing(make_trainer):
     plain = make_trainer(guidance=TERMS, train={"max_steps": 5})
     events = run(seen)
     assert [any(key.startswith("module/") for key in event) for event in events] == [1, 0, 1, 0, 1]
-    assert plain.view is None
+    assert plain.diagnostics.view is None
     assert not any(key.startswith("module/") for event in run(plain) for key in event)
     assert torch.equal(seen.flat.values, plain.flat.values)
 

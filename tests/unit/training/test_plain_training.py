@@ -74,15 +74,17 @@ def test_clipping_is_that_of_torch(make_config, still_encoder):
     model = build_model(config, [target])
     rows = model.tokenise(target, target.train)
     from sgg_ray.training import SingleProcess, Trainer
+    from sgg_ray.training.passes import TARGET
 
     trainer = Trainer(model, rows, {}, {}, config, SingleProcess())
-    trainer._backward(trainer._target_pairs(0), config.train.batch_size, stage=2)
+    passes = trainer.passes
+    passes.backward(passes.target_batch(0), config.train.batch_size, 0, TARGET)
     copies = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
     for copy, parameter in zip(copies, model.parameters()):
         copy.grad = parameter.grad.clone()
     norm = torch.nn.utils.clip_grad_norm_(copies, 0.5)
     assert norm > 1
-    trainer._update()
+    trainer._move()
     for copy, parameter in zip(copies, model.parameters()):
         torch.testing.assert_close(parameter.grad, copy.grad)
 

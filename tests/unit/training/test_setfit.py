@@ -75,6 +75,8 @@ def test_what_it_cannot_do_is_told(config, make_config, monkeypatch):
         make_config(train={"method": "setfit"})
     with pytest.raises(ValueError, match="leave out adapter and trainable"):
         make_config(guidance=OFF, train={"method": "setfit"}, model={"trainable": "heads"})
+    with pytest.raises(ValueError, match=r"train.head: train.method setfit fits a head of its own"):
+        make_config(guidance=OFF, train={"method": "setfit", "head": "label_names"})
     monkeypatch.setattr("sgg_ray.training.setfit.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="needs the package setfit"):
         check_setfit(config)

@@ -1,5 +1,7 @@
 """The parts that strategies are made of: frozen parts, schedules, combinations, sharpness-aware steps, probes."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from sgg_ray.guidance import Combination
 from sgg_ray.models import PretrainedModel, build_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, run_training
+from sgg_ray.training.passes import SOURCES, TARGET
 
 OFF = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0}
 CPU = torch.device("cpu")
@@ -59,16 +62,17 @@ def test_sharpness_aware_steps_are_those_of_the_definition(make_trainer):
         trainer._step()
         trainer.step += 1
     trainer.model.train()
-    pairs = trainer._target_pairs(trainer.step)
-    trainer._backward(pairs, len(pairs), stage=2)
+    passes, step = trainer.passes, trainer.step
+    pairs = passes.target_batch(step)
+    passes.backward(pairs, len(pairs), step, TARGET)
     g, theta = trainer.flat.gradient.clone(), trainer.flat.values.clone()
     trainer.flat.values.add_(rho * g / g.norm())
-    trainer._backward(pairs, len(pairs), stage=2)
+    passes.backward(pairs, len(pairs), step, TARGET)
     expected = trainer.flat.gradient.clone()
     trainer.flat.values.copy_(theta)
-    trainer._backward(pairs, len(pairs), stage=2)
-    losses = trainer._losses
-    trainer.guidance.apply(trainer.step, lambda: losses(pairs, len(pairs), 2), None, lambda tensor: None)
+    passes.backward(pairs, len(pairs), step, TARGET)
+    losses = partial(passes.losses, pairs, len(pairs), step, TARGET)
+    trainer.guidance.apply(step, losses, None, lambda tensor: None)
     torch.testing.assert_close(trainer.flat.gradient, expected, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(expected, g, rtol=1e-2)
 
@@ -93,25 +97,18 @@ def test_the_second_half_of_a_sequential_schedule_is_a_training_on_the_target_fr
     alone = make_trainer(
         used=(), weights={}, guidance={**OFF, "lambda_source": 0.0}, train={**train, "max_steps": 3}
     )
-    alone.step, alone.config = 0, trainer.config
+    seed, batch = alone.passes.seed, alone.passes.target_batch
+    alone.passes.seed = lambda step, *place: seed(step + 3, *place)
+    alone.passes.target_batch = lambda step: batch(step + 3)
     alone.model.load_state_dict(trainer.model.state_dict())
     for number in range(3):
         trainer._step()
         trainer.step += 1
         alone.step = number
-        alone._seed = lambda *place, step=number + 3: type(alone)._seed(_At(alone, step), *place)
-        alone._target_pairs = lambda _, step=number + 3: type(alone)._target_pairs(alone, step)
         alone._step()
     state = alone.model.state_dict()
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(value, state[name], rtol=1e-4, atol=1e-6)
-
-
-class _At:
-    """A trainer as it looks at another step."""
-
-    def __init__(self, trainer, step):
-        self.config, self.step = trainer.config, step
 
 
 @pytest.mark.parametrize("method", ["pcgrad", "cagrad", "upgrad", "mgda"])
@@ -149,9 +146,10 @@ def test_the_rows_that_are_combined_add_up_to_the_mixture(make_trainer):
         trainer.step += 1
         trainer.model.eval()  # dropout masks differ with what a batch is cut into
     combined.flat.values.copy_(plain.flat.values)
-    mixture = torch.empty_like(combined.flat.values)
-    rows, loss = combined._source_rows(combined._source_pairs(), mixture)
-    expected = plain._backward(plain._source_pairs(), plain.settings.source_batch_size, stage=1)
+    pairs = combined.passes.source_batch(1, combined.weights)
+    rows, mixture, loss = combined.phases[0].update.rows(pairs, 1, combined.weights)
+    pairs = plain.passes.source_batch(1, plain.weights)
+    expected = plain.passes.backward(pairs, plain.settings.source_batch_size, 1, SOURCES)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(mixture, plain.flat.gradient, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(rows[1:].sum(0), 2 * mixture)  # of two sources, each with its own gradient

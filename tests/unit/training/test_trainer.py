@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from sgg_ray.errors import TrainingError
+from sgg_ray.training.passes import TARGET
 
 TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
 
@@ -154,10 +155,11 @@ def test_a_model_stored_in_bfloat16_has_no_worse_curvature(make_trainer, still_e
 
 def curvature(trainer) -> torch.Tensor:
     """H·v [P] of the magnitude term on the first target batch."""
-    pairs = trainer._target_pairs(0)
-    trainer._backward(pairs, len(pairs), stage=2)
+    passes = trainer.passes
+    pairs = passes.target_batch(0)
+    passes.backward(pairs, len(pairs), 0, TARGET)
     plain = trainer.flat.gradient.clone()
-    trainer.guidance.apply(0, lambda: trainer._losses(pairs, len(pairs), 2), None, lambda tensor: None)
+    trainer.guidance.apply(0, lambda: passes.losses(pairs, len(pairs), 0, TARGET), None, lambda tensor: None)
     return trainer.flat.gradient - plain
 
 
@@ -209,16 +211,3 @@ def test_weights_arrive_one_refresh_later_and_late_ones_are_counted(make_trainer
     assert set(updates.sizes) == {trainer.flat.size}
     assert trainer.weights == {"clean": 1.0, "flipped": 0.0}
     assert trainer.late_updates == 1
-
-
-def test_the_full_reference_is_the_gradient_of_all_shots(make_trainer, still_encoder):
-    trainer = make_trainer(
-        model={"path": str(still_encoder)},
-        train={"max_steps": 1, "batch_size": 2, "learning_rate": 1e-9, "head_learning_rate": 1e-9},
-        guidance={"reference": "full"},
-    )
-    run(trainer)
-    everything = [(trainer.target, row) for row in range(len(trainer.target))]
-    trainer._backward(everything, len(everything), stage=2)
-    size = len(trainer.guidance.reference)
-    torch.testing.assert_close(trainer.guidance.reference, trainer.flat.gradient[:size], atol=1e-6, rtol=1e-4)

@@ -11,7 +11,7 @@ TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0
 SETTINGS = {
     "finite differences": {"guidance": TERMS},
     "uneven shares in micro-batches": {
-        "guidance": {**TERMS, "hvp": "exact", "reference": "full", "reference_every": 2},
+        "guidance": {**TERMS, "hvp": "exact"},
         "train": {"batch_size": 7, "source_batch_size": 5, "micro_batch_size": 3},
     },
     "more workers than rows": {

@@ -1,0 +1,193 @@
+"""How the gradients of one step become the gradient that the optimiser sees: one class a method.
+
+A new method is a class with the signature of :class:`Update`; :func:`phases_of` says when it is used.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sgg_ray.config import Config
+from sgg_ray.guidance import Combination, Guidance
+from sgg_ray.training.diagnostics import Diagnostics
+from sgg_ray.training.passes import COMBINATION, EACH_SOURCE, SOURCES, TARGET, Pair, Passes
+
+
+class Update(Protocol):
+    """Puts the gradient of a step, all that the optimiser shall see, into the flat buffer.
+
+    Called on every worker at the same step, it must leave the same bits on all of them: what it computes from rows is
+    summed over the workers by :class:`Passes`, and random numbers come from ``Passes.seed``.
+    """
+
+    def __call__(self, step: int, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Make the gradient.
+
+        Args:
+            step: of the training, from 0.
+            weights: of the sources in the mixture, as they are now.
+
+        Returns:
+            Metrics of the step, scalars on the device. Those whose name ends with ``loss`` are this worker's share.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of steps with one update. Optimiser state and learning rate begin anew with each phase."""
+
+    update: Update
+    steps: int
+
+
+class SourcesAlone:
+    """ĝ_S: the mixture of the sources, without the target."""
+
+    def __init__(self, passes: Passes):
+        self.passes = passes
+
+    def __call__(self, step: int, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Put ĝ_S into the buffer."""
+        pairs = self.passes.source_batch(step, weights)
+        size = self.passes.settings.source_batch_size
+        return {"source_loss": self.passes.backward(pairs, size, step, SOURCES)}
+
+
+class GuidedTarget:
+    """g + H·v: the part that all updates with the target have in common.
+
+    Args:
+        passes: of the training.
+        guidance: its terms.
+        diagnostics: what looks at g before guidance changes it.
+    """
+
+    def __init__(self, passes: Passes, guidance: Guidance, diagnostics: Diagnostics):
+        self.passes, self.guidance, self.diagnostics = passes, guidance, diagnostics
+
+    def put(self, step: int, mixture: Tensor | None) -> dict[str, Tensor]:
+        """Put g + H·v into the buffer, given ĝ_S [P] or None."""
+        self.diagnostics.before_target(step)
+        pairs = self.passes.target_batch(step)
+        metrics = {"loss": self.passes.backward(pairs, len(pairs), step, TARGET)}
+        metrics |= self.diagnostics.of_target(step, self.guidance.reference, mixture)
+        # Only after a forward difference is the buffer complete with the backward pass, and may be sent while that
+        # runs: the other ways to H·v make more of the gradient afterwards, or none by it.
+        complete = self.guidance.hvp == "finite_difference"
+        return metrics | self.guidance.apply(
+            step,
+            lambda: self.passes.losses(pairs, len(pairs), step, TARGET, complete),
+            mixture,
+            self.passes.sum.all_reduce,
+        )
+
+
+class GuidedSum:
+    """g + H·v + λ_source ĝ_S, or without a mixture g + H·v.
+
+    Args:
+        target: makes g + H·v.
+        lambda_source: λ_source.
+        mixture: [P] a buffer for ĝ_S; None to leave the sources out.
+    """
+
+    def __init__(self, target: GuidedTarget, lambda_source: float = 0.0, mixture: Tensor | None = None):
+        self.target, self.passes = target, target.passes
+        self.lambda_source, self.mixture = lambda_source, mixture
+
+    def __call__(self, step: int, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Put the sum into the buffer."""
+        if self.mixture is None:
+            return self.target.put(step, None)
+        # The sources first: ĝ_S is needed for g's alignment term, and both are made in the same buffer.
+        pairs = self.passes.source_batch(step, weights)
+        size = self.passes.settings.source_batch_size
+        metrics = {"source_loss": self.passes.backward(pairs, size, step, SOURCES)}
+        self.mixture.copy_(self.passes.flat.gradient)
+        metrics |= self.target.put(step, self.mixture)
+        if self.lambda_source > 0:
+            alpha = self.lambda_source * mixture_strength(weights)
+            self.passes.flat.gradient.add_(self.mixture, alpha=alpha)
+        return metrics
+
+
+class Combined:
+    """A method of multi-task learning over the rows g + H·v and λ_source S w_s g_s of the S sources in the batch.
+
+    Args:
+        target: makes g + H·v.
+        combination: of the rows.
+        lambda_source: λ_source.
+    """
+
+    def __init__(self, target: GuidedTarget, combination: Combination, lambda_source: float):
+        self.target, self.passes = target, target.passes
+        self.combination, self.lambda_source = combination, lambda_source
+
+    def __call__(self, step: int, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Put the combination into the buffer."""
+        rows, mixture, loss = self.rows(self.passes.source_batch(step, weights), step, weights)
+        metrics = {"source_loss": loss} | self.target.put(step, mixture)
+        rows[0] = self.passes.flat.gradient
+        # Some methods project in a random order, which has to be the same on all workers.
+        self.passes.flat.gradient.copy_(self.combination(rows, self.passes.seed(step, COMBINATION)))
+        return metrics
+
+    def rows(
+        self, pairs: Sequence[Pair], step: int, weights: Mapping[str, float]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(gradients [1 + S, P] of the batch's sources below a free row for the target's, ĝ_S [P], the mixture's loss).
+
+        A source's row is λ_source·S·w_s·g_s: with equal weights and λ_source = 1 its own gradient.
+        """
+        parts: dict[int, list[Pair]] = {}
+        for pair in pairs:
+            parts.setdefault(id(pair[0]), []).append(pair)
+        flat = self.passes.flat
+        rows = torch.empty(1 + len(parts), flat.size, device=flat.device)
+        loss = torch.zeros((), device=flat.device)
+        for number, part in enumerate(parts.values(), start=1):
+            # Divided by the rows of all sources: the share of the batch is the source's weight.
+            loss += self.passes.backward(part, len(pairs), step, EACH_SOURCE + number)
+            rows[number] = flat.gradient
+        mixture = rows[1:].sum(0)
+        rows[1:] *= self.lambda_source * mixture_strength(weights) * len(parts)
+        return rows, mixture, loss
+
+
+def mixture_strength(weights: Mapping[str, float]) -> float:
+    """What the weights add up to, and 1 but for rounding unless they follow the evidence (``weighting: evidence``)."""
+    total = sum(weights.values())
+    return total if total < 0.999 else 1.0
+
+
+def phases_of(
+    config: Config, passes: Passes, guidance: Guidance, diagnostics: Diagnostics, uses_sources: bool
+) -> tuple[Phase, ...]:
+    """The phases of a training as the configuration asks for: the only place where methods are told apart.
+
+    Args:
+        config: ``train.schedule``, ``combine`` and ``max_steps``, and ``guidance.lambda_source`` are read.
+        passes: of the training.
+        guidance: its terms.
+        diagnostics: what looks at g.
+        uses_sources: whether there are sources, and a term that wants them.
+
+    Raises:
+        ConfigError: a package is missing that the way of combining needs.
+    """
+    train, lambda_source = config.train, config.guidance.lambda_source
+    target = GuidedTarget(passes, guidance, diagnostics)
+    if not uses_sources:
+        return (Phase(GuidedSum(target), train.max_steps),)
+    if train.schedule == "sequential":
+        first = train.max_steps // 2
+        return Phase(SourcesAlone(passes), first), Phase(GuidedSum(target), train.max_steps - first)
+    if train.combine != "sum" and lambda_source > 0:
+        return (Phase(Combined(target, Combination(train.combine), lambda_source), train.max_steps),)
+    mixture = torch.zeros_like(passes.flat.values)
+    return (Phase(GuidedSum(target, lambda_source, mixture), train.max_steps),)
