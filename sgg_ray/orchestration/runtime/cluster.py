@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from sgg_ray.artifacts import is_uri, local_folder
 from sgg_ray.config import Config, RayConfig, resolved
 from sgg_ray.errors import CapacityError, ClusterError, SggError, Terminated
 from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.runtime.ray_failures import from_ray
 
 # Set for the driver and inherited by every worker: nothing goes out unasked, Ray's own notices stay quiet, and what
 # workers report is seen within half a second, not two: short trainings would wait longer for that than they take.
@@ -39,12 +41,13 @@ def connected(config: RayConfig) -> Iterator[None]:
     is and left as it was.
 
     Raises:
-        ClusterError: no cluster answers at the address.
+        ClusterError: no cluster answers at the address; in the block, what Ray has raised.
     """
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     os.environ.update(environment)
     if ray.is_initialized():
-        yield
+        with _in_own_words():
+            yield
         return
     arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
     starts = config.address == "local" and "RAY_ADDRESS" not in os.environ
@@ -77,9 +80,19 @@ def connected(config: RayConfig) -> Iterator[None]:
         ) from error
     _keep_handler(on_termination)
     try:
-        yield
+        with _in_own_words():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _in_own_words() -> Iterator[None]:
+    """Ray's errors become this package's: nobody who calls it has to know Ray's."""
+    try:
+        yield
+    except RayError as error:
+        raise from_ray(error) from error
 
 
 def _keep_handler(on_termination: Any) -> None:

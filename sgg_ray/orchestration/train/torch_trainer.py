@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray.train
+from ray.exceptions import OutOfMemoryError
 from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
+from sgg_ray.orchestration.runtime.ray_failures import out_of_memory
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
 
 
@@ -68,6 +70,8 @@ def as_sgg_error(error: BaseException, place: str | None = None) -> SggError:
     while seen is not None:
         if isinstance(seen, SggError):
             return seen
+        if isinstance(seen, OutOfMemoryError):
+            return ClusterError(out_of_memory(str(seen)))
         for failures in (
             getattr(seen, "worker_failures", None),
             getattr(seen, "training_failed_error", None),

@@ -1,0 +1,40 @@
+"""What Ray raises, as errors of this package: one line each, with what to do."""
+
+import re
+
+from ray.exceptions import OutOfMemoryError, RayError
+
+from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
+
+# Of Ray 2.60's memory monitor: "Memory on the node (...) was 14.5GB / 15.0GB (0.96)", and a table of processes.
+_USED = re.compile(r"was ([\d.]+ ?[GM]B / [\d.]+ ?[GM]B)")
+_PROCESS = re.compile(r"^\d+\s+([\d.]+)\s+(\S.*)$", re.MULTILINE)
+SHOWN = 3  # processes
+LOWER = (
+    "lower train.batch_size or train.max_length, or run fewer processes (ray.num_workers, ray.task_workers)"
+)
+
+
+def from_ray(error: RayError) -> SggError:
+    """The error of this package that ``error`` wraps, or else one that says what Ray does."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, SggError):
+            return seen
+        if isinstance(seen, OutOfMemoryError):
+            return ClusterError(out_of_memory(str(seen)))
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    if said := machine_error(error):
+        return ClusterError(in_words(said))
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if lines else type(error).__name__
+    return ClusterError(f"Ray failed: {said}; give the same command again to go on")
+
+
+def out_of_memory(text: str) -> str:
+    """One line of what Ray's memory monitor said: how full the node was, what filled it, what to lower."""
+    used = _USED.search(text)
+    full = f" ({used[1]} in use)" if used else ""
+    largest = [f"{found[2][:60]} {found[1]} GB" for found in _PROCESS.finditer(text)][:SHOWN]
+    eaten = f"; most had {', '.join(largest)}" if largest else ""
+    return f"a node ran out of memory{full}, and Ray ended a worker{eaten}; {LOWER}, and give the same command again"

@@ -1,0 +1,117 @@
+"""Whatever is killed in mid-training, files and MLflow are in the end those of a training that was left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import actors
+import pytest
+import toy
+import yaml
+from mlflow import MlflowClient
+
+from sgg_ray.config import Config
+from sgg_ray.orchestration.train.train_driver import train
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+STEPS = 60
+MOMENTS = (1, 13, 22, 37, 50)  # steps; checkpoints are at 8, 16, ...
+COMMAND = [sys.executable, "-c", "from sgg_ray.cli import main; main()", "train"]
+
+
+def configure(settings, encoder, folder) -> Config:
+    changes = {
+        "model": {"path": str(encoder)},
+        "train": {
+            "max_steps": STEPS,
+            "learning_rate": 1e-4,
+            "save_steps": 8,
+            "logging_steps": 3,
+            "baseline": True,
+        },
+        "ray": {"storage_path": str(folder / "runs"), "task_workers": 1},
+        "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+    }
+    return Config.model_validate(toy.merged(settings, changes))
+
+
+def left_by(config: Config) -> dict[str, object]:
+    """Events of each run, metrics.json and MLflow's curves; how long steps took is left out."""
+    folder = Path(config.ray.storage_path, config.name)
+    events: dict[str, list] = {}
+    for line in (folder / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        event.pop("seconds", None)
+        events.setdefault(event.pop("run"), []).append(event)
+    client = MlflowClient(tracking_uri=config.tracking.uri)
+    run = client.get_run(json.loads((folder / "run.json").read_text())["mlflow_run_id"])
+    curves = {
+        name: sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
+        for name in run.data.metrics
+        if not name.endswith("seconds")
+    }
+    return {"events": events, "metrics": json.loads((folder / "metrics.json").read_text()), "curves": curves}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(settings, still_encoder, tmp_path_factory):
+    config = configure(settings, still_encoder, tmp_path_factory.mktemp("undisturbed"))
+    train(config)
+    found = left_by(config)
+    assert [event["step"] for event in found["events"]["guided"]] == list(range(STEPS))
+    assert [event["step"] for event in found["events"]["target-only"]] == list(range(STEPS))
+    assert len(found["curves"]["loss"]) == len(found["curves"]["target-only/loss"]) == STEPS
+    return found
+
+
+def require_equal(found, undisturbed):
+    for part in ("events", "curves", "metrics"):
+        assert found[part] == undisturbed[part], part
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", ["EventLog", "RayTrainWorker", "train_alone"])
+def test_a_process_of_the_training_is_killed(undisturbed, settings, still_encoder, tmp_path, victim, moment):
+    config = configure(settings, still_encoder, tmp_path)
+    killed = []
+
+    def strike():
+        for process in actors.processes(victim)[:1]:
+            actors.kill(process)
+            killed.append(process.pid)
+
+    train(config, actors.Recorder(at={moment: strike}))
+    assert killed or victim == "train_alone"  # the baseline may have ended by then
+    require_equal(left_by(config), undisturbed)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_driver_is_killed(undisturbed, settings, still_encoder, tmp_path, number, moment):
+    config = configure(settings, still_encoder, tmp_path)
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    log = tmp_path / "log"
+    with open(log, "w") as output:
+        driver = subprocess.Popen([*COMMAND, str(path)], stdout=output, stderr=output, env=environment)
+    events = tmp_path / "runs" / config.name / "events.jsonl"
+    deadline = time.monotonic() + 240
+    while not events.exists() or events.read_text().count('"guided"') < moment:
+        assert driver.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+    driver.send_signal(number)
+    code = driver.wait(120)
+    if number == signal.SIGTERM:
+        assert code == 143, log.read_text()
+        assert "terminated; the same command goes on from the last checkpoint" in log.read_text()
+        assert "SIGTERM received" not in log.read_text()  # Ray's C++ stack trace
+        assert "Traceback" not in log.read_text()
+    train(config)
+    require_equal(left_by(config), undisturbed)
