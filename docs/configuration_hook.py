@@ -17,7 +17,7 @@ def tables() -> str:
         parent, _, name = key.path.rpartition(".")
         description, _, own = key.description.partition("; default: ")  # one that depends on something else
         default = own or ("required" if key.default is None else f"`{key.default}`")
-        cells = [f"`{name}`", default, key.allowed, description]
+        cells = [f"`{name}`", default, key.allowed, description.replace("[", "\\[")]  # no reference to a page
         row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         sections.setdefault(parent, []).append(row)
     head = ["| key | default | may be | meaning |", "|---|---|---|---|"]

@@ -18,9 +18,9 @@ MACHINE = {
     errno.ENOSPC: "free some of the disk",
     errno.EDQUOT: "free some of your quota",
     errno.EROFS: "choose a place that can be written to",
-    errno.EACCES: "mend the permissions",
-    errno.EPERM: "mend the permissions",
-    errno.EIO: "look after the disk",
+    errno.EACCES: "change the permissions",
+    errno.EPERM: "change the permissions",
+    errno.EIO: "check the disk",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 

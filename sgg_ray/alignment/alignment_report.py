@@ -20,7 +20,7 @@ _ORDER: dict[str, int] = {"helps": 0, "unclear": 1, "harmful": 2, "failed": 3}
 
 @dataclass(frozen=True)
 class SourceAlignment:
-    """One source's row of the report."""
+    """One source with its score, verdict and share of the mixture: a row of the printed table."""
 
     source: str
     rows: int  # examples that were scored
@@ -61,7 +61,7 @@ class AlignmentReport:
 
     @property
     def weights(self) -> dict[str, float]:
-        """Mixture weight by source name."""
+        """Share of the mixture by source name: at least 0, summing to 1, or all 0 if no source is used."""
         return {source.source: source.weight for source in self.sources}
 
     def ranked(self) -> list[SourceAlignment]:
@@ -128,7 +128,7 @@ class AlignmentReport:
 
     @classmethod
     def from_dict(cls, payload: Mapping[str, Any]) -> AlignmentReport:
-        """The report that ``to_dict`` was called on."""
+        """Rebuild the report from what :meth:`to_dict` returned."""
         size = len(payload["sources"]) + 1
         similarity = np.array(payload["similarity"], dtype=np.float64).reshape(size, size)  # None → NaN
         return cls(

@@ -94,7 +94,7 @@ class Score:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Score:
-        """The score that ``to_dict`` was called on; None stands for NaN, as in JSON."""
+        """Rebuild the score from what :meth:`to_dict` returned; None becomes NaN."""
         values: dict[str, Any] = {}
         for name, value in fields.items():
             if name != "utility":

@@ -19,7 +19,7 @@ ERRORS = 2.0
 
 @dataclass(frozen=True)
 class OwnHead:
-    """What a source does to a head that is not the target's."""
+    """How one source pulls a head that it shares with other sources, but not with the target."""
 
     head: str  # which head: sources of the same one are compared
     contrast: np.ndarray  # mean gradient [rows, width], rows in the order of the head's labels

@@ -15,7 +15,7 @@ DISTANCE = (
 
 @dataclass(frozen=True)
 class Texts:
-    """Where a task's texts lie in the space of features. Classes weigh the same."""
+    """Mean and spread of a task's text features, with all classes weighted equally."""
 
     mean: np.ndarray  # [width]
     spread: float  # trace of the features' covariance within classes

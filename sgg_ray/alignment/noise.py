@@ -20,7 +20,7 @@ class Noise:
 
     @property
     def total(self) -> float:
-        """Trace of the covariance."""
+        """Trace of the noise covariance: the expected squared distance of one example's gradient from its mean."""
         return float((self.directions.astype(np.float64) ** 2).sum()) + self.rest * self.directions.shape[1]
 
     def variance(self, rows: np.ndarray) -> float:

@@ -126,7 +126,7 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
     if folder.is_symlink():
         raise ConfigError(f"--to: {folder} is a symbolic link; give a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"--to: {folder} is there already; give a new or an empty folder")
+        raise ConfigError(f"--to: {folder} exists already; give a new or an empty folder")
     model, head = load_model(run.model)
     form = form or default_form(run)
     if isinstance(model, AveragedModel):

@@ -22,19 +22,19 @@ STORAGE = "runs"  # where `ray.storage_path` puts run folders unless told otherw
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a training has left: its folder, its settings and its numbers."""
+    """A finished training: its run folder, its configuration, its metrics and its model."""
 
     path: Path
     config: Config
 
     @property
     def model(self) -> Path:
-        """Folder of the trained model."""
+        """Folder of the trained model, with weights, tokenizer, heads and model card."""
         return self.path / "model"
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """The content of metrics.json: ``guided``, ``target-only``, ``difference`` and counters."""
         return read_json(self.path / "metrics.json")
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
@@ -78,9 +78,8 @@ def _read(folder: RunFolder, run: str) -> FinishedRun:
     if folder.status == "new":
         raise ConfigError(f"RUN: there is no run folder {run}; give that of a finished `sgg train`")
     if folder.status != "finished":
-        raise ConfigError(
-            f"RUN: {run} is not finished (it is {folder.status}); give the same `sgg train` again to go on with it"
-        )
+        happened = "failed before finishing" if folder.status == "failed" else "has not finished"
+        raise ConfigError(f"RUN: {run} {happened}; repeat its `sgg train` command to resume it")
     folder.fetch()
     if not (folder.path / "model").is_dir():
         raise ConfigError(

@@ -133,7 +133,7 @@ def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
         lines = [
             f"- Adapted to {len(target.train)} examples of one task; other prompts are untested.",
             f"- Prompts are cut after {config.train.max_length} tokens, answers after {config.train.max_new_tokens}.",
-            "- It answers whatever it is asked. Whether what it says is true or harmless was not tested.",
+            "- It answers every prompt. Whether its answers are true or harmless was not tested.",
         ]
     else:
         lines = [
@@ -143,9 +143,7 @@ def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
             "- It always answers with one of its labels and was not tested on texts that fit none.",
         ]
         lines += [] if metrics.get("calibration") else ["- Its probabilities were not calibrated."]
-    lines.append(
-        "- What the base model and the sources have learnt from their own data, biases included, is in it."
-    )
+    lines.append("- It inherits biases from the data of the base model and the sources.")
     return "## Limits\n\n" + "\n".join(lines) + "\n"
 
 
@@ -155,7 +153,7 @@ def _licences(config: Config, of_model: str) -> str:
     tasks = (config.target, *config.sources)
     lines += [f"| rows of {task.name} | {markdown_text(task.license or UNKNOWN)} |" for task in tasks]
     lines.append(
-        "\nThe licence in the head of this card is the base model's. Whether the rows allow the adapted model to be "
+        "\nThe licence at the top of this card is the base model's. Whether the rows allow the adapted model to be "
         "passed on was not examined."
     )
     return "\n".join(lines) + "\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-MODELS = (("guided", "this model"), ("target-only", "the same trained on the target alone"))
+MODELS = (("guided", "this model"), ("target-only", "the same model trained on the target alone"))
 
 
 def quality_of_labels(metrics: Mapping[str, Any]) -> str:
-    """Of a classifier."""
+    """The quality section of a classifier's model card, in Markdown."""
     lines = [
         "## Quality\n",
         "| model | accuracy | 95 % interval | macro-F1 | test rows |",
@@ -26,7 +26,7 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
         lines.append(
             f"\nOn the same test rows the difference is {100 * gain['difference']:+.1f} points of accuracy "
             f"({_bounds(gain, 100, 1)}, exact McNemar "
-            f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives another number."
+            f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives a different number."
         )
     calibration = metrics.get("calibration")
     if calibration:
@@ -40,7 +40,7 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
 
 
 def quality_of_answers(metrics: Mapping[str, Any]) -> str:
-    """Of a model that says texts."""
+    """The quality section of a text-generating model's card, in Markdown."""
     lines = [
         "## Quality\n",
         "| model | token loss | perplexity | exact match | 95 % interval | ROUGE-L | test rows |",
@@ -61,7 +61,7 @@ def quality_of_answers(metrics: Mapping[str, Any]) -> str:
             )
             lines.append(f"| {' | '.join(cells)} |")
     lines.append(
-        "\nGenerated greedily. Exact match leaves case, spacing, Unicode spelling and a full stop at the end aside; "
+        "\nGenerated greedily. Exact match ignores case, spacing, Unicode spelling and a final full stop; "
         "ROUGE-L is the F-measure of the longest common subsequence of words."
     )
     gain = metrics.get("difference")
@@ -71,7 +71,7 @@ def quality_of_answers(metrics: Mapping[str, Any]) -> str:
             f"\nOn the same test rows the difference is {100 * exact['difference']:+.1f} points of exact match "
             f"({_bounds(exact, 100, 1)}, exact McNemar p = {exact['p_value']:.2g}), {loss['difference']:+.3f} of token "
             f"loss ({_bounds(loss, 1, 3)}) and {100 * words['difference']:+.1f} points of ROUGE-L "
-            f"({_bounds(words, 100, 1)}). This is one seed; another choice of examples gives another number."
+            f"({_bounds(words, 100, 1)}). This is one seed; another choice of examples gives a different number."
         )
     return "\n".join(lines) + "\n"
 

@@ -62,7 +62,7 @@ class RunFolder:
 
     @property
     def record(self) -> dict[str, Any]:
-        """run.json as it stands; {} when no run of this name was begun."""
+        """Current content of run.json; empty if no run of this name exists."""
         try:
             if self._remote is not None and not self._mirrored:
                 return _checked_record(self._remote.read("run.json") or b"{}")
@@ -137,13 +137,13 @@ class RunFolder:
         return resumed
 
     def fetch(self) -> None:
-        """Fill the mirror of a folder behind a URI."""
+        """Download the files of a run folder behind a URI into its local copy; does nothing for a local folder."""
         if self._remote is not None:
             self._remote.pull(without=_RAYS_OWN)
             self._mirrored = True
 
     def state(self, name: str) -> StorageFolder:
-        """A folder in this one that Ray reads and writes by itself, from all nodes."""
+        """Subfolder that Ray's workers read and write directly, from every node."""
         assert name in _RAYS_OWN
         if self._remote is not None:
             return StorageFolder(f"{self._remote.path}/{name}", self._remote.filesystem)

@@ -41,13 +41,13 @@ class RunSummary:
 
     @property
     def seconds(self) -> float | None:
-        """From the first start to the end."""
+        """Seconds from the first start of the run to its end."""
         if not self.started or not self.ended:
             return None
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Plain values of the row, for JSON."""
         return {**asdict(self), "seconds": self.seconds}
 
 

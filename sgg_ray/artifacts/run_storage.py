@@ -107,16 +107,16 @@ class StorageFolder:
 
     @property
     def parent(self) -> str:
-        """What Ray calls the storage path."""
+        """Path or URI of the enclosing folder: Ray's ``storage_path``."""
         return self.path.rpartition("/")[0]
 
     @property
     def name(self) -> str:
-        """What Ray calls the name of the run or the experiment."""
+        """Last part of the path: Ray's name of the run or experiment."""
         return self.path.rpartition("/")[2]
 
     def child(self, name: str) -> StorageFolder:
-        """A folder inside."""
+        """The subfolder of this name."""
         return StorageFolder(f"{self.path}/{name}", self.filesystem)
 
     def read(self, name: str) -> bytes | None:

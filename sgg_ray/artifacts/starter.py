@@ -123,7 +123,7 @@ def _refuse_to_overwrite(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"DIR: {folder} is a file; give a folder")
     if (folder / CONFIG).exists():
-        raise ConfigError(f"DIR: {folder / CONFIG} is there already; give another folder or delete it")
+        raise ConfigError(f"DIR: {folder / CONFIG} exists already; give another folder or delete it")
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -88,7 +88,7 @@ def check_output(path: Path, option: str, overwrite: bool) -> None:
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; give a file")
     if path.exists() and not overwrite:
-        raise ConfigError(f"{option}: {path} is there already; give another name, or add --overwrite")
+        raise ConfigError(f"{option}: {path} exists already; give another name, or add --overwrite")
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir():
         raise ConfigError(f"{option}: {there} is no folder; choose another file")

@@ -60,7 +60,7 @@ def _plan(config: Config) -> dict[str, Any]:
         "sources": ", ".join(source.name for source in config.sources) or "none",
         "shots": ", ".join(map(str, shots)) + " per class",
         "seeds": f"{config.seed} to {config.seed + settings.seeds - 1}",
-        "judged on": f"{settings.eval_split} rows",
+        "evaluated on": f"{settings.eval_split} rows",
         "cells": f"{cells} of {train.max_steps} steps",
         "a cell": f"{config.ray.cpus_per_worker:g} CPU, {config.ray.gpus_per_worker:g} GPU",
         "run folder": run_folder(config),

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG]", help="Check what this file needs; left out: the defaults."),
+        typer.Argument(
+            metavar="[CONFIG]", help="Configuration whose needs are checked; default: those of an empty file."
+        ),
     ] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Also train a toy task through everything.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Also run a toy task through score, train, predict and export.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check that everything is here that a run needs, and say how to mend what is not."""
+    """Check that this machine has everything a run needs, and suggest fixes."""
 
     def work(console: "Console") -> None:
         from sgg_ray import report
@@ -38,7 +42,7 @@ def doctor(
             from sgg_ray.orchestration.doctor.checks import Check, examine
             from sgg_ray.orchestration.doctor.smoke import run_smoke
 
-            display.stage("looking at this machine")
+            display.stage("checking this machine")
 
             def try_everything() -> Check:
                 started = time.perf_counter()
@@ -47,7 +51,7 @@ def doctor(
                 except SggError as error:
                     found, holds = error.problems[0], False
                 found += f" in {time.perf_counter() - started:.0f} s"
-                return Check("smoke", holds, found, "mend what is said above, or report it")
+                return Check("smoke", holds, found, "fix the problem named above, or report it")
 
             for check in examine(cluster, tracking, try_everything if smoke else None):
                 checks.append(check)
@@ -56,7 +60,7 @@ def doctor(
         if as_json:
             report.print_json({"checks": [check.to_dict() for check in checks], "holds": not failed})
         else:
-            report.print_line(console, f"to mend: {', '.join(failed)}" if failed else "everything holds")
+            report.print_line(console, f"to fix: {', '.join(failed)}" if failed else "all checks passed")
         if failed:
             raise SystemExit(EXIT_FAILED)
 

@@ -17,7 +17,9 @@ def export(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="New folder for the model.")],
     form: Annotated[
         Literal["sentence-transformers", "transformers", "adapter"] | None,
-        typer.Option("--form", help="Who is to load it; 'adapter' leaves an adapter apart from its model."),
+        typer.Option(
+            "--form", help="Library that will load it; 'adapter' keeps the adapter separate from its model."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -36,6 +38,6 @@ def export(
         if as_json:
             report.print_json({"folder": str(folder), "form": chosen})
             return
-        report.print_line(console, f"written to {folder}; {folder / 'README.md'} says how to load it")
+        report.print_line(console, f"written to {folder}; {folder / 'README.md'} explains how to load it")
 
     run(work, as_json, debug)

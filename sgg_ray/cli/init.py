@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to write to.")] = Path(),
     data: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Your labelled rows; left out: an example.")
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Your labelled rows; without it an example is written."),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -27,7 +28,8 @@ def init(
         str | None, typer.Option("--label", help="Column with the labels; guessed if left out.")
     ] = None,
     source: Annotated[
-        list[Path] | None, typer.Option("--source", metavar="FILE", help="Older labelled rows that may help.")
+        list[Path] | None,
+        typer.Option("--source", metavar="FILE", help="Another labelled dataset that may help (repeatable)."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -50,11 +52,11 @@ def init(
             path, assumed = write_from_files(folder, own, target, sources)
             for line in assumed:
                 print_line(console, f"assumed: {line}")
-            print_pairs(console, "written", {str(path): "every key with its default; look through it"})
+            print_pairs(console, "written", {str(path): "every key with its default; please review"})
             if not sources:
                 print_line(
                     console,
-                    "no sources yet: --source FILE adds older labelled rows, on the same labels or others",
+                    "no sources yet: add other labelled datasets with --source FILE; their labels may differ",
                 )
         if starter_model() == HUB_MODEL:
             print_line(
@@ -66,7 +68,7 @@ def init(
         steps["sgg doctor sgg.yaml"] = "checks this machine"
         if data is None or source:
             steps["sgg score sgg.yaml"] = "ranks the sources, in a minute or two"
-        steps["sgg train sgg.yaml"] = "trains and tests, in some minutes on two cores"
+        steps["sgg train sgg.yaml"] = "trains and tests, in a few minutes on two cores"
         print_pairs(console, "next", steps)
 
     run(work, False, debug)

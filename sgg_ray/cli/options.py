@@ -26,7 +26,8 @@ class OnceCommand(TyperCommand):
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file (repeatable)."),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run and its folder.")]
 DryRun = Annotated[

@@ -36,7 +36,7 @@ def predict(
         int, typer.Option("--workers", min=0, help="Ray workers to spread the rows over; 0 = none.")
     ] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file that is written to if it is there already.")
+        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
     ] = False,
     raw: Annotated[
         bool,

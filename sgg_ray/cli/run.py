@@ -52,7 +52,7 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
             typer.echo(f"error: {problem}", err=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from the last checkpoint", err=True)
+        typer.echo("interrupted; repeat the command to resume from the last checkpoint", err=True)
         raise SystemExit(130) from None
     except Terminated:
         typer.echo("terminated; the same command goes on from the last checkpoint", err=True)

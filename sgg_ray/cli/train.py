@@ -42,8 +42,8 @@ def train(
         report.print_line(console, f"model, metrics, predictions and curves are in {run_folder(loaded)}")
         report.print_line(
             console,
-            f"next: sgg predict {run_folder(loaded)} --data new.csv --out labelled.csv "
-            + ("answers more prompts" if loaded.target.kind == "generation" else "labels more texts"),
+            f"To {'answer more prompts' if loaded.target.kind == 'generation' else 'label more texts'}: "
+            f"sgg predict {run_folder(loaded)} --data new.csv --out labelled.csv",
         )
 
     run(work, as_json, debug)

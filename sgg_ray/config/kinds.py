@@ -13,7 +13,7 @@ PAIRS = ("prompt", "completion", "messages")  # columns of kind generation
 
 
 def check_kinds(config: Config) -> list[str]:
-    """What a task's kind has no use for, a line each."""
+    """One line for each key that does not fit the kind of its task."""
     tasks = [("target", config.target), *((f"sources.{source.name}", source) for source in config.sources)]
     problems = [line for place, entry in tasks for line in _unsuitable(place, entry)]
     test = config.target.test.columns

@@ -97,7 +97,7 @@ def problem_lines(error: ValidationError, data: dict[str, Any]) -> list[str]:
     more = len(details) - len(lines)
     if more > 0:
         unknown = sum(detail["type"] == "extra_forbidden" for detail in details[MOST_LINES:])
-        lines.append(f"and {more:,} more problems, of which {unknown:,} are unknown keys; mend these first")
+        lines.append(f"and {more:,} more problems, of which {unknown:,} are unknown keys; fix these first")
     return lines
 
 

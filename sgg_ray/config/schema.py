@@ -63,7 +63,7 @@ class ModelConfig(Section):
     )
     adapter: AdapterConfig | None = Field(None, description="PEFT adapter; null trains the backbone itself")
     trainable: Literal["all", "heads", "biases"] = Field(
-        "all", description="without an adapter: what of the backbone is trained beside the heads"
+        "all", description="without an adapter: what is trained of the backbone, besides the heads"
     )
     pooling: Literal["mean", "cls", "own"] = Field("mean", description="how token states become one vector")
     precision: Literal["float32", "bfloat16"] = Field(
@@ -71,7 +71,7 @@ class ModelConfig(Section):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
     license: str | None = Field(
-        None, description="of the model, for the model card; null = what its own card says"
+        None, description="licence of the model, for the model card; null = as in its own card"
     )
     chat: bool | None = Field(
         None,
@@ -93,13 +93,13 @@ class ModelConfig(Section):
 
 
 class Columns(Section):
-    """Which columns hold what."""
+    """Names of the columns of a task's file."""
 
     text: Names = Field(
         "text", description="column with the text; a list of two gives an encoder both as a pair of segments"
     )
     label: str = Field("label", description="column with the label")
-    prompt: str = Field("prompt", description="kind generation: column with what is asked")
+    prompt: str = Field("prompt", description="kind generation: column with the prompt")
     completion: str = Field("completion", description="kind generation: column with the answer")
     messages: str | None = Field(
         None,
@@ -137,10 +137,10 @@ class TaskConfig(Section):
         "default, of kind generation the text alone as a message to an assistant",
     )
     verbalizers: dict[str, str] | None = Field(
-        None, description="causal models: 'label: word that is said for it'; null = the labels' names"
+        None, description="causal models: 'label: word that stands for it'; null = the labels' names"
     )
     split: str = Field("train", description="hf:// only: which split to read")
-    license: str | None = Field(None, description="of the rows, for the model card; null = unknown")
+    license: str | None = Field(None, description="licence of the rows, for the model card; null = unknown")
     max_rows: Count | None = Field(
         None, description="rows used at most: of a source, or of the target's test rows"
     )
@@ -172,7 +172,7 @@ class HeldOutConfig(Section):
     """Where test rows come from: a share of the target's file, or a file of their own."""
 
     fraction: OpenShare | None = Field(None, description="share of the target's distinct rows")
-    path: str | None = Field(None, description="a file of its own, read like the target's")
+    path: str | None = Field(None, description="a separate file, read like the target's")
     split: str | None = Field(
         None, description="hf:// only: which split to read, without 'path' of the target's data set"
     )
@@ -196,8 +196,8 @@ class TargetConfig(TaskConfig):
 
     name: str = Field("target", pattern=NAME, max_length=LONGEST_NAME, description="in tables and plots")
     shots: CountOrAll = Field(
-        description="labelled examples per class for training, of a smaller class as many as there are; of kind "
-        "generation, examples in all; all = every row that is not for testing"
+        description="labelled training examples per class, fewer if a class has fewer rows; kind generation: examples "
+        "in total; all = every row that is not a test row"
     )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
 
@@ -217,7 +217,7 @@ class SourceConfig(TaskConfig):
 
 
 class SummaryConfig(Section):
-    """How gradients travel between tasks."""
+    """Size of the gradient summaries that task workers send."""
 
     kind: Literal["sketch", "exact"] = Field("sketch", description="exact sends all P values")
     size: Annotated[Whole, Field(ge=64, multiple_of=32)] = Field(
@@ -231,15 +231,15 @@ class AlignmentConfig(Section):
     summary: SummaryConfig = Field(default_factory=SummaryConfig)  # pyright: ignore[reportArgumentType]
     weighting: Literal["uniform", "relu", "evidence", "none"] = Field(
         "relu",
-        description="from scores to weights of the mixture; evidence = relu, and the whole mixture as strong as the "
-        "sum of the utilities says, down to no source at all; none = no mixture",
+        description="how scores become shares of the mixture; evidence = relu, and the mixture is as strong as the sum "
+        "of the utilities, down to no source at all; none = no mixture",
     )
     refresh_interval: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
     confidence: OpenShare = Field(0.95, description="level of the intervals")
     label_name_prior: bool = Field(
         True,
-        description="encoders: what the target's labels are called counts as well, as far as sources bear it out",
+        description="encoders: use the names of the target's labels as a prior, weighted by how well they fit sources",
     )
 
 
@@ -260,14 +260,14 @@ class GuidanceConfig(Section):
         None, description="ε of the finite difference, instead of one that follows from fd_relative_change"
     )
     max_hvp_ratio: Positive | None = Field(
-        None, description="most ‖H·v‖ as a share of ‖g‖, times interval; null: as long as it comes"
+        None, description="upper bound of ‖H·v‖ / ‖g‖, times interval; null = none"
     )
     interval: Count = Field(1, description="apply the terms every n-th step, times n")
     warmup_ratio: Share = Field(0.1, description="share of the steps over which every λ rises from 0")
     reference_decay: OpenShare = Field(0.9, description="decay of r, the running mean of unit gradients")
     gradient_floor: NotNegative = Field(0.1, description="δ as a share of the mean ‖g‖ so far")
     view_modules: CountOrZero = Field(
-        0, description="steps between two looks at norms and cosines module by module; 0 = never"
+        0, description="steps between two measurements of norms and cosines per module; 0 = never"
     )
 
     @model_validator(mode="after")
@@ -352,12 +352,12 @@ class TuneConfig(Section):
     num_samples: Count = Field(20, description="trials; a grid runs each combination instead")
     search: Literal["optuna", "random", "grid"] = Field("optuna", description="how trials are chosen")
     scheduler: Literal["none", "asha"] = Field(
-        "none", description="asha stops trials that do badly on their first held-out parts"
+        "none", description="asha stops trials that do poorly on their first held-out parts"
     )
     metric: Literal["loss", "accuracy"] = Field(
         "loss",
-        description="what is compared, on held-out shots: mean cross-entropy, or accuracy (of kind generation exact "
-        "match)",
+        description="how trials are compared on held-out shots: by mean cross-entropy, or accuracy "
+        "(kind generation: exact match)",
     )
     folds: Count | None = Field(
         None,
@@ -391,7 +391,7 @@ class StrategyConfig(Section):
     name: str = Field(
         pattern=NAME, max_length=LONGEST_NAME, description="in tables; default: the file's name"
     )
-    description: str = Field("", description="one line for people")
+    description: str = Field("", description="one line of description")
     model: dict[str, Any] = Field(default_factory=dict, description="keys of 'model' and their values")
     alignment: dict[str, Any] = Field(default_factory=dict, description="keys of 'alignment'")
     guidance: dict[str, Any] = Field(default_factory=dict, description="keys of 'guidance'")
@@ -427,7 +427,7 @@ class CompareConfig(Section):
         description="groups of tasks made of the same texts: never source and target at once",
     )
     unseen: list[str] = Field(
-        default_factory=list, description="sources that are never trained on: cross-task accuracy"
+        default_factory=list, description="tasks that are never trained on, for cross-task accuracy"
     )
     eval_split: Literal["test", "validation"] = Field(
         "test",
@@ -455,7 +455,7 @@ class RayConfig(Section):
     max_failures: CountOrZero = Field(2, description="restarts of crashed training workers")
     scale_up_seconds: CountOrZero = Field(
         0,
-        description="how long to wait for nodes that an autoscaler has to start; 0 = what is not there is an error",
+        description="how long to wait for nodes that an autoscaler starts; 0 = do not wait",
     )
 
 

@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Distribution(BaseModel):
-    """Where the values of one key come from: exactly one of the four."""
+    """The values that one key may take in a sweep: a uniform, log-uniform or integer range, or a choice."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     uniform: tuple[Real, Real] | None = Field(None, description="[low, high], every value as likely")
@@ -65,11 +65,11 @@ class Distribution(BaseModel):
 
     @property
     def is_logarithmic(self) -> bool:
-        """Whether magnitudes and not differences matter."""
+        """Whether values are drawn on a logarithmic scale."""
         return self.log_uniform is not None
 
     def holds(self, value: Any) -> bool:
-        """Whether ``value`` could be drawn."""
+        """Whether the distribution can produce ``value``."""
         if self.bounds is None:
             return value in self.extremes
         low, high = self.bounds

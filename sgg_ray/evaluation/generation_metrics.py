@@ -19,7 +19,7 @@ WORDS = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """What each row's answer is worth: arrays [n]."""
+    """Loss, exact match and ROUGE-L of each row's generated text: arrays [n]."""
 
     exact: np.ndarray  # whether the text is the reference, see `normalised`
     rouge_l: np.ndarray  # in [0, 1]
@@ -29,7 +29,7 @@ class AnswerScores:
 
 @dataclass(frozen=True)
 class GenerationMetrics:
-    """How well a model does on the rows of one test split."""
+    """Token loss, perplexity, exact match and ROUGE-L of a model on one test split."""
 
     loss: float  # mean over all tokens of all references, in nats
     loss_low: float
@@ -59,7 +59,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class GenerationComparison:
-    """A model minus a baseline on the same rows."""
+    """Differences of a model to a baseline on the same rows, with intervals."""
 
     loss: Interval  # below 0 is better
     exact_match: PairedComparison

@@ -21,7 +21,7 @@ LEVEL = 0.05  # of the tests, after Holm's correction
 
 @dataclass(frozen=True)
 class Cell:
-    """What one training came to. Numbers that were not measured are NaN."""
+    """Result of one training in a comparison. Numbers that were not measured are NaN."""
 
     strategy: str
     target: str
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def split(self) -> tuple[str, int, int]:
-        """What cells that are compared have in common."""
+        """(target, shots, seed): cells with the same split are compared pair by pair."""
         return self.target, self.shots, self.seed
 
 

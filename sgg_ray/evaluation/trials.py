@@ -30,12 +30,12 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """Mean over all held-out rows; NaN without any."""
+        """Mean cross-entropy over all held-out rows; NaN without any."""
         return _mean(self.losses)
 
     @property
     def accuracy(self) -> float:
-        """Share of right rows among all held-out ones; NaN without any."""
+        """Accuracy over all held-out rows, from 0 to 1; NaN without any."""
         return _mean(self.correct)
 
     def spread(self, monitor: Monitor) -> float:

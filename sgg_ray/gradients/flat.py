@@ -64,7 +64,7 @@ class FlatParameters:
 
     @property
     def device(self) -> torch.device:
-        """Where the buffers are."""
+        """Device of the flat parameters and their gradient."""
         return self.values.device
 
     def views(self, buffer: Tensor) -> list[Tensor]:

@@ -55,7 +55,7 @@ class Direction:
         return self.segments[-1].stop
 
     def weights(self, factor: Tensor, scale: Tensor) -> list[Weights]:
-        """What :func:`combine` needs for each segment, with v times ``factor``."""
+        """Coefficients of g, r and ĝ_S for each segment, which make ``factor`` · v; for :func:`combine`."""
         tail = scale.reshape(1) if self.momentum is None else torch.cat([scale.reshape(1), self.momentum])
         rows = torch.cat([self.coefficients * factor, tail.expand(len(self.segments), -1)], 1)
         return [Weights(row) for row in rows]

@@ -26,7 +26,7 @@ class RunningNorms:
         self.recent = torch.full((length,), torch.inf, dtype=torch.float64, device=device)
 
     def add(self, norms: Tensor) -> None:
-        """Take in one step's norms [2], unless they are not finite."""
+        """Update the running values with one step's norms [2]; norms that are not finite are ignored."""
         finite = torch.isfinite(norms[0])
         self.count += finite
         limits = torch.where(self.means > 0, MOST_OF_MEAN * self.means, norms)
@@ -44,7 +44,7 @@ class RunningNorms:
         return self.recent.sort().values.index_select(0, middle.reshape(1))[0]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """State to store in a checkpoint."""
         return {"count": self.count, "means": self.means, "recent": self.recent}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -69,7 +69,7 @@ class Measures:
 
     @classmethod
     def of(cls, grams: Tensor) -> "Measures":
-        """From the Gram matrices."""
+        """Compute norms and cosines from the Gram matrices of g, r and ĝ_S."""
         whole, shared = grams[PRIVATE] + grams[SHARED], grams[SHARED]
         numbers = torch.stack(
             [whole[G, G], shared[G, G], whole[R, R], shared[S, S], whole[G, R], shared[G, S]]

@@ -67,7 +67,7 @@ class EncoderClassifier(TaskModel):
             self.register_buffer(self._outputs[key], outputs, persistent=False)
 
     def trunk(self) -> nn.Module | None:
-        """The encoder inside its adapter."""
+        """The encoder without the PEFT adapter around it."""
         return None if self.pooling == "own" else inner_model(self.backbone)
 
     def head(self, key: str) -> nn.Linear:
@@ -75,7 +75,7 @@ class EncoderClassifier(TaskModel):
         return self.heads[self._positions[key]]  # pyright: ignore[reportReturnType]
 
     def owner(self, key: str) -> str:
-        """The label set whose head predicts tasks with this one."""
+        """The label set whose head predicts for tasks with the label set ``key``."""
         return next(iter(self.labels)) if key in self._outputs else key
 
     def head_parameters(self, key: str) -> list[str]:

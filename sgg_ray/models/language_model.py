@@ -35,11 +35,11 @@ class PromptedRows(TokenisedRows):
     candidates: tuple[tuple[Ids, ...], ...] = ()
 
     def answers_of(self, row: int) -> tuple[Ids, ...]:
-        """What may follow the row's prompt."""
+        """Token ids of the texts that may follow the row's prompt: its label words, or its completion."""
         return self.candidates[row] if self.candidates else self.answers
 
     def length(self, row: int) -> int:
-        """Tokens of prompt and completion."""
+        """Number of tokens of prompt and completion together."""
         return len(self.ids[row]) + (len(self.candidates[row][0]) if self.candidates else 0)
 
 
@@ -112,7 +112,7 @@ class LanguageModel(TaskModel):
         ] = {}  # by label-set key: what contextual calibration adds to scores [C]
 
     def trunk(self) -> nn.Module | None:
-        """The decoder inside its adapter, without the language-model head."""
+        """The decoder without the language-model head and without the PEFT adapter around it."""
         inner = inner_model(self.backbone)
         return inner.get_decoder() if hasattr(inner, "get_decoder") else None  # pyright: ignore[reportCallIssue]
 
@@ -156,7 +156,7 @@ class LanguageModel(TaskModel):
         )
 
     def text_of(self, answer: np.ndarray) -> str:
-        """What generated token ids say, up to the end of the answer."""
+        """Decode generated token ids to text, up to the token that ends an answer."""
         return self.tokenizer.decode(answer.tolist(), skip_special_tokens=True).strip()
 
     def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> AnswerBatch:

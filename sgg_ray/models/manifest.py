@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write it beside the model's files."""
+    """Write the manifest beside the model's files."""
     content = manifest.model_dump(mode="json", exclude_none=True)
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / MODEL_MANIFEST).write_text(text + "\n", encoding="utf-8")

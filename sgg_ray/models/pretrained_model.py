@@ -36,7 +36,7 @@ class PretrainedModel:
         self._ids: dict[int, dict[Text, np.ndarray]] = {}
 
     def copy(self) -> nn.Module:
-        """A backbone of its own, with the pre-trained weights."""
+        """A new backbone with the pretrained weights; training it leaves this object unchanged."""
         return copy.deepcopy(self.backbone)
 
     def known_ids(self, max_length: int) -> dict[Text, np.ndarray]:

@@ -43,7 +43,7 @@ class TaskModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the model's parameters."""
         return next(self.parameters()).device
 
     def trunk(self) -> nn.Module | None:
@@ -95,7 +95,7 @@ class TaskModel(nn.Module, ABC):
         return scores.softmax(-1)
 
     def autocast(self) -> AbstractContextManager:
-        """Forward passes run in here."""
+        """Context manager with the model's precision; run forward passes inside it."""
         if self.precision == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()

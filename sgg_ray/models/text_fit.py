@@ -89,7 +89,7 @@ def _fit(
     warnings = _about_language(language, languages, pieces, unknown, advice)
     if cut > MUCH_CUT and not causal:  # `check_tasks` looks at prompts with their texts
         warnings.append(
-            f"{cut:.0%} of the texts are longer than train.max_length {max_length} tokens, and cut"
+            f"{cut:.0%} of the texts are cut: they are longer than train.max_length ({max_length} tokens)"
         )
     median, most, longest = (int(np.percentile(lengths, level, method="higher")) for level in (50, 95, 100))
     return TextFit((median, most, longest), cut, pieces, unknown, language, tuple(warnings))

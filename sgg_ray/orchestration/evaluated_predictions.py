@@ -59,14 +59,14 @@ def load_predicted(path: Path) -> Predicted:
 
 
 def find_predicted(folder: Path, prefix: str = "") -> Path | None:
-    """The file in a folder, if there is one."""
+    """Path of the predictions in ``folder``; None if there are none."""
     found = (folder / f"{prefix}{name}" for name in (PROBABILITIES, ANSWERS))
     return next((path for path in found if path.exists()), None)
 
 
 @dataclass(frozen=True)
 class EvaluatedPredictions:
-    """A model's test rows measured."""
+    """A model's predictions of the test rows, with labels or references to measure them by."""
 
     target: Task
     predicted: Predicted
@@ -82,7 +82,7 @@ class EvaluatedPredictions:
         return cls(target, predicted, scores)
 
     def metrics(self) -> Metrics:
-        """Over all test rows."""
+        """Metrics over all test rows."""
         if self.scores is not None:
             return evaluate_generation(self.scores)
         return evaluate_classification(self._probabilities, self.target.test.labels)
@@ -115,7 +115,7 @@ class EvaluatedPredictions:
         return calibration_errors(self._probabilities, self.target.test.labels, temperature)
 
     def frame(self) -> pd.DataFrame:
-        """A row a test row."""
+        """Table with one row per test row, as written to predictions.parquet."""
         import pandas as pd
 
         target, rows = self.target, self.target.test
@@ -156,7 +156,7 @@ class EvaluatedPredictions:
 def final_numbers(
     metrics: Metrics, baseline: Metrics | None, comparison: Comparison | None
 ) -> dict[str, float]:
-    """What MLflow shows of a finished training."""
+    """Final metrics of a training, by their names in MLflow."""
     if isinstance(metrics, GenerationMetrics):
         names = ("loss", "perplexity", "exact_match", "rouge_l")
         found = {f"test/{name}": getattr(metrics, name) for name in names}

@@ -28,7 +28,7 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     check_database(config.tracking.uri)
     for key in passwords_in(config):
         listener.note(
-            f"{key}: its password is not kept; write ${{NAME}} in its place, and config.yaml can be replayed"
+            f"{key}: its password is not stored; write ${{NAME}} instead, so that config.yaml can be used again"
         )
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
@@ -83,7 +83,7 @@ def begin_run(
 
 @contextmanager
 def recorded(folder: RunFolder, tracker: Tracker) -> Iterator[None]:
-    """What fails in the block is failed in the run folder and in MLflow too."""
+    """Context manager: an exception marks the run as failed in the run folder and in MLflow, and is raised again."""
     try:
         with told_where(folder.location):
             yield

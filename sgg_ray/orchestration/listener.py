@@ -8,7 +8,7 @@ from sgg_ray.training import Event
 
 
 class Listener(Protocol):
-    """Takes progress: a terminal, a log, or nothing at all."""
+    """Receives the progress of a command: stages, counts, training steps, scores and notes."""
 
     def stage(self, text: str) -> None:
         """A new stage of the work has begun."""
@@ -36,7 +36,7 @@ class Listener(Protocol):
 
 
 class NullListener:
-    """Hears nothing."""
+    """A listener that ignores everything."""
 
     def stage(self, text: str) -> None:
         """Ignore."""

@@ -40,12 +40,12 @@ class Predictor:
 
     @property
     def generates(self) -> bool:
-        """Whether the model answers prompts and does not label texts."""
+        """Whether the model generates texts instead of labels."""
         return self.head == COMPLETIONS
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that predictions have."""
+        """Names of the columns that predictions add to a table."""
         if self.generates:
             return (GENERATED,)
         return ("predicted", *(f"p_{label}" for label in self.labels), "confidence")

@@ -21,7 +21,7 @@ FEWEST_PAIRS = 6  # below, the signed-rank test cannot reach p < 0.05, whatever 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a comparison's report is made of."""
+    """Cells, statistics and failures of a comparison, and the tables made from them."""
 
     rows: list[Standing]
     ranking: Ranking | None
@@ -118,9 +118,7 @@ class Comparison:
             return ["no cell has finished"]
         lines = []
         if self.missing:
-            lines.append(
-                f"{self.missing} cells are missing: this is a part of the grid, pairs are those that there are"
-            )
+            lines.append(f"{self.missing} cells are missing; the statistics use the pairs that exist")
         contrasts = [(row.strategy, row.contrast) for row in self.overall if row.contrast is not None]
         for word, verdict in (("better", "better"), ("worse", "worse")):
             names = [name for name, contrast in contrasts if contrast.verdict == verdict]
@@ -139,13 +137,13 @@ class Comparison:
             best = min(self.ranking.ranks, key=lambda name: self.ranking.ranks[name])  # pyright: ignore[reportOptionalMemberAccess]
             lines.append(
                 f"best mean rank: {best} ({self.ranking.ranks[best]:.1f} of {len(self.ranking.ranks)}, "
-                f"{self.ranking.splits} splits; ranks differ clearly from "
-                f"{self.ranking.critical_difference:.1f} on)"
+                f"{self.ranking.splits} splits; ranks differ clearly if they are "
+                f"{self.ranking.critical_difference:.1f} apart)"
             )
         return lines
 
     def caption(self) -> str:
-        """What the numbers are."""
+        """Caption of the main table: what its numbers mean."""
         rows = (
             "all test rows" if self.eval_split == "test" else "validation rows (neither shots nor test rows)"
         )
@@ -159,12 +157,12 @@ class Comparison:
         )
 
     def markdown(self) -> str:
-        """The whole report."""
+        """The whole report in Markdown."""
         parts = ["# Comparison of strategies", *self.conclusion(), self.caption(), _table(*self.accuracies())]
         parts += ["## Other metrics", _table(*self.metrics()), "## Every contrast", _table(*self.details())]
         parts.append(
-            "McNemar's exact test pools the test rows of all pairs: it asks whether these very models differ on these "
-            "rows, and knows nothing of how much another seed would change."
+            "McNemar's exact test pools the test rows of all pairs: it compares these models on these rows and "
+            "does not account for variation between seeds."
         )
         if self.failures:
             parts.append("## Cells that failed")

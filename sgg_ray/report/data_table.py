@@ -31,7 +31,7 @@ def print_data(console: Console, look: DataLook) -> None:
     for warning in look.warnings:
         print_line(console, Text.assemble(("warning", "yellow"), f": {warning}"))
     if not look.warnings:
-        print_line(console, "nothing to warn of")
+        print_line(console, "no warnings")
 
 
 def classes_line(classes: Mapping[str, int]) -> str:

@@ -20,7 +20,7 @@ HEADINGS = (
 
 
 def generation_row(name: str, metrics: GenerationMetrics) -> list[str]:
-    """One model."""
+    """Cells of one model's row."""
     return [
         name,
         f"{metrics.loss:.3f}",
@@ -63,7 +63,7 @@ def generation_rows(
 
 
 def generation_caption(rows: int) -> str:
-    """What the numbers are."""
+    """Caption of the table: what its numbers mean."""
     return (
         f"on {rows} test rows; the difference is guided minus target only on the same rows (a loss below 0 is better, "
         "exact match and ROUGE-L in points), p of exact match by McNemar's exact test"

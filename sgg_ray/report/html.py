@@ -51,7 +51,7 @@ def html_picture(path: Path) -> str:
 
 
 def html_scores(report: AlignmentReport) -> str:
-    """The ranked sources."""
+    """The ranked sources as an HTML table."""
     from sgg_ray.report.tables import score_cells
 
     level = f"{100 * report.confidence:g} % interval"

@@ -126,7 +126,9 @@ def plot_importance(
     for row, (_, share) in enumerate(ordered):
         axis.text(share + 0.01, row, f"{100 * share:.0f} %", va="center", fontsize=9)
     axis.set_xlim(0, 1.08)
-    axis.set_xlabel(f"share of what tells good trials from others (PED-ANOVA, {len(finished)} trials)")
+    axis.set_xlabel(
+        f"share of the difference between good trials and others (PED-ANOVA, {len(finished)} trials)"
+    )
     axis.set_title(f"What mattered for the held-out {monitor}", fontsize=11)
     plain_frame(axis)
     save_figure(figure, path)

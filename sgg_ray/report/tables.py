@@ -26,7 +26,7 @@ VERDICT_STYLES = {"helps": "green", "unclear": "yellow", "harmful": "red", "fail
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model's row of the final comparison."""
+    """One model's metrics, and its paired difference to the first model of the table."""
 
     name: str
     metrics: ClassificationMetrics | GenerationMetrics

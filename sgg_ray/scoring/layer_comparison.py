@@ -30,7 +30,7 @@ BATCH_ROWS = 32
 
 @dataclass(frozen=True)
 class LayerGradients:
-    """What the target's worker sends to the sources' workers."""
+    """The target's gradients by layer, which the sources' workers compare theirs with."""
 
     labels: tuple[str, ...]  # of the common head; empty for heads of their own
     head: np.ndarray | None  # [C, H]

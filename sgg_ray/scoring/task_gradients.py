@@ -53,7 +53,7 @@ class Space:
 
     @property
     def name(self) -> str:
-        """How the space is called in reports."""
+        """Name of the space in reports."""
         if self.matched:
             return "heads of their own"
         return f"head {joined(self.labels)}" if self.labels else ALL_PARAMETERS

@@ -29,10 +29,10 @@ class Oddities:
     short: list[int] = field(default_factory=list)
 
     def notes(self) -> tuple[str, ...]:
-        """For people."""
+        """One line per irregularity, for the command's output."""
         found = []
         if self.unclosed:
-            found.append(f"{_lines(self.unclosed)}: a quote that is not closed is read as a character")
+            found.append(f"{_lines(self.unclosed)}: an unclosed quote is read as a character")
         if self.spanning:
             line, length = self.spanning[0]
             more = f" (and {len(self.spanning) - 1} more)" if len(self.spanning) > 1 else ""

@@ -88,7 +88,7 @@ def _other_encoding(data: bytes) -> tuple[str, tuple[str, ...]]:
     torn = data.decode("utf-8", "replace").count("�") - whole.count("�")
     sound = len(whole) - len(whole.encode("ascii", "ignore"))
     if sound > torn:
-        return "utf-8-sig", (f"{torn} torn characters that are not UTF-8 replaced",)
+        return "utf-8-sig", (f"{torn} characters that are not UTF-8 replaced",)
     try:
         data.decode("cp1252")
     except UnicodeDecodeError:

@@ -13,7 +13,7 @@ ENOUGH_ROWS = 100  # held-out rows from which on one part is taken to be enough
 
 @dataclass(frozen=True)
 class Fold:
-    """Positions in the target's training rows: to train on, and held out."""
+    """One division of the target's shots: positions of the rows to train on and of those held out."""
 
     kept: np.ndarray
     held: np.ndarray

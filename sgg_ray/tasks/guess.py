@@ -60,7 +60,7 @@ FEW_ROWS, LARGE_SHARE, SMALL_SHARE = (
 
 @dataclass(frozen=True)
 class Guess:
-    """What a file seems to hold."""
+    """Columns, labels and split guessed for a file, with the reasons."""
 
     text: tuple[str, ...]  # one column, or the two of a pair
     label: str
@@ -171,8 +171,8 @@ def _count(
     table = read_table(entry, where)
     if not 2 <= len(table.values) <= MOST_LABELS:
         raise DataError(
-            f"{where}: column '{label}' of {path} has {len(table.values):,} different values, which are no labels; "
-            "name another with --label"
+            f"{where}: column '{label}' of {path} has {len(table.values):,} different values, too many for labels; "
+            "name another column with --label"
         )
     names = label_names(entry, where, table.values)
     labels = tuple(names.values())

@@ -35,7 +35,7 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
     if len(found) > MOST_LABELS:
         raise DataError(
             f"{key}.columns.label: column '{column}' of {entry.path} has {len(found):,} different "
-            f"values, which are no labels; name another column, or list the names in {key}.labels"
+            f"values, too many for labels; name another column, or list the names in {key}.labels"
         )
     if len(found) < 2:
         held = f"only '{found[0]}'" if found else "nothing"
@@ -150,7 +150,7 @@ def clean_labelled(table: Table, numbers: np.ndarray) -> Cleaned:
         hidden = counted(len(numbers) - len(told), "row")
         notes = (
             *notes,
-            f"{hidden} labelled -1, which stands for no label, dropped; list -1 in labels if it is one",
+            f"{hidden} labelled -1, which means 'no label', dropped; list -1 in labels if it is one",
         )
         texts, numbers = [texts[int(row)] for row in told], numbers[told]
     cleaned = clean(texts, numbers)

@@ -97,9 +97,7 @@ def _unread(columns: Columns, used: Sequence[str]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
-    are = (
-        "column {} holds texts as well and is" if len(names) == 1 else "columns {} hold texts as well and are"
-    )
+    are = "column {} also holds texts and is" if len(names) == 1 else "columns {} also hold texts and are"
     return [f"{are.format(shown)} not read; columns.text: [{used[0]}, {names[0]}] makes a pair"]
 
 

@@ -73,7 +73,7 @@ class Task:
 
     @property
     def place(self) -> str:
-        """Where the task stands in the YAML."""
+        """Key of the task in the YAML file, for messages: ``target`` or ``sources.NAME``."""
         return "target" if self.role == "target" else f"sources.{self.name}"
 
     @property

@@ -186,7 +186,7 @@ def _skew(labels: tuple[str, ...], rows: Rows) -> list[str]:
     most = labels[int(share.argmax())]
     if share.max() < SKEWED:
         return []
-    return [f"{share.max():.0%} of the test rows are '{most}': whoever always says so is right as often"]
+    return [f"{share.max():.0%} of the test rows are '{most}'; always predicting it would score as well"]
 
 
 def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str], reader: Reader) -> Task:
@@ -207,11 +207,13 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
         notes.append(f"rows of one class only ({labels[int(present[0])]})")
     if entry.flip_labels > 0:
         rows = flip(rows, chosen.keys, entry.flip_labels, len(labels), seed)
-        notes.append(f"{entry.flip_labels:.0%} of the labels are wrong on purpose (flip_labels)")
+        notes.append(f"{entry.flip_labels:.0%} of the labels were made wrong on purpose (flip_labels)")
     if entry.shuffle_completions > 0:
         rows = shuffle_completions(rows, chosen.keys, entry.shuffle_completions, seed)
         share = f"{entry.shuffle_completions:.0%}"
-        notes.append(f"{share} of the completions are other rows' on purpose (shuffle_completions)")
+        notes.append(
+            f"{share} of the completions were swapped with other rows' on purpose (shuffle_completions)"
+        )
     words = label_words(entry, key, labels)
     fields = tuple(text_fields(entry))
     return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words, fields)

@@ -24,7 +24,7 @@ def check_store(uri: str) -> str:
         except ConfigError as error:
             raise ClusterError(error.problems[0].removeprefix("tracking.uri: ")) from error
         if not file.exists():
-            return f"{file} will be made"
+            return f"{file} will be created"
     try:
         connect(uri).search_experiments(max_results=1)
     except Exception as error:
@@ -52,8 +52,8 @@ def check_database(uri: str) -> None:
             database.execute("ROLLBACK")
     except sqlite3.Error as error:
         advice = (
-            "another process holds it: end that, or wait for it"
+            "another process has locked it: end that process, or wait for it"
             if "locked" in str(error)
-            else "choose another place, or mend its permissions"
+            else "choose another place, or change its permissions"
         )
         raise ConfigError(f"tracking.uri: {file} cannot be used as a database: {error}; {advice}") from error

@@ -206,7 +206,7 @@ class Tracker:
             if not self._told:
                 self._told = True
                 self._on_problem(
-                    f"MLflow at {self.uri} failed: {reason(error)}; the run goes on, its records are kept "
+                    f"MLflow at {self.uri} failed: {reason(error)}; the run continues; its records are kept "
                     "and sent when MLflow answers again"
                 )
             self._retry_at = time.monotonic() + self._pause

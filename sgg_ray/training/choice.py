@@ -24,7 +24,7 @@ AS_THE_FILE = "as the file"  # the one member where nothing is chosen
 
 @dataclass(frozen=True)
 class Choice:
-    """What was decided, and on which evidence."""
+    """Settings chosen by strategy ``auto``, with the evidence for them."""
 
     shares: Mapping[str, float]  # of each strategy, the largest first, adding up to 1
     strength: float  # of the source mixture, in [0, 1]
@@ -54,7 +54,7 @@ class Choice:
         return f"{members}, because {self.evidence}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For choice.json."""
+        """Plain values, as written to choice.json."""
         return {
             "shares": dict(self.shares),
             "strength": self.strength,

@@ -34,7 +34,7 @@ class Communicator(Protocol):
 
 
 class SingleProcess:
-    """One worker: every sum is what is already there."""
+    """Communicator of a single process: sums over workers change nothing."""
 
     rank = 0
     world_size = 1

@@ -51,7 +51,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves behind in memory."""
+    """Result of one training: the model, its predictions of the test rows, counters and final shares."""
 
     model: TaskModel
     predicted: Predicted
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def answers(self) -> Answers:
-        """To the test rows; only a target of kind generation has them."""
+        """Generated answers to the test rows; only for a target of kind generation."""
         assert isinstance(self.predicted, Answers)
         return self.predicted
 

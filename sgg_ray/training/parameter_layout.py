@@ -22,7 +22,7 @@ from sgg_ray.models import TaskModel
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one parameter belongs: sorts into the order of the flat buffer."""
+    """Sort key of one parameter in the flat buffer: private to the target, shared, or used by sources alone."""
 
     segment: int  # 0 private to the target, 1 shared, 2 heads that only sources use
     is_head: bool

@@ -112,7 +112,7 @@ def test_a_killed_training_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path
     config, printed = kill_and_repeat(
         "train", lambda: s3[1].get_file_info(snapshot).type == FileType.File, train=steps
     )
-    assert "this run goes on where it was stopped" in printed
+    assert "resuming this run" in printed
     record = json.loads(read(s3, "train/run.json"))
     assert (record["status"], len(record["resumed"])) == ("finished", 1)
     events = [json.loads(line) for line in read(s3, "train/events.jsonl").splitlines()]
@@ -143,7 +143,7 @@ def test_a_killed_sweep_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path):
     space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 0.5, 1.0]}}
     tune = {"search": "grid", "folds": 2, "max_concurrent_trials": 1, "space": space}
     _, printed = kill_and_repeat("tune", one_has_ended, tune=tune, sources=[], train={"max_steps": 60})
-    assert "finished trials are kept, the others go on" in printed
+    assert "finished trials are kept, the others resume" in printed
     (tmp_path / "trials.parquet").write_bytes(read(s3, "tune/trials.parquet"))
     frame = pandas.read_parquet(tmp_path / "trials.parquet")
     assert sorted(frame.trial) == [1, 2, 3, 4]

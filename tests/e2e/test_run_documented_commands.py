@@ -36,6 +36,7 @@ ELSEWHERE = {
     "llm": "needs a model of 135 M parameters; tests/ray/test_train_language_model.py trains a toy one",
     "--name rates": "a search over hours; its parts are those of the line that is run",
     "compare.seeds=10": "thousands of cells",
+    "sgg data pipelines": "tests/unit/cli/test_data_command.py runs it on toy tasks",
     "train runs/quickstart/config.yaml": "trains anew what was trained",
 }
 NEWCOMER = "index.md"
@@ -93,7 +94,7 @@ def test_a_newcomers_first_hour(tmp_path):
     *example, own = story
     printed = shell(tmp_path, *example)
     folder = tmp_path / "my-task"
-    assert "everything holds" in printed
+    assert "all checks passed" in printed
     assert "Alignment of 2 sources with orders" in printed
     assert printed.splitlines()[-1] == "written to labelled.csv"
     assert len(pd.read_csv(folder / "labelled.csv")) == 64

@@ -129,7 +129,7 @@ def test_the_command_prints_a_line_a_check_and_fails_with_them(here, monkeypatch
     assert result.exit_code == 1
     assert "✗ demo              missing: no_such_package\n  → python -m pip install" in result.stdout
     assert "✓ storage" in result.stdout
-    assert "to mend: " in result.stdout.splitlines()[-1]
+    assert "to fix: " in result.stdout.splitlines()[-1]
 
 
 def test_without_a_cluster_there_is_no_smoke(monkeypatch, here):

@@ -226,7 +226,7 @@ def test_a_torn_snapshot_costs_no_more_than_the_steps_since_the_last_whole_check
     (tmp_path / "runs" / config.name / "ray_train" / "checkpoint_manager_snapshot.json").write_text("")
     heard = actors.Recorder()
     result = train(config, heard)
-    assert any("is torn: going on from its last whole checkpoint" in note for note in heard.notes)
+    assert any("is damaged; resuming from the last complete checkpoint" in note for note in heard.notes)
     assert heard.seen["guided"] == list(range(STEPS - 8, STEPS))
     np.testing.assert_allclose(
         np.load(result.folder / "probabilities.npy"), in_process(config, {}).probabilities, atol=1e-5

@@ -289,7 +289,7 @@ def test_a_killed_sweep_keeps_its_trials_and_goes_on(settings, tmp_path):
         arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "finished trials are kept, the others go on" in again.stdout
+    assert "finished trials are kept, the others resume" in again.stdout
     frame = pandas.read_parquet(tmp_path / "runs/sweep/trials.parquet")
     assert sorted(frame.trial) == [1, 2, 3, 4, 5, 6]
     assert set(frame.status) == {"finished"}

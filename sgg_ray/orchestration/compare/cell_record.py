@@ -44,7 +44,7 @@ class CellRecord:
         self.failures: dict[CellKey, str] = {}
 
     def recall(self, keys: list[CellKey]) -> None:
-        """Find those cells that are finished."""
+        """Read the cells that an earlier, interrupted run of the command has finished."""
         for key in keys:
             stored = self._read(f"{CELLS}/{self.name_of(key)}.json")
             if stored is not None:
@@ -57,13 +57,13 @@ class CellRecord:
         return {split: scores for split, scores in stored.items() if scores and needed <= set(scores)}
 
     def keep(self, key: CellKey, result: dict[str, Any]) -> None:
-        """A cell has finished."""
+        """Record one finished cell."""
         self.folder.write_json(f"{CELLS}/{self.name_of(key)}.json", result)
         self.found[key] = result
         self.failures.pop(key, None)
 
     def keep_scores(self, split: Split, scores: SplitScores) -> None:
-        """A split's sources have been scored."""
+        """Store the alignment scores of one split."""
         self.folder.write_json(f"{SCORES}/{self._score_name(split)}.json", scores)
 
     def fail(self, key: CellKey, reason: str) -> None:
@@ -90,7 +90,7 @@ class CellRecord:
         ]
 
     def name_of(self, key: CellKey) -> str:
-        """Of the cell's file."""
+        """Name of the file of one cell."""
         return fingerprint_of(self.strategies[key.strategy], key)
 
     def _score_name(self, split: Split) -> str:
@@ -123,7 +123,7 @@ class ChildRuns:
             self.add(key)
 
     def add(self, key: CellKey) -> None:
-        """A cell has finished."""
+        """Record one finished cell."""
         self._queue.put(key)
 
     def close(self) -> None:

@@ -53,13 +53,13 @@ class Split:
 
 @dataclass(frozen=True)
 class CellKey:
-    """One training of the grid."""
+    """Key of one cell of the grid: strategy, target, shots and seed."""
 
     strategy: str
     split: Split
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat, for JSON and MLflow."""
+        """Flat dictionary of plain values, for JSON and MLflow."""
         return {"strategy": self.strategy, **asdict(self.split)}
 
 

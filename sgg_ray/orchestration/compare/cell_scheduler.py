@@ -34,11 +34,11 @@ class CellActor:
         self.bench = CellRunner(config, device)
 
     def score(self, split: Split) -> Answer:
-        """Alignment scores of a split's sources."""
+        """Score the sources of one split."""
         return _answer(lambda: self.bench.score(split))
 
     def train(self, key: CellKey, scores: SplitScores) -> Answer:
-        """One cell."""
+        """Train one cell and return its result."""
         return _answer(lambda: self.bench.train(key, scores))
 
 
@@ -229,7 +229,7 @@ def slots_for(config: Config, most: int | None, jobs: int) -> int:
             fit += min(by_cpu, int(has.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
     if fit < 1:
         raise CapacityError(
-            f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one cell needs; ask for less"
+            f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one cell needs; request less"
         )
     return max(1, min(fit, most or fit, jobs))
 

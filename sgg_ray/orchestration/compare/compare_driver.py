@@ -36,7 +36,7 @@ from sgg_ray.training import check_setfit
 
 @dataclass(frozen=True)
 class CompareResult:
-    """What a comparison came to, whole or in part."""
+    """Result of a comparison: its cells and statistics. An interrupted one holds the cells finished so far."""
 
     folder: Path
     comparison: Comparison
@@ -195,7 +195,7 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
         overhead = 1 - worked / (slots * seconds)
         listener.note(
             f"{len(record.found) - len(kept)} cells in {_duration(seconds)} on {slots} processes, "
-            f"{100 * overhead:.0f} % of that time besides training and prediction"
+            f"{100 * overhead:.0f} % of that time not spent on training and prediction"
         )
         return CompareResult(folder.path, comparison, cells, len(plan.keys), seconds, overhead)
 
@@ -234,7 +234,7 @@ def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, liste
     def on_retry(reason: str) -> None:
         if reason not in told:
             told.add(reason)
-            listener.note(f"a cell failed and is tried again: {reason}")
+            listener.note(f"a cell failed, retrying: {reason}")
 
     grid = CellScheduler(
         config,
@@ -272,7 +272,7 @@ def _report(
 
 
 def summarise(plan: _Plan, cells: list[Cell], failures: Mapping[CellKey, str]) -> Comparison:
-    """Statistics over the cells that there are."""
+    """Compute the statistics over the finished cells."""
     rows: list[Standing] = standings(cells, plan.baseline) if cells else []
     ranking: Ranking | None = mean_ranks(cells) if cells else None
     descriptions = {entry.name: entry.description for entry in plan.settings.strategies}

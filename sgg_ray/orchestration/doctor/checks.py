@@ -40,7 +40,7 @@ NODE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report."""
+    """One check with what was found and, if it fails, how to fix it."""
 
     name: str
     holds: bool

@@ -20,7 +20,7 @@ ROWS = 1024  # rows in memory at once, per worker
 
 @dataclass(frozen=True)
 class PredictResult:
-    """Where the predictions are, and what they come to."""
+    """Path of the predictions, their counts, and metrics if the rows had labels."""
 
     path: Path
     tally: Tally | AnswerTally
@@ -72,7 +72,7 @@ def predict(
     for note in stream.notes:
         listener.note(note)
     if data.resolve() == Path(trained.config.target.path).resolve():
-        listener.note(f"{data} is the target's own file: rows that the model was trained on are among these")
+        listener.note(f"{data} is the target's own file; it contains rows that the model was trained on")
     own_text, own_label = _own_columns(trained.config.target)
     texts = tuple(as_list(text if isinstance(text, str) else list(text))) if text else own_text
     _check_columns(stream, texts, label)

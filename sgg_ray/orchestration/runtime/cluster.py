@@ -147,7 +147,7 @@ def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
         return
     from ray.autoscaler.sdk import request_resources  # takes a second to load
 
-    listener.stage(f"waiting for nodes to come, {config.scale_up_seconds} s at most")
+    listener.stage(f"waiting up to {config.scale_up_seconds} s for nodes")
     request_resources(
         bundles=[{"CPU": cpus, "GPU": gpus} for count, cpus, gpus in needs for _ in range(count)]
     )
@@ -176,7 +176,7 @@ def check_capacity(config: Config) -> None:
         problems.append(
             f"ray.num_workers: {asked.num_workers} workers of {asked.cpus_per_worker:g} CPUs "
             f"(ray.cpus_per_worker) need "
-            f"{asked.num_workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; ask for fewer, add "
+            f"{asked.num_workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; request fewer, add "
             f"nodes, or "
             "wait for an autoscaler's (ray.scale_up_seconds)"
         )
@@ -186,7 +186,7 @@ def check_capacity(config: Config) -> None:
     ):
         if count * each > gpus:
             problems.append(
-                f"ray.{key}: {count} × {each:g} GPUs are asked for, the cluster has {gpus:g}; lower it (0 = CPU only) "
+                f"ray.{key}: {count} × {each:g} GPUs are requested, the cluster has {gpus:g}; lower it (0 = CPU only), "
                 "add GPU nodes, or wait for an autoscaler's (ray.scale_up_seconds)"
             )
     nodes = sum(node["Alive"] for node in ray.nodes())
@@ -211,5 +211,5 @@ def check_room(option: str, workers: int, cpus: float, gpus: float) -> None:
         if workers * each > has.get(kind, 0.0):
             raise CapacityError(
                 f"{option}: {workers} workers of {each:g} {kind}s need {workers * each:g}, the cluster has "
-                f"{has.get(kind, 0.0):g}; ask for fewer"
+                f"{has.get(kind, 0.0):g}; request fewer"
             )

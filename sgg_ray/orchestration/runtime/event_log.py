@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sgg_ray.orchestration.messages import Message
 
 ANSWER_SECONDS = 20.0  # bound for one answer of a log that may be starting again
-GONE = "the driver of this training has gone"
+GONE = "the driver of this training is gone"
 
 
 class EventLog:

@@ -24,7 +24,7 @@ LAYERS = "layers.png"
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """The report, where it is kept, and whether it was there before."""
+    """Result of a scoring: the report, its run folder, and whether it was already there (``cached``)."""
 
     report: AlignmentReport
     folder: Path
@@ -109,7 +109,7 @@ def score_sources(
 
 
 def write_report(folder: RunFolder, report: AlignmentReport) -> None:
-    """Scores as JSON, Parquet and pictures."""
+    """Write the scores to the run folder as JSON, Parquet and figures."""
     folder.write_parquet("scores.parquet", report.to_pandas())
     plot_scores(report, folder.path / "scores.png")
     plot_similarity(report, folder.path / "similarity.png")
@@ -119,7 +119,7 @@ def write_report(folder: RunFolder, report: AlignmentReport) -> None:
 
 
 def record_report(tracker: Tracker, folder: RunFolder, report: AlignmentReport) -> None:
-    """The same in MLflow."""
+    """Log scores, shares and the files of the report to MLflow."""
     tracker.log_curve([(report.step, scored_metrics(report))])
     names = ["config.yaml", SCORES, "scores.parquet", "scores.png", "similarity.png"]
     names += [LAYERS] if report.layers else []

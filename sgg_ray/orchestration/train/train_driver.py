@@ -97,7 +97,7 @@ def _train(session: Session) -> TrainResult:
     try:
         weights = report.weights if report else {}
         if report and not any(weights.values()) and config.alignment.weighting != "none":
-            session.listener.note("no source is usable: training on the target alone, with guidance")
+            session.listener.note("no source is usable; training on the target alone, with guidance")
         baseline = _fit(session, weights, exchange)
     finally:
         if exchange is not None:
@@ -123,7 +123,7 @@ def _scores(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | Non
     stored = folder.path / SCORES
     refreshed = config.alignment.refresh_interval > 0
     if stored.exists() and not refreshed:
-        listener.note(f"scores from {stored}: this run goes on where it was stopped")
+        listener.note(f"scores from {stored}: resuming this run")
         return None, stored_report(folder)
     listener.stage("loading the model in the task workers")
     exchange = TaskWorkers.start(config, session.target, session.sources, listener)
@@ -181,7 +181,7 @@ def _calibrate(session: Session, weights: dict[str, float]) -> None:
     folds = usable_folds(config, target)
     if not folds or (folder.path / CALIBRATION).exists():
         return
-    session.listener.stage(f"calibrating: {len(folds)} trainings that leave out a part of the shots")
+    session.listener.stage(f"calibrating: {len(folds)} trainings, each without a part of the shots")
     inbox = Inbox()
     pending = start_folds(config, target, session.sources, weights, folds, inbox.log)
     try:

@@ -70,6 +70,8 @@ def last_whole(state: StorageFolder, listener: Listener) -> ray.train.Checkpoint
         with suppress(CheckpointError):
             check_checkpoint(folder)
             saved_histories(folder)
-            listener.note(f"Ray's snapshot in {state.path} is torn: going on from its last whole checkpoint")
+            listener.note(
+                f"Ray's snapshot in {state.path} is damaged; resuming from the last complete checkpoint"
+            )
             return ray.train.Checkpoint.from_directory(folder)
     return None

@@ -189,7 +189,7 @@ def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) 
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
-    """The numbers of an outcome that go into files."""
+    """Counters and final shares of a training, as written to result.json."""
     return {
         "skipped_steps": outcome.skipped_steps,
         "late_updates": outcome.late_updates,

@@ -108,10 +108,10 @@ class SweepRecord:
         )
 
     def recall(self, results: Any) -> None:
-        """What had ended before the sweep was stopped; the rest goes on."""
+        """Read the trials that an earlier, interrupted run of the command has finished."""
         self.take_results(result for result in results if self._complete(_trainings(result)))
         if self.found:
-            self.listener.note(f"{len(self.found)} finished trials are kept, the others go on")
+            self.listener.note(f"{len(self.found)} finished trials are kept, the others resume")
 
     def take_results(self, results: Any) -> None:
         """What Ray Tune has in the end; it also knows of trials that ended before this process began."""

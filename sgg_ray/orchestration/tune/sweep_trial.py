@@ -46,7 +46,7 @@ class Sweep:
 
     @property
     def trainings(self) -> int:
-        """Trainings of one trial."""
+        """Number of trainings of one trial: held-out parts times seeds."""
         assert self.config.tune is not None
         return len(self.folds) * self.config.tune.seeds
 
@@ -61,7 +61,7 @@ class Sweep:
 
 
 def score_key(values: Mapping[str, Any]) -> str:
-    """What of a trial's values decides about the alignment scores."""
+    """Those values of a trial that change the alignment scores; trials with equal ones share their scores."""
     return json.dumps({key: values[key] for key in sorted(values) if depends_on_scores(key)})
 
 

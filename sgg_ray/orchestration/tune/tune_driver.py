@@ -47,7 +47,7 @@ TUNE_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a sweep came to."""
+    """Result of a sweep: its trials and the configuration with the best values."""
 
     folder: Path
     trials: list[Trial]  # best first
@@ -182,7 +182,7 @@ def concurrency(config: Config, settings: TuneConfig, listener: Listener) -> int
         raise CapacityError(
             f"ray.num_workers: a trial needs {asked.num_workers} × {need}, the cluster's nodes have room for "
             f"{sum(found)} of "
-            "these; ask for less"
+            "these; request less"
         )
     at_once = min(fit, settings.max_concurrent_trials or fit)
     limit = " (tune.max_concurrent_trials)" if at_once < fit else ""
@@ -373,10 +373,10 @@ def _mend_state(state: StorageFolder, listener: Listener) -> None:
         return  # in an object store a file is whole or not there
     kept = _state_files(Path(state.path, KEPT))
     if not kept:
-        listener.note(f"the state of the search in {state.path} is torn: it begins anew")
+        listener.note(f"the state of the search in {state.path} is damaged; starting over")
         state.delete()
         return
-    listener.note(f"the state of the search in {state.path} is torn: going on from an earlier one")
+    listener.note(f"the state of the search in {state.path} is damaged; resuming from an earlier one")
     for name in _state_files(Path(state.path)):
         state.remove(name)
     for name, content in kept.items():

@@ -125,7 +125,7 @@ def test_the_card_says_how_to_load_it(runs, tmp_path):
 def test_what_cannot_be_done_is_said_and_leaves_nothing(runs, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("x")
-    with pytest.raises(ConfigError, match=r"--to: .* is there already"):
+    with pytest.raises(ConfigError, match=r"--to: .* exists already"):
         export_model(open_run(runs["mean"]), tmp_path / "used")
     with pytest.raises(ModelError, match="has no adapter"):
         export_model(open_run(runs["mean"]), tmp_path / "out", "adapter")

@@ -26,5 +26,5 @@ def test_what_is_no_finished_training_is_refused(finished_run, make_config, tmp_
         open_run("scored")
     config = make_config(name="half")
     RunFolder(config.ray.storage_path, "half").begin(config)
-    with pytest.raises(ConfigError, match=r"half is not finished .* to go on with it"):
+    with pytest.raises(ConfigError, match=r"half has not finished; repeat .* to resume it"):
         open_run("half")

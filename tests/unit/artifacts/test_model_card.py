@@ -61,7 +61,7 @@ def test_card_tells_data_sources_quality_and_limits(tmp_path, config):
         "| imdb | +0.80 | +0.50 … +1.00 | helps | 1.00 |",
         "| forum |  |  | failed | 0.00 |",
         "| this model | 0.750 | 0.600 … 0.860 | 0.740 | 40 |",
-        "| the same trained on the target alone | 0.700 |",
+        "| the same model trained on the target alone | 0.700 |",
         "+5.0 points of accuracy (95 % interval -2.0 … +12.0, exact McNemar p = 0.21)",
         "Adapted to 8 labelled examples",
         'Predictor(".")',
@@ -73,7 +73,7 @@ def test_card_of_a_run_without_sources_and_baseline(tmp_path, config):
     text = write(tmp_path, config, [], None, {"guided": QUALITY, "target-only": None, "difference": None})
     assert "None: trained on the target alone." in text
     assert "McNemar" not in text
-    assert "the same trained" not in text
+    assert "the same model trained" not in text
 
 
 def test_front_matter_is_yaml(tmp_path, config):

@@ -166,7 +166,7 @@ def test_a_file_can_be_tried_anywhere(far, tmp_path):
 def test_a_finished_run_is_opened_by_its_uri(far):
     folder = RunFolder("far://runs", "try")
     folder.begin(make_config())
-    with pytest.raises(ConfigError, match="is not finished"):
+    with pytest.raises(ConfigError, match="has not finished"):
         open_run("far://runs/try")
     (folder.path / "model").mkdir()
     (folder.path / "model" / "weights").write_bytes(b"123")

@@ -132,4 +132,4 @@ def test_a_dry_run_shows_the_plan(sgg, write_generation, no_ray):
     result = sgg("train", write_generation(), "--dry-run")
     assert result.exit_code == 0, result.output
     assert "target, 12 examples with completions" in result.output
-    assert "shuffled: 100% of the completions are other rows' on purpose" in result.output
+    assert "shuffled: 100% of the completions were swapped with other rows' on purpose" in result.output

@@ -22,7 +22,7 @@ def test_json_is_one_document(sgg, no_ray, write_config):
 
 
 def test_nothing_to_warn_of_is_said(sgg, no_ray, write_config):
-    assert "nothing to warn of" in sgg("data", write_config(sources=None)).stdout
+    assert "no warnings" in sgg("data", write_config(sources=None)).stdout
 
 
 def test_the_warnings_come_before_a_scoring_too(sgg, no_ray, write_config):

@@ -66,14 +66,14 @@ def test_columns_labels_and_split_are_guessed_and_told(sgg, no_ray, here, forty)
     assert "column 'body' holds the texts (by its name)" in result.stdout
     assert "column 'topic' holds the labels (by its name)" in result.stdout
     assert "the labels are billing 20, shipping 20" in result.stdout
-    assert "--source FILE adds" in result.stdout
+    assert "--source FILE" in result.stdout
     assert "sgg score" not in result.stdout  # there is nothing to score
     config = load_config(here / "task" / "sgg.yaml")
     target, _ = load_tasks(config)
     assert target.labels == ("billing", "shipping")
     assert len(target.test) == 12
     assert len(target.train) == 2 * config.target.shots == 26
-    assert config.train.method == "auto"  # which decides where the head begins
+    assert config.train.head == "label_names"  # without sources nothing else tells the head where to begin
 
 
 def test_columns_without_telling_names(sgg, no_ray, here):
@@ -106,4 +106,4 @@ def test_what_cannot_be_guessed_is_one_line(refused, here, forty):
     assert "--from: nothing.csv does not exist" in refused("init", "--from", "nothing.csv")
     assert "--from: name the file" in refused("init", "--label", "kind")
     (here / "sgg.yaml").write_text("name: mine")
-    assert "sgg.yaml is there already" in refused("init")
+    assert "sgg.yaml exists already" in refused("init")

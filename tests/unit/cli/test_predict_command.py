@@ -100,7 +100,7 @@ def test_an_option_given_twice_is_refused(sgg, finished_run, rows, here, option)
 
 def test_a_file_that_is_there_stays_without_overwrite(sgg, refused, finished_run, rows, here):
     (here / "out.csv").write_text("mine")
-    assert "out.csv is there already" in refused("predict", finished_run, "--data", rows, "--out", "out.csv")
+    assert "out.csv exists already" in refused("predict", finished_run, "--data", rows, "--out", "out.csv")
     result = sgg("predict", finished_run, "--data", rows, "--out", "out.csv", "--overwrite")
     assert result.exit_code == 0, result.output
     assert "predicted" in (here / "out.csv").read_text()

@@ -47,7 +47,7 @@ def test_many_unknown_keys_are_summarised(tmp_path):
     assert (
         lines[-1]
         == f"and {10_000 - MOST_LINES:,} more problems, of which {10_000 - MOST_LINES:,} are unknown "
-        "keys; mend these first"
+        "keys; fix these first"
     )
 
 

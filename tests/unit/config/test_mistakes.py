@@ -95,7 +95,7 @@ from sgg_ray.errors import ConfigError
         ),
         (
             "model: {path: m}\ntarget: {path: t}",
-            "target.shots: is missing; add it (labelled examples per class",
+            "target.shots: is missing; add it (labelled training examples per class",
         ),
         (
             "model: {path: m}\ntarget: {path: t, shots: 1, test: {}}",

@@ -95,6 +95,6 @@ def test_cut_texts_label_twins_and_almost_equal_test_texts(make_config, tmp_path
     own = {"path": str(toy.write_rows(tmp_path / "e.jsonl", test)), "fraction": None}
     config = make_config(target={"path": path, "labels": None, "shots": 5, "test": own}, sources=[])
     lines = look_at_data(config).warnings
-    assert "of the texts are longer than train.max_length 24 tokens, and cut" in lines[0]
+    assert "of the texts are cut: they are longer than train.max_length (24 tokens)" in lines[0]
     assert lines[1] == "target: may be one label, spelled in two ways: 'positive' and 'postive'"
     assert lines[2] == "target: 10 of the target's test texts are training rows but for punctuation"

@@ -102,7 +102,7 @@ def test_metrics_are_those_of_the_written_rows(finished_run, source, tmp_path):
 def test_rows_that_the_model_was_trained_on_are_told(finished_run, source, tmp_path):
     own, heard = open_run(finished_run).config.target.path, Heard()
     predict(finished_run, own, tmp_path / "own.csv", heard)
-    assert sum("trained on are among these" in note for note in heard.notes) == 1
+    assert sum("contains rows that the model was trained on" in note for note in heard.notes) == 1
     predict(finished_run, source("in.csv"), tmp_path / "new.csv", heard := Heard())
     assert not any("trained on" in note for note in heard.notes)
 
@@ -249,7 +249,7 @@ def test_blank_texts_get_no_prediction(finished_run, tmp_path):
 def test_what_is_there_is_replaced_only_if_that_is_asked_for(finished_run, source, tmp_path):
     (tmp_path / "out.csv").write_text("from before")
     with pytest.raises(
-        ConfigError, match=r"--out: .*out\.csv is there already; give another name, or add --overwrite"
+        ConfigError, match=r"--out: .*out\.csv exists already; give another name, or add --overwrite"
     ):
         predict(finished_run, source("in.csv"), tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "from before"

@@ -95,14 +95,14 @@ def test_stray_quotes_join_no_rows(write):
     assert rows[9] == ['"rose soil no9', "kitchen"]
     assert rows[39] == ['"rose soil no39', "kitchen"]
     assert rows[10] == ["rose soil no10", "garden"]
-    assert notes == ("line 11 and 1 more: a quote that is not closed is read as a character",)
+    assert notes == ("line 11 and 1 more: an unclosed quote is read as a character",)
 
 
 def test_a_stray_quote_at_the_end_and_words_behind_a_quote_stay(write):
     path = write("a.csv", 'text,label\n"Great" film,x\n"fine, really",y\n"never closed,x\nlast,y\n')
     rows, notes = read(path)
     assert rows == [['"Great" film', "x"], ["fine, really", "y"], ['"never closed', "x"], ["last", "y"]]
-    assert notes == ("line 2 and 1 more: a quote that is not closed is read as a character",)
+    assert notes == ("line 2 and 1 more: an unclosed quote is read as a character",)
     assert [row["text"] for row in streamed(path)[0]] == [row[0] for row in rows]
     assert streamed(path)[1].notes == notes
 

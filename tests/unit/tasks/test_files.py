@@ -91,7 +91,7 @@ def test_a_torn_character_does_not_change_how_the_rest_is_read(write, torn):
     frame, columns = read(file)
     assert frame["text"][0] == "café über naïve"
     assert frame["text"][1].startswith("torn ")
-    assert columns.notes == ("1 torn characters that are not UTF-8 replaced",)
+    assert columns.notes == ("1 characters that are not UTF-8 replaced",)
 
 
 def test_a_character_on_the_edge_of_a_chunk_is_whole(write, monkeypatch):

@@ -155,7 +155,8 @@ def test_shuffled_completions_are_those_of_other_rows(load, share):
     changed = [one != other for one, other in zip(shuffled.train.completions, clean.train.completions)]
     assert sum(changed) == round(share * len(changed))
     assert (
-        f"{share:.0%} of the completions are other rows' on purpose (shuffle_completions)" in shuffled.notes
+        f"{share:.0%} of the completions were swapped with other rows' on purpose (shuffle_completions)"
+        in shuffled.notes
     )
 
 

@@ -30,7 +30,7 @@ def test_a_flipped_copy_has_the_same_texts_and_every_other_label(configure, writ
     assert clean.train.texts == flipped.train.texts == half.train.texts
     assert (flipped.train.labels == 1 - clean.train.labels).all()
     assert (half.train.labels != clean.train.labels).sum() == 15
-    assert "100% of the labels are wrong on purpose (flip_labels)" in flipped.notes
+    assert "100% of the labels were made wrong on purpose (flip_labels)" in flipped.notes
     assert clean.notes == ()
 
 

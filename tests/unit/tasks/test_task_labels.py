@@ -56,7 +56,7 @@ def test_labels_that_never_occur_come_with_how_to_map_them(configure, problems, 
 def test_a_column_that_holds_no_labels_is_recognised(configure, problems, write):
     (line,) = problems(configure(path=write("t.csv", [(f"r{n}", f"id{n}") for n in range(150)])))
     assert line.startswith("target.columns.label: column 'label' of ")
-    assert "has 150 different values, which are no labels" in line
+    assert "has 150 different values, too many for labels" in line
     (line,) = problems(configure(path=write("t.csv", [("a", "x"), ("b", "x")])))
     assert "holds only 'x', at least two labels are needed" in line
 
@@ -118,7 +118,7 @@ def test_labels_that_joiners_alone_tell_apart_are_not_guessed(configure, problem
 
 def test_minus_one_stands_for_no_label(configure, write):
     path = write("t.csv", [(f"r{n}", (0, 1, -1)[n % 3]) for n in range(60)])
-    note = "20 rows labelled -1, which stands for no label, dropped; list -1 in labels if it is one"
+    note = "20 rows labelled -1, which means 'no label', dropped; list -1 in labels if it is one"
     for labels in (None, [0, 1]):
         target, _ = load_tasks(configure(path=path, labels=labels))
         assert target.labels == ("0", "1")

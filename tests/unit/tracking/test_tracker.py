@@ -207,7 +207,7 @@ def test_a_missing_file_does_not_hold_up_the_others(tracker, tmp_path, problems)
 def test_problems_are_warnings_by_default(uri, first_start, monkeypatch):
     tracker = Tracker.start(uri, "tests", "run")
     Outage(tracker, monkeypatch, "log_batch")
-    with pytest.warns(RuntimeWarning, match="the run goes on"):
+    with pytest.warns(RuntimeWarning, match="the run continues"):
         tracker.log_metrics([(0, {"loss": 1.0})])
 
 

@@ -62,7 +62,7 @@ def test_nodes_are_asked_for_once_and_waited_for(autoscaler):
     listener = Listening()
     cluster.grow(config(num_workers=2, gpus_per_worker=1, scale_up_seconds=60), listener)
     assert autoscaler == [[{"CPU": 1, "GPU": 1}] * 2, []]
-    assert listener.stages == ["waiting for nodes to come, 60 s at most"]
+    assert listener.stages == ["waiting up to 60 s for nodes"]
     assert sum(cluster.rooms(1, 1)) == 2
 
 
