@@ -36,13 +36,15 @@ from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
 from sgg_ray.orchestration.evaluated_predictions import PROBABILITIES
+from sgg_ray.orchestration.messages import Recorded, steps_of
 from sgg_ray.orchestration.runtime.cluster import connected
-from sgg_ray.orchestration.runtime.event_log import open_event_log
+from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_trainer
+from sgg_ray.orchestration.train.train_worker import TrainingJob
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import SingleProcess, Trainer, run_training
+from sgg_ray.training import Event, SingleProcess, Trainer, run_training
 
 WINDOW = 30  # steps from one scoring to the next
 KILL_STEPS, KILL_AT, CHECKPOINT_EVERY = 240, 90, 60
@@ -213,19 +215,30 @@ def kill(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     )
     tasks, weights = load_tasks(config), {"clean": 0.7, "flipped": 0.3}
     expected = run_training(config, *tasks, weights, torch.device(options.device)).probabilities
-    log = open_event_log()
-    trainer = make_trainer(config, ray.put(tasks), weights, log, StorageFolder(str(folder / "state")))
+    inbox = Inbox()
+    trainer = make_trainer(
+        TrainingJob(config, ray.put(tasks), weights, inbox.log), StorageFolder(str(folder / "state"))
+    )
     box: list[Any] = []
     thread = threading.Thread(target=lambda: box.append(trainer.fit()), daemon=True)
     begin = time.perf_counter()
     thread.start()
     seen: list[tuple[float, int]] = []  # (time, step)
-    received, killed, workers = 0, None, 0
+    known: dict[int, Event] = {}
+    taken: dict[str, int] = {}  # entries of each attempt's history
+    killed, workers = None, 0
     while thread.is_alive():
         thread.join(0.05)
-        messages = ray.get(log.fetch.remote(received))
-        received += len(messages)
-        told = [int(event["step"]) for _, kind, events in messages if kind == "steps" for event in events]
+        told: list[int] = []
+        for message in inbox.fetch(taken):
+            inbox.done()
+            if isinstance(message, Recorded) and message.first <= (done := taken.get(message.attempt, 0)):
+                new = message.entries[done - message.first :]
+                taken[message.attempt] = done + len(new)
+                for event in steps_of(new):  # a process that goes on also tells what the checkpoint knows
+                    if known.get(int(event["step"])) != event:
+                        known[int(event["step"])] = event
+                        told.append(int(event["step"]))
         seen += [(time.perf_counter(), step) for step in told]
         if killed is None and seen and seen[-1][1] >= KILL_AT // shorter:
             victims = worker_processes()
