@@ -31,7 +31,11 @@ def train(
             from sgg_ray.orchestration.train import train_driver
 
             if dry_run:
-                train_driver.prepare_training(loaded, display)
+                target, _ = train_driver.prepare_training(loaded, display)
+                display.stage("timing a step")
+                if estimate := train_driver.estimate_run(loaded, target):
+                    plan["time"] = str(estimate)
+                    report.print_line(console, f"takes {estimate}")
                 end_dry_run(plan, as_json)
                 return
             result = train_driver.train(loaded, display)

@@ -123,7 +123,11 @@ class ProgressDisplay:
         text = training_line(events[-1])
         if self._skipped[run]:
             text += f"  {self._skipped[run]} skipped"
-        self._show(run, int(events[-1]["step"]) + 1, total, text)
+        done = int(events[-1]["step"]) + 1
+        left = (total - done) * float(events[-1].get("seconds") or 0.0)
+        if left >= 1 and not self._live:  # a bar shows it by itself
+            text += f"  {left:.0f} s left"
+        self._show(run, done, total, text)
 
     def scores(self, report: AlignmentReport) -> None:
         """The sources have been scored."""

@@ -7,6 +7,7 @@ from sgg_ray.training.communicator import Communicator, Distributed, SingleProce
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, Predicted, plain, run_training
 from sgg_ray.training.setfit import check_setfit
+from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 __all__ = [
@@ -19,14 +20,17 @@ __all__ = [
     "Outcome",
     "Predicted",
     "SingleProcess",
+    "TimeEstimate",
     "Trainer",
     "WeightUpdates",
     "answer",
     "check_checkpoint",
     "check_setfit",
     "choose",
+    "estimate_time",
     "generate_texts",
     "load_checkpoint",
+    "passes",
     "plain",
     "predict",
     "run_training",

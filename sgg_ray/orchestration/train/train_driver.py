@@ -50,7 +50,7 @@ from sgg_ray.orchestration.train.train_worker import (
     train_alone,
 )
 from sgg_ray.tasks import Task
-from sgg_ray.training import Predicted
+from sgg_ray.training import Predicted, TimeEstimate, estimate_time
 
 POLL_SECONDS = 0.5
 
@@ -67,6 +67,11 @@ def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Tas
     if resumes:
         check_resumable(folder, fingerprint([target, *sources]))
     return target, sources
+
+
+def estimate_run(config: Config, target: Task) -> TimeEstimate | None:
+    """How long the run's trainings will take, those for calibration counted in; None where that is not known."""
+    return estimate_time(config, target, len(usable_folds(config, target)))
 
 
 def train(config: Config, listener: Listener | None = None) -> TrainResult:

@@ -90,3 +90,11 @@ def test_a_training_line_leaves_out_what_was_not_measured():
         training_line({"step": 3, "loss": 0.5, "penalty": None, "alignment_cosine": math.nan}) == "loss 0.500"
     )
     assert training_line({"step": 3}) == ""
+
+
+def test_the_time_that_is_left_follows_from_the_last_steps():
+    target = console()
+    with ProgressDisplay(target) as display:
+        display.steps("guided", [{"step": 9, "loss": 0.5, "seconds": 2.0}], 30)
+        display.steps("full", [{"step": 29, "loss": 0.5, "seconds": 2.0}], 30)
+    assert output(target) == "guided 10/30  loss 0.500  40 s left\nfull 30/30  loss 0.500\n"
