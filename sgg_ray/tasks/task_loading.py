@@ -101,7 +101,7 @@ def _target(
 ) -> tuple[Task, set[str]]:
     """The target, and the keys of all texts held out for testing, those beyond ``limit`` included."""
     labels, pool = reader.read(entry, "target", orders)
-    notes = list(pool.notes)
+    notes = [*_ordered(entry, labels), *pool.notes]
     if entry.test.fraction is not None:
         test, pool = _split_off(pool, entry.test.fraction, seed)
     else:
@@ -176,6 +176,17 @@ def _few_shots(entry: TargetConfig, labels: tuple[str, ...], rows: Rows, told: l
     if not fewer:
         return []
     return [f"fewer rows than target.shots {entry.shots}, all of them used: {', '.join(fewer)}"]
+
+
+def _ordered(entry: TargetConfig, labels: tuple[str, ...]) -> list[str]:
+    """A note if labels that nobody listed are steps of a scale."""
+    try:
+        values = [float(label) for label in labels]
+    except ValueError:
+        return []
+    if entry.labels is not None or len(values) < 3 or all(value.is_integer() for value in values):
+        return []
+    return [f"the labels {', '.join(labels)} are numbers, taken for classes without an order"]
 
 
 def _skew(labels: tuple[str, ...], rows: Rows) -> list[str]:

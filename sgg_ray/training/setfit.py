@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import torch
 
-from sgg_ray.config import Config
+from sgg_ray.config import Config, text_fields
 from sgg_ray.errors import ConfigError
 from sgg_ray.models import EncoderClassifier, locate_model
 from sgg_ray.models.transformers_output import quiet_transformers
@@ -32,6 +32,12 @@ def check_setfit(config: Config) -> None:
     if find_spec("setfit") is None:
         raise ConfigError(
             "train.method: 'setfit' needs the package setfit; python -m pip install 'sgg-ray[compare]'"
+        )
+    if len(text_fields(config.target)) > 1:
+        found = ", ".join(text_fields(config.target))
+        raise ConfigError(
+            f"train.method: setfit takes one text a row, found target.columns.text {found}; name one column, or use "
+            "another method"
         )
     if config.model.pooling not in POOLINGS:
         raise ConfigError(

@@ -90,12 +90,19 @@ def test_a_run_that_is_damaged_is_one_line(refused, finished_run, rows, here, na
     assert refused(verb, "torn", *options).startswith("RUN: torn is damaged (")
 
 
-@pytest.mark.parametrize("option", ["--text", "--label", "--data", "--out", "--workers"])
+@pytest.mark.parametrize("option", ["--label", "--data", "--out", "--workers"])
 def test_an_option_given_twice_is_refused(sgg, finished_run, rows, here, option):
     result = sgg("predict", finished_run, "--data", rows, "--out", "out.csv", option, "1", option, "2")
     assert result.exit_code == 2
     assert f"{option} is given" in result.output
     assert not (here / "out.csv").exists()
+
+
+def test_more_columns_than_the_model_takes_are_refused(refused, finished_run, rows, here):
+    line = refused(
+        "predict", finished_run, "--data", rows, "--out", "out.csv", "--text", "text", "--text", "label"
+    )
+    assert line.startswith("--text: the model takes text, found text, label; name 1 of the columns")
 
 
 def test_a_file_that_is_there_stays_without_overwrite(sgg, refused, finished_run, rows, here):

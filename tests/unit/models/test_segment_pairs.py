@@ -22,6 +22,7 @@ from sgg_ray.models.prompts import Prompter
 from sgg_ray.models.segments import numbers_segments, segment_numbers
 from sgg_ray.orchestration.predict.predict_driver import predict
 from sgg_ray.tasks import Rows, Task, load_tasks
+from sgg_ray.training import check_setfit
 
 PAIR = {"text": ["premise", "hypothesis"], "label": "label"}
 
@@ -299,3 +300,12 @@ def test_a_prompt_over_a_column_that_is_not_there_is_one_line(written):
     (line,) = caught.value.problems
     assert line.startswith("target.prompt: column 'hypotesis' is not in ")
     assert line.endswith("did you mean 'hypothesis'?")
+
+
+def test_setfit_takes_one_text_a_row(make_config, pair_file):
+    off = {f"lambda_{term}": 0.0 for term in ("direction", "magnitude", "alignment", "source")}
+    config = make_config(target=target_of(pair_file), sources=[], guidance=off, train={"method": "setfit"})
+    with pytest.raises(
+        ConfigError, match="setfit takes one text a row, found target.columns.text premise, hypothesis"
+    ):
+        check_setfit(config)

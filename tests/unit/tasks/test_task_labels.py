@@ -179,3 +179,12 @@ def test_bytes_are_labels_as_texts_are(configure, tmp_path):
 def test_control_and_invisible_characters_alone_are_no_text(configure, write, nothing):
     target, _ = load_tasks(configure(path=write("t.jsonl", [*reviews(40), *[(nothing, "negative")] * 3])))
     assert target.notes == ("3 rows with an empty text dropped",)
+
+
+def test_numbers_with_fractions_as_labels_are_said(configure, write):
+    path = write("t.csv", [(f"r{n}", (1.0, 3.5, 5.0)[n % 3]) for n in range(30)])
+    note = "the labels 1, 3.5, 5 are numbers, taken for classes without an order"
+    assert load_tasks(configure(path=path))[0].notes == (note,)
+    assert load_tasks(configure(path=path, labels=[1, 3.5, 5]))[0].notes == ()
+    whole = write("w.csv", [(f"r{n}", n % 3) for n in range(30)])
+    assert load_tasks(configure(path=whole))[0].notes == ()
