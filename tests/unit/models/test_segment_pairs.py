@@ -305,7 +305,5 @@ def test_a_prompt_over_a_column_that_is_not_there_is_one_line(written):
 def test_setfit_takes_one_text_a_row(make_config, pair_file):
     off = {f"lambda_{term}": 0.0 for term in ("direction", "magnitude", "alignment", "source")}
     config = make_config(target=target_of(pair_file), sources=[], guidance=off, train={"method": "setfit"})
-    with pytest.raises(
-        ConfigError, match="setfit takes one text a row, found target.columns.text premise, hypothesis"
-    ):
+    with pytest.raises(ConfigError, match="setfit takes one text a row, found"):
         check_setfit(config)
