@@ -5,7 +5,7 @@ import torch
 import toy
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import Config
+from sgg_ray.config import Config, StrategyConfig
 from sgg_ray.orchestration.compare.cell_record import CellRecord
 from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, scoring_of
 
@@ -62,3 +62,18 @@ def test_scores_are_taken_again_for_a_strategy_that_needs_others(config, tmp_pat
     assert not record.recall_scores([split])
     record.keep_scores(split, bench.score(split))
     assert split in record.recall_scores([split])
+
+
+def test_a_strategy_that_chooses_by_itself_is_a_cell_like_any_other(config):
+    auto = {
+        "name": "auto",
+        "alignment": {"weighting": "evidence"},
+        "train": {"method": "auto", "share_labels": True},
+    }
+    compare = config.compare.model_copy(update={"strategies": [StrategyConfig.model_validate(auto)]})
+    bench = CellRunner(config.model_copy(update={"compare": compare}), torch.device("cpu"))
+    split = Split(0, "target", 8)
+    found = bench.train(CellKey("auto", split), bench.score(split))
+    assert found["weights"] == {"wrong": 0.0}  # flipped labels at the target's own head
+    assert 0 <= found["accuracy"] <= 1
+    assert found["trainable"] > 0
