@@ -11,6 +11,7 @@ import numpy as np
 
 from sgg_ray.config import LABELS, PLACEHOLDER, TEXT
 from sgg_ray.errors import ModelError
+from sgg_ray.models.chat_template import render_chat
 from sgg_ray.models.dialogues import conversation, plain
 from sgg_ray.tasks import History, Rows, Task, Text, parts_of
 
@@ -171,7 +172,11 @@ class Prompter:
 
     def write_all(self, task: Task, rows: Rows, shots: Rows | None = None) -> list[str]:
         """The prompt of each row."""
-        return [self.write(task, text, shots, rows.history(row)) for row, text in enumerate(rows.texts)]
+        given = [(text, rows.history(row)) for row, text in enumerate(rows.texts)]
+        if self.chat:
+            messages = [self._messages(task, text, shots, history) for text, history in given]
+            return render_chat(self.tokenizer, messages)
+        return [self._plain(task, text, shots, history) for text, history in given]
 
     def write(self, task: Task, text: Text, shots: Rows | None = None, history: History = ()) -> str:
         """The prompt for a text, behind what was said before it and ``shots`` with their answers.
@@ -180,18 +185,22 @@ class Prompter:
             text: one for each field of the task, or one for all of them.
 
         Raises:
-            ModelError: the chat template does not take these messages.
+            ModelError: the chat template does not take these messages, or more time or memory than a template may.
         """
-        shown, question = self._shown(task, shots), self._fill(task, text)
-        history = tuple((role, self.defused(content)) for role, content in history)
         if self.chat:
-            pairs = [(asked, answer.strip()) for asked, answer in shown]
-            return self._in_template(conversation(history, pairs, question))
-        lead = self._lead(task)
+            return render_chat(self.tokenizer, [self._messages(task, text, shots, history)])[0]
+        return self._plain(task, text, shots, history)
+
+    def _messages(self, task: Task, text: str, shots: Rows | None, history: History) -> History:
+        pairs = [(asked, answer.strip()) for asked, answer in self._shown(task, shots)]
+        defused = tuple((role, self.defused(content)) for role, content in history)
+        return conversation(defused, pairs, self._fill(task, text))
+
+    def _plain(self, task: Task, text: str, shots: Rows | None, history: History) -> str:
         if task.generates and (task.prompt is None or history):
-            pairs = [(asked, answer.strip()) for asked, answer in shown]
-            return plain(conversation(history, pairs, question))
-        return "".join(f"{asked}{lead}{answer}\n\n" for asked, answer in shown) + question
+            return plain(self._messages(task, text, shots, history))
+        lead, shown = self._lead(task), self._shown(task, shots)
+        return "".join(f"{asked}{lead}{answer}\n\n" for asked, answer in shown) + self._fill(task, text)
 
     def _shown(self, task: Task, shots: Rows | None) -> list[tuple[str, str]]:
         """Prompts and answers of rows that are shown."""
@@ -200,22 +209,6 @@ class Prompter:
         words = () if task.generates else self.words(task)
         answers = [*map(self.defused, shots.completions)] or [words[int(label)] for label in shots.labels]
         return [(self._fill(task, text), answer) for text, answer in zip(shots.texts, answers)]
-
-    def _in_template(self, messages: History) -> str:
-        from jinja2 import TemplateError
-
-        try:
-            return self.tokenizer.apply_chat_template(
-                [{"role": role, "content": content} for role, content in messages],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        except TemplateError as error:
-            roles = ", ".join(role for role, _ in messages)
-            raise ModelError(
-                f"model.chat: the chat template refuses messages of {roles} ({error}); set model.chat to false, or "
-                "change the messages"
-            ) from error
 
     def defused(self, text: str) -> str:
         """A row's text with a space inside whatever the tokenizer would take for one of its special tokens.

@@ -135,10 +135,12 @@ def test_a_killed_training_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path
 
 def test_a_killed_sweep_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path):
     def one_has_ended() -> bool:
-        """As Ray Tune's own snapshot has it, which it goes on from."""
-        selector = FileSelector("bucket/runs/tune/ray_tune", allow_not_found=True)
-        found = [info.path for info in s3[1].get_file_info(selector) if "experiment_state" in info.path]
-        return any(b"TERMINATED" in s3[1].open_input_stream(path).read() for path in found)
+        """As the project's own record has it, which the sweep goes on from."""
+        name = "bucket/runs/tune/kept_trials.json"
+        if s3[1].get_file_info(name).type != FileType.File:
+            return False
+        trials = json.loads(s3[1].open_input_stream(name).read())
+        return any(len(trial["trainings"]) == 2 for trial in trials.values())
 
     space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 0.5, 1.0]}}
     tune = {"search": "grid", "folds": 2, "max_concurrent_trials": 1, "space": space}

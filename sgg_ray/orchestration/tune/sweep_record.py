@@ -23,6 +23,7 @@ from sgg_ray.orchestration.messages import (
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.train.history import read_history
+from sgg_ray.orchestration.tune.kept_trials import KeptTraining, KeptTrial, read_trials, write_trials
 from sgg_ray.orchestration.tune.sweep_trial import TRAININGS
 from sgg_ray.report import plot_importance, plot_parallel, sweep_markdown, trial_line
 from sgg_ray.tracking import Tracker
@@ -50,24 +51,21 @@ class SweepRecord:
         # Kept in run.json, so that a sweep that goes on keeps its MLflow runs.
         self.runs: dict[str, str] = dict(folder.record.get("trial_runs", {}))
         self.trackers: dict[str, Tracker] = {}
+        self.kept: dict[str, KeptTrial] = {}
         self.values: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Trial] = {}
         self.journal = Journal(folder, _marks)
 
-    def take_all(self, inbox: Inbox) -> bool:
-        """Take in what trials have told; returns whether a training has ended."""
-        ended = False
+    def take_all(self, inbox: Inbox) -> None:
+        """Take in what trials have told."""
         for message in inbox.fetch(self.journal.taken):
             self._take_in(message)
             inbox.done()
-            ended |= isinstance(message, TrialReported)
-        return ended
 
     def _take_in(self, message: Message) -> None:
         match message:
             case TrialBegan(trial, values):
-                self.values[trial] = dict(values)
-                self._tracker(trial)
+                self._began(trial, dict(values))
             case TrialReported(trial, trainings, failure):
                 self._trained(trial, list(trainings), failure)
             case Recorded():
@@ -78,6 +76,13 @@ class SweepRecord:
                 raise TypeError(f"a sweep calibrates nothing, but was told {message}")
             case _:
                 assert_never(message)
+
+    def _began(self, trial: str, values: dict[str, Any]) -> None:
+        self.values[trial] = values
+        if trial not in self.kept or not self.kept[trial].is_of(values):
+            self.kept[trial] = KeptTrial(values=values)
+            write_trials(self.folder, self.kept)
+        self._tracker(trial)
 
     def _steps(self, run: str, taken: Taken) -> None:
         """Show new steps of one of a trial's trainings."""
@@ -91,6 +96,9 @@ class SweepRecord:
         """A training of the trial has ended, or the trial has."""
         status = "failed" if failure else "finished" if self._complete(done) else "unfinished"
         self._keep(trial, done, status, failure)
+        trainings = [KeptTraining.model_validate(training) for training in done]
+        self.kept[trial] = KeptTrial(values=self.values[trial], trainings=trainings, failure=failure)
+        write_trials(self.folder, self.kept)
         # MLflow's comparison opens with the metric that came first: what trials are judged by, not a curve.
         self._log_validation(trial)
         self._log_curve(trial)
@@ -107,11 +115,17 @@ class SweepRecord:
             for event in events
         )
 
-    def recall(self, results: Any) -> None:
-        """Read the trials that an earlier, interrupted run of the command has finished."""
-        self.take_results(result for result in results if self._complete(_trainings(result)))
+    def recall(self) -> dict[str, KeptTrial]:
+        """The trials that had begun before the sweep was stopped; those that had ended are in the record again."""
+        self.kept = read_trials(self.folder)
+        for trial, kept in self.kept.items():
+            self.values[trial] = dict(kept.values)
+            done = [training.model_dump() for training in kept.trainings]
+            if kept.failure or self._complete(done):
+                self._keep(trial, done, "failed" if kept.failure else "finished", kept.failure)
         if self.found:
             self.listener.note(f"{len(self.found)} finished trials are kept, the others resume")
+        return dict(self.kept)
 
     def take_results(self, results: Any) -> None:
         """What Ray Tune has in the end; it also knows of trials that ended before this process began."""

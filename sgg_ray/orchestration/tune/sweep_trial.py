@@ -26,6 +26,7 @@ from sgg_ray.orchestration.runtime.event_log import EventLogHandle
 from sgg_ray.orchestration.train.history import History, saved_histories, written_history
 from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkpoint, make_trainer
 from sgg_ray.orchestration.train.train_worker import TrainingJob
+from sgg_ray.orchestration.tune.kept_trials import KeptTrial
 from sgg_ray.tasks import Fold, Task
 from sgg_ray.training import Hooks, Predicted, run_training
 
@@ -42,6 +43,7 @@ class Sweep:
     folds: list[Fold]
     reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
     log: EventLogHandle = field(repr=False)
+    kept: Mapping[str, KeptTrial]  # what trials came to before the sweep was stopped, by name
     groups: StorageFolder  # where trainings of several workers keep their checkpoints
 
     @property
@@ -78,7 +80,9 @@ def run_trial(values: Mapping[str, Any], sweep: Any) -> None:
     config = with_values(shared.config, values)
     trial = str(tune.get_context().get_trial_name())
     shared.log.tell(TrialBegan(trial, dict(values)))
-    done = _trainings_so_far()
+    done, failure = _trainings_so_far() or _report_again(shared, trial, values)
+    if failure:
+        return
     while len(done) < shared.trainings:
         try:
             done.append(_train_once(shared, config, values, len(done), trial))
@@ -150,18 +154,37 @@ def _data_parallel(
         state.delete()
 
 
-def _trainings_so_far() -> list[dict[str, Any]]:
+def _trainings_so_far() -> tuple[list[dict[str, Any]], str] | None:
+    """What this trial has reported to Ray Tune before its process died; none if it has just begun."""
     stored = tune.get_checkpoint()
     if stored is None:
-        return []
+        return None
     with stored.as_directory() as folder:
-        return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8"))
+        return json.loads((Path(folder) / TRAININGS).read_text(encoding="utf-8")), ""
+
+
+def _report_again(sweep: Sweep, trial: str, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """Tell Ray Tune, one after the other, what the trial came to before the sweep was stopped; the driver knows it."""
+    kept = sweep.kept.get(trial)
+    if kept is None or not kept.is_of(values):
+        return [], ""
+    done = [training.model_dump() for training in kept.trainings]
+    for count in range(1, len(done) + 1):
+        _report_means(done[:count])
+    if kept.failure:
+        _report_means(done, kept.failure)
+    return done, kept.failure
 
 
 def _report(sweep: Sweep, trial: str, done: list[dict[str, Any]], failure: str = "") -> None:
-    """Tell the driver what there is, and Ray Tune the means; a failure has none, which no search takes for good."""
+    """Tell the driver what there is, and Ray Tune the means."""
     sweep.log.tell(TrialReported(trial, tuple(done), failure))
     sweep.log.require_driver()
+    _report_means(done, failure)
+
+
+def _report_means(done: list[dict[str, Any]], failure: str = "") -> None:
+    """What Ray Tune judges a trial by; a failure has no means, so that no search takes it for good."""
 
     def mean(name: str) -> float:
         return (

@@ -4,6 +4,7 @@ import math
 import os
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,7 @@ from ray import tune as ray_tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from sgg_ray.artifacts import RunFolder, StorageFolder
+from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, Distribution, TuneConfig, depends_on_scores, dump_config, with_values
 from sgg_ray.errors import CapacityError, ClusterError, ConfigError
 from sgg_ray.evaluation import Trial, ranked, within_noise
@@ -24,21 +25,19 @@ from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow, rooms
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.orchestration.tune.kept_trials import KeptTrial
 from sgg_ray.orchestration.tune.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.tune.sweep_trial import Sweep, run_trial, score_key
 from sgg_ray.report import html_page, html_picture, html_sweep
 from sgg_ray.tasks import Fold, Task, hold_out
 
 POLL_SECONDS = 0.5
-TUNE_STATE = "ray_tune"  # Ray Tune's own folder inside the run folder; what a killed sweep goes on from
-KEPT = "kept"  # in it: the last whole copy of its files
+TUNE_STATE = "ray_tune"  # Ray Tune's own folder inside the run folder
 GROUP_STATE = "ray_groups"  # Ray Train's, of trials that have several workers
 RETRIES = 2  # of a trial whose process died
 
-# Read by Ray Tune 2.60 in the driver. Its snapshots are up to ten seconds apart by default, and what has happened
-# since the last one is lost with the driver; its loggers write files that nobody here reads.
+# Read by Ray Tune 2.60 in the driver: its loggers write files that nobody here reads.
 TUNE_ENVIRONMENT = {
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",  # prints a banner even when asked for silence
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -259,16 +258,10 @@ def _trials(settings: TuneConfig) -> int:
 
 def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: SweepRecord) -> None:
     """Run Ray Tune in a thread while this one takes in what trials tell."""
+    kept = record.recall()
     inbox = Inbox()
-    sweep = Sweep(
-        plan.config,
-        plan.target,
-        plan.sources,
-        plan.folds,
-        reports,
-        inbox.log,
-        record.folder.state(GROUP_STATE),
-    )
+    groups = record.folder.state(GROUP_STATE)
+    sweep = Sweep(plan.config, plan.target, plan.sources, plan.folds, reports, inbox.log, kept, groups)
     shared = ray.put(sweep)
     asked = plan.config.ray
     need = {"CPU": asked.cpus_per_worker}
@@ -293,8 +286,7 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
     while True:
         thread.join(POLL_SECONDS)
         ended = not thread.is_alive()
-        if record.take_all(inbox):
-            _keep_state(record.folder.state(TUNE_STATE))
+        record.take_all(inbox)
         if ended:
             break
     outcome = box.get()
@@ -304,15 +296,9 @@ def _search(plan: _Plan, reports: dict[str, list[Any]], at_once: int, record: Sw
 
 
 def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ray_tune.Tuner:
-    """A new search, or the one that was stopped."""
+    """A search from the beginning: what an earlier process has left of one is deleted unread, see `kept_trials`."""
     state = record.folder.state(TUNE_STATE)
-    _mend_state(state, record.listener)
-    if ray_tune.Tuner.can_restore(state.path, state.filesystem):
-        tuner = ray_tune.Tuner.restore(
-            state.path, trainable=trainable, resume_errored=True, storage_filesystem=state.filesystem
-        )
-        record.recall(tuner.get_results())
-        return tuner
+    state.delete()
     settings = plan.settings
     mode = "min" if settings.metric == "loss" else "max"
     grid = settings.search == "grid"
@@ -333,7 +319,7 @@ def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ra
             num_samples=1 if grid else settings.num_samples,
             # Ray 2.60 heeds this for searchers such as Optuna's only; its own generator has to be told by itself.
             max_concurrent_trials=at_once if settings.search == "optuna" else None,
-            search_alg=_searcher(plan, at_once),
+            search_alg=_searcher(plan, at_once, record.kept),
             scheduler=scheduler,
             reuse_actors=True,  # the next trial finds the libraries loaded
             trial_name_creator=_numbered,
@@ -350,46 +336,13 @@ def _tuner(plan: _Plan, trainable: Any, at_once: int, record: SweepRecord) -> ra
     )
 
 
-def _state_files(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for end in ("json", "pkl") for file in folder.glob(f"*.{end}")}
-
-
-def _are_whole(files: dict[str, bytes]) -> bool:
-    """Whether none ends too early: all are JSON objects or pickles."""
-    return all(content[-1:] in (b"}", b".") for content in files.values())
-
-
-def _keep_state(state: StorageFolder) -> None:
-    """Copy Ray Tune's state: 2.60 writes it over the last one, so that a full disk leaves half of it."""
-    files = _state_files(Path(state.path)) if state.filesystem is None else {}
-    if _are_whole(files):
-        for name, content in files.items():
-            state.child(KEPT).write(name, content)
-
-
-def _mend_state(state: StorageFolder, listener: Listener) -> None:
-    """Put the copy in the place of a torn state; without one the search begins anew."""
-    if state.filesystem is not None or _are_whole(_state_files(Path(state.path))):
-        return  # in an object store a file is whole or not there
-    kept = _state_files(Path(state.path, KEPT))
-    if not kept:
-        listener.note(f"the state of the search in {state.path} is damaged; starting over")
-        state.delete()
-        return
-    listener.note(f"the state of the search in {state.path} is damaged; resuming from an earlier one")
-    for name in _state_files(Path(state.path)):
-        state.remove(name)
-    for name, content in kept.items():
-        state.write(name, content)
-
-
 def _numbered(trial: Any) -> str:
     """Trials by their place in the search, from 1 on; the searches of Ray 2.60 count from 0 or from 1."""
     place = int(trial.experiment_tag.split("_")[0])
     return f"trial_{place + ('_' in trial.trial_id)}"
 
 
-def _searcher(plan: _Plan, at_once: int) -> Any:
+def _searcher(plan: _Plan, at_once: int, kept: Mapping[str, KeptTrial]) -> Any:
     """What proposes trials, no more than ``at_once`` beside each other.
 
     The file's own values come first, so that the sweep says what it has won.
@@ -401,6 +354,9 @@ def _searcher(plan: _Plan, at_once: int) -> Any:
         from ray.tune.search.optuna import OptunaSearch
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        if kept:  # what it proposes follows from what it has seen: trials that have begun are proposed first, in order
+            names = sorted(kept, key=lambda name: int(name.rsplit("_", 1)[1]))
+            first = [dict(kept[name].values) for name in names]
         return OptunaSearch(points_to_evaluate=first, seed=plan.config.seed)
     if plan.settings.search == "grid":
         first = None  # it has them already, or does not want them
