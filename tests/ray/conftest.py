@@ -6,21 +6,24 @@ import time
 import pytest
 import ray
 
+from sgg_ray.orchestration.runtime.cluster import kept_to_this_machine
+
 CPUS = 4
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cluster():
-    ray.init(
-        address="local",
-        num_cpus=CPUS,
-        include_dashboard=False,
-        namespace="sgg",
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with kept_to_this_machine():
+        ray.init(
+            address="local",
+            num_cpus=CPUS,
+            include_dashboard=False,
+            namespace="sgg",
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

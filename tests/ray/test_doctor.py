@@ -10,12 +10,12 @@ from sgg_ray.cli import app
 from sgg_ray.config import RayConfig, TrackingConfig
 from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration.doctor.checks import (
+    check_access,
     check_disk,
     check_gpus,
     check_shared_memory,
     check_storage,
     check_temporary,
-    check_token,
     check_tracking,
     check_upload,
     check_versions,
@@ -93,15 +93,22 @@ def test_a_store_of_mlflow_that_cannot_be_used(here):
     assert not check_tracking("http://127.0.0.1:9").holds
 
 
-def test_a_token_is_wanted_where_the_cluster_asks_for_one(monkeypatch, here):
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(here / "token"))
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    assert check_token("local").holds
-    assert not check_token("auto").holds
-    (here / "token").write_text("secret")
-    assert check_token("auto").holds
-    assert "secret" not in check_token("auto").found
+def test_a_cluster_that_asks_for_no_token_is_open(monkeypatch):
+    monkeypatch.setattr(DOCTOR, "is_token_auth_enabled", lambda: False)
+    assert not check_access("local").holds
+    assert "asks for no token" in check_access("local").found
+    assert not check_access("auto").holds
+    assert "takes commands from everyone" in check_access("auto").found
+    monkeypatch.setattr(DOCTOR, "is_token_auth_enabled", lambda: True)
+    assert check_access("auto").holds
+
+
+def test_what_listens_on_the_network_is_told(monkeypatch):
+    assert check_access("local").holds
+    monkeypatch.setattr(DOCTOR, "_listening", lambda: [("gcs_server", "0.0.0.0"), ("raylet", "127.0.0.1")])
+    check = check_access("local")
+    assert not check.holds
+    assert "listens on the network (gcs_server)" in check.found
 
 
 def test_gpus_that_only_one_of_both_sees(monkeypatch):

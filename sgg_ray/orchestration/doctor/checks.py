@@ -1,6 +1,7 @@
 """`sgg doctor`: is everything here that a run needs? Every check says what it found and, if it fails, what to do."""
 
 import importlib.util
+import ipaddress
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ import psutil
 import ray
 import torch
 from packaging.requirements import Requirement
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -74,12 +76,12 @@ def examine(
     yield check_demo()
     yield check_upload(Path())
     yield check_tracking(tracking.uri)
-    yield check_token(cluster.address)
     try:
         with connected(cluster):
             nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
             where = cluster.address if cluster.address != "local" else "started here"
             yield Check("cluster", True, f"Ray {ray.__version__} {where}, nodes: {len(nodes)}", "")
+            yield check_access(cluster.address)
             yield check_gpus(ray.cluster_resources().get("GPU", 0.0), len(nodes))
             yield check_storage(cluster.storage_path, nodes)
             if smoke is not None:
@@ -184,14 +186,40 @@ def check_tracking(uri: str) -> Check:
         return Check("MLflow", False, error.problems[0], fix)
 
 
-def check_token(address: str) -> Check:
-    """A cluster that wants a token refuses everyone who has none."""
-    if address == "local" or os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        return Check("token", True, "none is asked for (RAY_AUTH_MODE)", "")
-    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    has = bool(os.environ.get("RAY_AUTH_TOKEN")) or file.is_file()
-    found = "there" if has else f"neither RAY_AUTH_TOKEN nor {file} is there"
-    return Check("token", has, found, "ray get-auth-token --generate, and give every node the same token")
+def check_access(address: str) -> Check:
+    """Who may give this Ray commands: whoever may, runs programs as its user. Asks the Ray that is connected."""
+    asks = is_token_auth_enabled()
+    if address != "local":
+        found = (
+            "the cluster asks for a token"
+            if asks
+            else "the cluster takes commands from everyone who reaches it"
+        )
+        return Check(
+            "access",
+            asks,
+            found,
+            "ray get-auth-token --generate, and start every node with RAY_AUTH_MODE=token",
+        )
+    open_to = sorted({name for name, ip in _listening() if not ipaddress.ip_address(ip).is_loopback})
+    token = "asks for a token of its own" if asks else "asks for no token"
+    where = f"listens on the network ({', '.join(open_to)})" if open_to else "listens on loopback alone"
+    return Check(
+        "access",
+        asks and not open_to,
+        f"{token}, {where}",
+        "unset RAY_AUTH_MODE and RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    )
+
+
+def _listening() -> Iterator[tuple[str, str]]:
+    """Name and address of what this process and its children listen on."""
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    yield process.name(), connection.laddr.ip.removeprefix("::ffff:")
 
 
 def check_gpus(in_ray: float, nodes: int) -> Check:

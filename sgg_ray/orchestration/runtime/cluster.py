@@ -2,14 +2,18 @@
 
 import logging
 import os
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import RayError
 
 from sgg_ray.artifacts import is_uri, local_folder
@@ -43,6 +47,7 @@ def connected(config: RayConfig) -> Iterator[None]:
     Raises:
         ClusterError: no cluster answers at the address; in the block, what Ray has raised.
     """
+    stack, chosen = ExitStack(), set(os.environ)
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     os.environ.update(environment)
     if ray.is_initialized():
@@ -56,19 +61,23 @@ def connected(config: RayConfig) -> Iterator[None]:
         # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
         # Ray inside the cluster's head.
         if starts:
+            stack.enter_context(kept_to_this_machine())
             ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
         else:
             written = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
             address = resolved(written, "ray.address")
             ray.init(address=address, runtime_env={"env_vars": environment}, **arguments)
     except SggError:
+        stack.close()
         raise
     except SystemExit as error:
+        stack.close()
         if error.code == signal.SIGTERM:  # Ray's own handler, while it starts
             raise Terminated from None
         raise
     # Ray 2.60 raises a bare Exception when its own processes do not start in time.
     except Exception as error:
+        stack.close()
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if starts:
             raise ClusterError(
@@ -80,10 +89,38 @@ def connected(config: RayConfig) -> Iterator[None]:
         ) from error
     _keep_handler(on_termination)
     try:
+        if starts and "RAY_AUTH_MODE" not in chosen and not is_token_auth_enabled():
+            raise ClusterError("ray.address: Ray started without asking for a token; set RAY_AUTH_MODE=token")
         with _in_own_words():
             yield
     finally:
         ray.shutdown()
+        stack.close()
+
+
+@contextmanager
+def kept_to_this_machine() -> Iterator[None]:
+    """Let a Ray that starts in the block listen on loopback alone, and take no command without a token of its own.
+
+    Whoever may send a Ray commands may run programs as its user. Ray 2.60 listens on all interfaces, but for macOS and
+    Windows, where it does without; this is their switch. The token is in memory only. What the user has set stays.
+    """
+    switch = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    own = {switch: "0"}
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        own["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    own = {name: value for name, value in own.items() if name not in os.environ}
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(own)
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ[switch].lower() in ("1", "true")
+    AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

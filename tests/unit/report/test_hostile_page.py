@@ -1,0 +1,52 @@
+"""A page of results with hostile names in a real browser: none of them runs."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from sgg_ray.report import html_page, html_picture
+from sgg_ray.report.html import html_table
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "' onmouseover='document.title=1' x='",
+    "</td></table><svg onload=\"document.title='owned'\">",
+    "javascript:alert(1)",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+def test_hostile_names_are_shown_and_do_nothing(tmp_path):
+    picture = tmp_path / 'x"onload="document.title=\'owned\'".png'
+    picture.write_bytes(b"no picture")
+    parts = [html_table(HOSTILE, [HOSTILE, HOSTILE]), html_picture(picture)]
+    page = tmp_path / "page.html"
+    body = "".join(html_page(title, *parts) for title in HOSTILE)
+    check = "<script>document.body.dataset.seen = document.querySelectorAll('td').length</script>"
+    page.write_text(
+        f"<!doctype html><meta charset=utf-8><title>safe</title><body>{body}{check}", encoding="utf-8"
+    )
+    done = subprocess.run(
+        [
+            str(BROWSER),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'data-seen="50"' in done.stdout  # scripts do run in this page, and every cell is there
+    assert "<title>safe</title>" in done.stdout
+    assert "<svg" not in done.stdout
+    assert done.stdout.count("<img") == len(HOSTILE)  # the pictures of the page itself
