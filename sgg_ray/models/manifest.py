@@ -117,13 +117,21 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         ModelError: one is missing, was changed, or lies somewhere else.
     """
     for name, expected in manifest.files.items():
-        path = folder / name
-        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-        if not inside or not path.is_file() or path.is_symlink() or _checksum(path) != expected:
+        if not _is_whole(folder, name, expected):
             raise ModelError(
                 f"{folder}: {name} is not the file that was written with the model (its checksum differs); copy the "
                 "folder again, or train anew"
             )
+
+
+def _is_whole(folder: Path, name: str, expected: str) -> bool:
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return False
+    try:
+        return path.is_file() and not path.is_symlink() and _checksum(path) == expected
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _checksum(path: Path) -> str:

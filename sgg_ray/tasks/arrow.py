@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sgg_ray.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 ARROW = (".arrow", ".feather")
@@ -39,6 +40,17 @@ def arrow_table(path: Path, where: str, columns: Sequence[str]) -> "pa.Table":
             with _reader(path) as reader:
                 return pa.Table.from_batches(_batches(reader), reader.schema).select(list(columns))
         return pyarrow.parquet.read_table(path, columns=list(columns))
+
+
+def arrow_frame(path: Path, where: str, columns: Sequence[str]) -> "pd.DataFrame":
+    """These columns of all rows, for pandas. What pandas has written about itself into the file is not read.
+
+    Raises:
+        DataError: it is no readable file of its kind, or a text in it is no UTF-8.
+    """
+    with _valid(path, where):
+        table = arrow_table(path, where, columns).replace_schema_metadata(None)
+        return table.to_pandas(ignore_metadata=True)
 
 
 def arrow_texts(path: Path, where: str, rows: int) -> dict[str, list[str | None]]:

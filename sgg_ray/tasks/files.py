@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.arrow import ARROW, arrow_schema, arrow_table, arrow_texts
+from sgg_ray.tasks.arrow import ARROW, arrow_frame, arrow_schema, arrow_texts
 from sgg_ray.tasks.compressed import ENDINGS, bare_suffix
 from sgg_ray.tasks.csv_rows import Oddities, open_csv
 from sgg_ray.tasks.encoding import text_file
@@ -161,5 +161,5 @@ def _arrow(path: Path, wanted: Sequence[str], where: str) -> Columns:
     names = tuple(arrow_schema(path, where).names)
     check_names(names, wanted, path, where)
     present = [name for name in dict.fromkeys(wanted) if name in names]
-    frame = arrow_table(path, where, present).to_pandas(ignore_metadata=True)
+    frame = arrow_frame(path, where, present)
     return Columns(frame, names, first=arrow_texts(path, where, SAMPLE))
