@@ -191,12 +191,12 @@ class Prompter:
             return render_chat(self.tokenizer, [self._messages(task, text, shots, history)])[0]
         return self._plain(task, text, shots, history)
 
-    def _messages(self, task: Task, text: str, shots: Rows | None, history: History) -> History:
+    def _messages(self, task: Task, text: Text, shots: Rows | None, history: History) -> History:
         pairs = [(asked, answer.strip()) for asked, answer in self._shown(task, shots)]
         defused = tuple((role, self.defused(content)) for role, content in history)
         return conversation(defused, pairs, self._fill(task, text))
 
-    def _plain(self, task: Task, text: str, shots: Rows | None, history: History) -> str:
+    def _plain(self, task: Task, text: Text, shots: Rows | None, history: History) -> str:
         if task.generates and (task.prompt is None or history):
             return plain(self._messages(task, text, shots, history))
         lead, shown = self._lead(task), self._shown(task, shots)
