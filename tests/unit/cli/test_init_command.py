@@ -73,7 +73,7 @@ def test_columns_labels_and_split_are_guessed_and_told(sgg, no_ray, here, forty)
     assert target.labels == ("billing", "shipping")
     assert len(target.test) == 12
     assert len(target.train) == 2 * config.target.shots == 26
-    assert config.train.head == "label_names"  # without sources nothing else tells the head where to begin
+    assert config.train.method == "auto"  # which decides where the head begins
 
 
 def test_columns_without_telling_names(sgg, no_ray, here):
