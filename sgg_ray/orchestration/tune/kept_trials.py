@@ -28,6 +28,11 @@ class KeptTraining(_Strict):
     correct: list[float]
     seconds: float
 
+    @classmethod
+    def of(cls, training: Mapping[str, Any]) -> "KeptTraining":
+        """What is kept of a training; its steps are in events.jsonl."""
+        return cls(**{name: training[name] for name in cls.model_fields})
+
 
 class KeptTrial(_Strict):
     """A trial as far as it came.

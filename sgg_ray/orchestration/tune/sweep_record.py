@@ -96,7 +96,7 @@ class SweepRecord:
         """A training of the trial has ended, or the trial has."""
         status = "failed" if failure else "finished" if self._complete(done) else "unfinished"
         self._keep(trial, done, status, failure)
-        trainings = [KeptTraining.model_validate(training) for training in done]
+        trainings = [KeptTraining.of(training) for training in done]
         self.kept[trial] = KeptTrial(values=self.values[trial], trainings=trainings, failure=failure)
         write_trials(self.folder, self.kept)
         # MLflow's comparison opens with the metric that came first: what trials are judged by, not a curve.
@@ -190,7 +190,8 @@ class SweepRecord:
     def _keep(self, trial: str, done: Sequence[Mapping[str, Any]], status: Any, note: str) -> None:
         for number, part in enumerate(done):  # what was lost on the way is in them
             run = f"{trial}/{number}"
-            self._steps(run, self.journal.complete(read_history(run, part["history"])))
+            if "history" in part:  # of a training before the sweep was stopped it is in events.jsonl already
+                self._steps(run, self.journal.complete(read_history(run, part["history"])))
         values = self.values.get(trial, {})
         flat = self.config.flat()
         self.found[trial] = Trial(
