@@ -7,7 +7,7 @@ from sgg_ray.training.communicator import Communicator, Distributed, SingleProce
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, Predicted, plain, run_training
 from sgg_ray.training.setfit import check_setfit
-from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes
+from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "estimate_time",
     "generate_texts",
     "load_checkpoint",
-    "passes",
+    "passes_per_step",
     "plain",
     "predict",
     "run_training",

@@ -28,7 +28,7 @@ class TimeEstimate:
         return f"about {length} for {many} of {self.steps} steps on this machine's CPU, beside scoring and testing"
 
 
-def passes(config: Config) -> float:
+def passes_per_step(config: Config) -> float:
     """Forward and backward passes over a target batch that a step of the run's own training is worth."""
     guidance, train = config.guidance, config.train
     terms = guidance.lambda_direction or guidance.lambda_magnitude or guidance.lambda_alignment
@@ -56,7 +56,9 @@ def estimate_time(config: Config, target: Task, folds: int) -> TimeEstimate | No
         return None
     own = train.budget if train.method == "auto" else 1
     guided, plain = own + folds, int(train.baseline)
-    seconds = _seconds_of_a_pass(config, target) * train.max_steps * (guided * passes(config) + plain)
+    seconds = (
+        _seconds_of_a_pass(config, target) * train.max_steps * (guided * passes_per_step(config) + plain)
+    )
     return TimeEstimate(seconds, guided + plain, train.max_steps)
 
 

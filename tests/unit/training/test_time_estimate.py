@@ -3,7 +3,7 @@
 import pytest
 
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import TimeEstimate, estimate_time, passes, time_estimate
+from sgg_ray.training import TimeEstimate, estimate_time, passes_per_step, time_estimate
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from sgg_ray.training import TimeEstimate, estimate_time, passes, time_estimate
 )
 def test_passes_count_the_second_one_of_the_terms_and_the_sources(make_config, guidance, expected):
     config = make_config(guidance=guidance, train={"batch_size": 4, "source_batch_size": 8})
-    assert passes(config) == expected
+    assert passes_per_step(config) == expected
 
 
 def test_all_trainings_are_counted(make_config, monkeypatch):
