@@ -28,9 +28,17 @@ WriteConfig = Callable[..., Path]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run what is marked slow")
+    parser.addoption(
+        "--by-hand", action="store_true", help="also run the many repeats that the gate leaves out"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--by-hand"):
+        left = pytest.mark.skip(reason="one of many repeats: runs with --by-hand")
+        for item in items:
+            if "by_hand" in item.keywords:
+                item.add_marker(left)
     if not config.getoption("--runslow"):
         skip = pytest.mark.skip(reason="slow: runs with --runslow")
         for item in items:

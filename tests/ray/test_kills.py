@@ -20,7 +20,11 @@ from sgg_ray.orchestration.train.train_driver import train
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STEPS = 60
-MOMENTS = (1, 13, 22, 37, 50)  # steps; checkpoints are at 8, 16, ...
+# Steps; checkpoints are at 8, 16, ... One of them is enough for the gate, where each case takes about a minute.
+MOMENTS = [
+    pytest.param(step, marks=[] if step == 22 else pytest.mark.by_hand) for step in (1, 13, 22, 37, 50)
+]
+START_SECONDS = 600  # most that a training may take to its first steps on a busy machine
 COMMAND = [sys.executable, "-c", "from sgg_ray.cli import main; main()", "train"]
 
 
@@ -101,7 +105,7 @@ def test_the_driver_is_killed(undisturbed, settings, still_encoder, tmp_path, nu
     with open(log, "w") as output:
         driver = subprocess.Popen([*COMMAND, str(path)], stdout=output, stderr=output, env=environment)
     events = tmp_path / "runs" / config.name / "events.jsonl"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + START_SECONDS
     while not events.exists() or events.read_text().count('"guided"') < moment:
         assert driver.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
