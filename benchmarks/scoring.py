@@ -32,7 +32,7 @@ LABELS = ("negative", "positive")
 NONE = Rows((), np.empty(0, dtype=np.int64))
 
 
-class MeasuredWorker(worker_module.TaskWorker.__ray_metadata__.modified_class):
+class MeasuredWorker(worker_module.TaskWorker):
     """A task worker with a stopwatch around the model's passes."""
 
     def load(self, rows):
@@ -143,12 +143,11 @@ def share_of_passes(arguments: argparse.Namespace, labels: tuple[str, ...]) -> d
     actors = list({id(actor): actor for actor in task_workers.workers.values()}.values())
     started = time.time()
     pending = task_workers.request(0)
-    references = [*pending.target.values(), *pending.sources.values()]
-    ray.wait(references, num_returns=len(references), fetch_local=False)
+    task_workers.executor.wait(pending.references, len(pending.references))
     finished = time.time()
     report = task_workers.collect(pending)
-    sizes = [len(pickle.dumps(ray.get(reference), protocol=5)) for reference in pending.sources.values()]
-    measured = ray.get([actor.measured.remote() for actor in actors])
+    sizes = [len(pickle.dumps(reference.get(), protocol=5)) for reference in pending.sources.values()]
+    measured = [actor.call(MeasuredWorker.measured).get() for actor in actors]
     task_workers.close()
     assert all(source.score is not None for source in report.sources)
     total = {
@@ -231,7 +230,7 @@ def main() -> None:
     ray.init(
         address="local", num_cpus=max(arguments.workers, 1), include_dashboard=False, log_to_driver=False
     )
-    workers_module.TaskWorker = ray.remote(max_restarts=0)(MeasuredWorker)
+    workers_module.TaskWorker = MeasuredWorker
     found = {"cores": os.cpu_count(), "sources": arguments.sources, "rows": arguments.rows}
     found["common labels"] = share_of_passes(arguments, LABELS)
     found["other labels"] = share_of_passes(arguments, ("bad", "good"))

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 
 import actors
 import pytest
@@ -12,7 +11,6 @@ from typer.testing import CliRunner
 
 from sgg_ray.alignment import verdict
 from sgg_ray.cli import app
-from sgg_ray.errors import ClusterError
 from sgg_ray.models import build_model
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
@@ -94,18 +92,6 @@ def wait_for(task_workers, pending):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return task_workers.collect(pending)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("database")
-def test_a_scoring_without_any_score_has_failed_and_is_done_again(five_tasks):
-    config, _, _ = five_tasks
-    config = config.model_copy(update={"sources": config.sources[-1:]})
-    for _ in range(2):
-        with pytest.raises(ClusterError, match=r"^no source could be scored; of 'single': .*one class only"):
-            score(config)
-    record = json.loads((Path(config.ray.storage_path) / config.name / "run.json").read_text())
-    assert (record["status"], len(record["resumed"])) == ("failed", 1)
 
 
 @pytest.mark.usefixtures("database")

@@ -1,73 +1,80 @@
-"""The grid of a comparison on Ray: one actor a slot, cells handed out one by one, nothing lost when one fails.
+"""The grid of a comparison: one process a slot, cells handed out one by one, nothing lost when one fails.
 
 A slot keeps to one split (target, shots, seed) while that has cells left, because its process has read and tokenised
 those rows; with no split left to begin it helps others.
 """
 
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import ray
 import torch
-from ray.exceptions import ActorDiedError, RayError
 
 from sgg_ray.config import Config
-from sgg_ray.errors import CapacityError, ClusterError, SggError
+from sgg_ray.errors import CapacityError, ClusterError, SggError, TrainingError
 from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, SplitScores
+from sgg_ray.orchestration.runtime.cluster import rooms
+from sgg_ray.orchestration.runtime.executor import (
+    Actor,
+    Executor,
+    Reference,
+    Resources,
+    WorkerGone,
+    WorkError,
+)
 
 TRIES = 3  # of a cell, or of the scores of a split
 POLL_SECONDS = 1.0
+RESTARTS = -1  # of a slot's process: a cell has its tries, the grid goes on
 
-Answer = tuple[str, Any]  # ("done", value) or ("failed", one line)
+Slot = Actor["CellActor"]
 
 
-@ray.remote(max_restarts=-1)
 class CellActor:
     """A process that scores splits and trains cells, one at a time."""
 
     def __init__(self, config: Config):
         device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
         torch.set_num_threads(max(1, int(config.ray.cpus_per_worker)))
-        self.bench = CellRunner(config, device)
+        self.runner = CellRunner(config, device)
 
-    def score(self, split: Split) -> Answer:
+    def score(self, split: Split) -> SplitScores:
         """Score the sources of one split."""
-        return _answer(lambda: self.bench.score(split))
+        with _memory_freed():
+            return self.runner.score(split)
 
-    def train(self, key: CellKey, scores: SplitScores) -> Answer:
+    def train(self, key: CellKey, scores: SplitScores) -> dict[str, Any]:
         """Train one cell and return its result."""
-        return _answer(lambda: self.bench.train(key, scores))
+        with _memory_freed():
+            return self.runner.train(key, scores)
 
 
-def _answer(work: Callable[[], Any]) -> Answer:
-    """What is wrong with a cell is an answer; what is wrong with the process is raised, and it is started again."""
+@contextmanager
+def _memory_freed() -> Iterator[None]:
+    """A cell that does not fit is the cell's fault and not its process's, which goes on."""
     try:
-        return "done", work()
-    except SggError as error:
-        return "failed", error.problems[0]
-    except torch.OutOfMemoryError:
+        yield
+    except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        return (
-            "failed",
-            "out of memory; lower train.batch_size, or ask for more of a GPU (ray.gpus_per_worker)",
-        )
+        raise TrainingError(
+            "out of memory; lower train.batch_size, or ask for more of a GPU (ray.gpus_per_worker)"
+        ) from error
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Job:
     split: Split
     key: CellKey | None  # None: score the split
-    slot: Any
-    started: float = field(default_factory=time.monotonic)
+    slot: Slot
 
 
 class CellScheduler:
     """Runs cells until none is left.
 
     Args:
+        executor: what runs the processes.
         config: the whole configuration.
         slots: how many processes.
         cells: what is to be run, by split, in the order in which splits are begun.
@@ -81,6 +88,7 @@ class CellScheduler:
 
     def __init__(
         self,
+        executor: Executor,
         config: Config,
         slots: int,
         cells: Mapping[Split, Sequence[CellKey]],
@@ -97,11 +105,11 @@ class CellScheduler:
         self.scores = dict(scores)
         self.has_sources = has_sources
         self.on_scores, self.on_cell, self.on_failure = on_scores, on_cell, on_failure
-        self.tries: dict[Any, int] = {}
-        self.home: dict[Any, Split] = {}  # the split that a slot keeps to
-        self.pending: dict[ray.ObjectRef, _Job] = {}
-        self.config, self.on_retry = config, on_retry
-        self.slots: list[Any] = [self._new_slot() for _ in range(slots)]
+        self.tries: dict[CellKey | Split, int] = {}
+        self.home: dict[Slot, Split] = {}  # the split that a slot keeps to
+        self.pending: dict[Reference[Any], _Job] = {}
+        self.executor, self.config, self.on_retry = executor, config, on_retry
+        self.slots: list[Slot] = [self._new_slot() for _ in range(slots)]
         self.last_failure = ""
 
     def run(self, on_wait: Callable[[], None] = lambda: None) -> None:
@@ -120,25 +128,23 @@ class CellScheduler:
                 if not self.slots and self._left():
                     raise ClusterError(f"all processes of the grid have died: {self.last_failure}")
                 return
-            done, _ = ray.wait(list(self.pending), num_returns=1, timeout=POLL_SECONDS)
-            for reference in done:
+            for reference in self.executor.wait(list(self.pending), seconds=POLL_SECONDS):
                 idle += self._take(reference)
             on_wait()
 
     def close(self) -> None:
         """End all processes."""
         for slot in self.slots:
-            ray.kill(slot)
+            slot.kill()
 
-    def _new_slot(self) -> Any:
-        resources = self.config.ray
-        options = {"num_cpus": resources.cpus_per_worker, "num_gpus": resources.gpus_per_worker}
-        return CellActor.options(**options).remote(self.config)
+    def _new_slot(self) -> Slot:
+        needs = Resources(self.config.ray.cpus_per_worker, self.config.ray.gpus_per_worker)
+        return self.executor.start(CellActor, self.config, resources=needs, restarts=RESTARTS)
 
     def _left(self) -> bool:
         return bool(self.unopened) or any(self.cells[split] for split in self.open)
 
-    def _start(self, slot: Any) -> bool:
+    def _start(self, slot: Slot) -> bool:
         """Give the slot work, if there is any that can begin."""
         split = self._choose(slot)
         if split is None:
@@ -146,15 +152,15 @@ class CellScheduler:
         self.home[slot] = split
         if split not in self.open:
             # Only reached for a split that has to be scored; nobody else takes its cells before that.
-            job, reference = _Job(split, None, slot), slot.score.remote(split)
+            job, reference = _Job(split, None, slot), slot.call(CellActor.score, split)
         else:
             key = self.cells[split].popleft()
             job = _Job(split, key, slot)
-            reference = slot.train.remote(key, self.scores.get(split, {}))
+            reference = slot.call(CellActor.train, key, self.scores.get(split, {}))
         self.pending[reference] = job
         return True
 
-    def _choose(self, slot: Any) -> Split | None:
+    def _choose(self, slot: Slot) -> Split | None:
         home = self.home.get(slot)
         if home in self.open and self.cells[home]:
             return home
@@ -166,33 +172,38 @@ class CellScheduler:
         fullest = max(self.open, key=lambda split: len(self.cells[split]), default=None)
         return fullest if fullest is not None and self.cells[fullest] else None
 
-    def _take(self, reference: ray.ObjectRef) -> list[Any]:
-        """Take in what a job came to; returns the slot if it can work on."""
+    def _take(self, reference: Reference[Any]) -> list[Slot]:
+        """Take in what a job came to; returns the slot that can work on, if there is one."""
         job = self.pending.pop(reference)
         try:
-            status, value = ray.get(reference)
-        except ActorDiedError as error:
-            self.slots.remove(job.slot)
-            self._failed(job, _last_line(error))
-            return []
-        except RayError as error:
-            self._failed(job, _last_line(error))
-            # An exception that nobody expects may leave a process, or its GPU context, unusable; one that ended is
-            # being restarted, and Ray 2.60 refuses every call to it after two seconds (ActorUnavailableError), which
-            # would use up the tries of one cell after the other. A new actor takes calls while it starts.
-            ray.kill(job.slot)
-            self.slots.remove(job.slot)
-            self.slots.append(self._new_slot())
-            return self.slots[-1:]
-        if status == "failed":
-            self._failed(job, value)
-        elif job.key is None:
+            value = reference.get()
+        except SggError as error:
+            self._failed(job, error.problems[0])
+            return self._after(job.slot, error)
+        if job.key is None:
             self.scores[job.split] = value
             self.open.add(job.split)
             self.on_scores(job.split, value)
         else:
             self.on_cell(job.key, value)
         return [job.slot]
+
+    def _after(self, slot: Slot, error: SggError) -> list[Slot]:
+        """The slot that goes on after a job failed: the same one, another one, or none."""
+        match error:
+            case WorkerGone():
+                self.slots.remove(slot)
+                return []
+            case WorkError():
+                # An exception that nobody expects may leave a process, or its GPU context, unusable; one that ended is
+                # being restarted, and Ray 2.60 refuses every call to it after two seconds (ActorUnavailableError). That
+                # would use up the tries of one cell after the other. A new actor takes calls while it starts.
+                slot.kill()
+                self.slots.remove(slot)
+                self.slots.append(self._new_slot())
+                return self.slots[-1:]
+            case _:  # what is wrong is the cell, not its process
+                return [slot]
 
     def _failed(self, job: _Job, reason: str) -> None:
         """Try again later, or give up."""
@@ -214,26 +225,16 @@ class CellScheduler:
             self.unopened.append(job.split)
 
 
-def slots_for(config: Config, most: int | None, jobs: int) -> int:
+def slots_for(config: Config, most: int | None, jobs: int, executor: Executor) -> int:
     """How many processes fit at a time: each must find all it needs on one node.
 
     Raises:
         CapacityError: no node has room for one.
     """
     cpus, gpus = config.ray.cpus_per_worker, config.ray.gpus_per_worker
-    fit = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            by_cpu = int(has.get("CPU", 0) / cpus + 1e-9)
-            fit += min(by_cpu, int(has.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
+    fit = sum(rooms(cpus, gpus, executor))
     if fit < 1:
         raise CapacityError(
             f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one cell needs; request less"
         )
     return max(1, min(fit, most or fit, jobs))
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -19,7 +19,8 @@ from sgg_ray.orchestration.compare.cell_scheduler import CellScheduler, slots_fo
 from sgg_ray.orchestration.lifecycle import begin_run, recorded, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.cluster import connected, grow
+from sgg_ray.orchestration.runtime.cluster import opened
+from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.report import (
     Comparison,
     html_comparison,
@@ -154,11 +155,16 @@ def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:
     return tasks
 
 
-def compare(config: Config, listener: Listener | None = None) -> CompareResult:
+def compare(
+    config: Config, listener: Listener | None = None, executor: Executor | None = None
+) -> CompareResult:
     """Run the grid of ``config.compare`` and leave tables, plots, a file and an MLflow run a cell.
 
     A comparison that was stopped in any way goes on under the same name with the cells that are missing. When it is
     interrupted, it leaves the report of what there is.
+
+    Args:
+        executor: what runs the cells; Ray, as ``ray`` in the configuration says, unless given.
 
     Raises:
         SggError: bad input (exit 2) before anything starts; a failing cluster, or no cell that finished (exit 1).
@@ -166,10 +172,9 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
     listener = listener or NullListener()
     plan = prepare_comparison(config, listener)
     folder = RunFolder(config.ray.storage_path, config.name)
-    listener.stage("starting Ray")
-    with connected(config.ray):
-        grow(config.ray, listener, plan.settings.max_concurrent_cells or 1)
-        slots = slots_for(config, plan.settings.max_concurrent_cells, len(plan.keys))
+    at_once = plan.settings.max_concurrent_cells
+    with opened(config.ray, listener, executor, at_once or 1) as executor:
+        slots = slots_for(config, at_once, len(plan.keys), executor)
         tracker = begin_run(config, folder, "compare", plan.content, listener)
         record = CellRecord(folder, config, plan.strategies)
         record.recall(plan.keys)
@@ -180,7 +185,7 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
         started = time.monotonic()
         with recorded(folder, tracker):
             try:
-                _run(plan, slots, record, children, listener)
+                _run(plan, executor, slots, record, children, listener)
                 seconds = time.monotonic() - started
             finally:
                 comparison, cells = _report(plan, record, children, tracker)
@@ -200,7 +205,14 @@ def compare(config: Config, listener: Listener | None = None) -> CompareResult:
         return CompareResult(folder.path, comparison, cells, len(plan.keys), seconds, overhead)
 
 
-def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, listener: Listener) -> None:
+def _run(
+    plan: _Plan,
+    executor: Executor,
+    slots: int,
+    record: CellRecord,
+    children: ChildRuns,
+    listener: Listener,
+) -> None:
     """Run the cells that are missing."""
     config, total = plan.config, len(plan.keys)
     missing: dict[Split, list[CellKey]] = {split: [] for split in plan.splits}
@@ -237,6 +249,7 @@ def _run(plan: _Plan, slots: int, record: CellRecord, children: ChildRuns, liste
             listener.note(f"a cell failed, retrying: {reason}")
 
     grid = CellScheduler(
+        executor,
         config,
         slots,
         missing,

@@ -20,6 +20,8 @@ from sgg_ray.artifacts import is_uri, local_folder
 from sgg_ray.config import Config, RayConfig, resolved
 from sgg_ray.errors import CapacityError, ClusterError, SggError, Terminated
 from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.runtime.executor import Executor, Resources
+from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
 
 # Set for the driver and inherited by every worker: nothing goes out unasked, Ray's own notices stay quiet, and what
@@ -34,6 +36,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 NODE_POLL_SECONDS = 1.0
+RAY = RayExecutor()
 
 
 @contextmanager
@@ -143,34 +146,56 @@ def _local_cpus(config: RayConfig) -> int:
     return max(2, os.cpu_count() or 1)
 
 
-def task_worker_count(config: Config) -> int:
+@contextmanager
+def opened(
+    config: RayConfig, listener: Listener, executor: Executor | None = None, trainings: int = 1
+) -> Iterator[Executor]:
+    """What a driver runs its work with: the executor that it was given, or Ray for the length of a ``with`` block.
+
+    Args:
+        trainings: how many are to run at a time, for an autoscaler.
+
+    Raises:
+        ClusterError: no cluster answers at the address.
+    """
+    if executor is not None:
+        yield executor
+        return
+    listener.stage("starting Ray")
+    with connected(config):
+        grow(config, listener, trainings)
+        yield RAY
+
+
+def task_worker_count(config: Config, executor: Executor) -> int:
     """How many task workers to start: one a task, unless the configuration or the cluster allows fewer.
 
     Without GPUs and without a number in the configuration there is no more than one a core: beside each other they
     would only take turns, and each takes seconds to start and holds a model.
     """
     tasks = 1 + len(config.sources)
-    resources = ray.cluster_resources()
-    cpus = resources.get("CPU", 0)
-    slots = int(cpus / max(config.ray.cpus_per_task_worker, 1e-9))
+    cluster = in_all(executor)
+    slots = int(cluster.cpus / max(config.ray.cpus_per_task_worker, 1e-9))
     asked = config.ray.task_workers or tasks
     if config.ray.gpus_per_task_worker > 0:
-        slots = min(slots, int(resources.get("GPU", 0) / config.ray.gpus_per_task_worker))
+        slots = min(slots, int(cluster.gpus / config.ray.gpus_per_task_worker))
     elif config.ray.task_workers is None:
-        slots = min(slots, int(cpus))
+        slots = min(slots, int(cluster.cpus))
     return max(1, min(asked, tasks, slots))
 
 
-def rooms(cpus: float, gpus: float) -> list[int]:
+def in_all(executor: Executor) -> Resources:
+    """What the nodes of the cluster have together."""
+    nodes = executor.nodes()
+    return Resources(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
+
+
+def rooms(cpus: float, gpus: float, executor: Executor = RAY) -> list[int]:
     """How many processes of so many CPUs and GPUs each node holds: one process is on one node."""
-    found = []
-    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
-        by_cpu = int(node.get("CPU", 0) / cpus + 1e-9)
-        found.append(min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu)
-    return found
+    return [node.room_for(Resources(cpus, gpus)) for node in executor.nodes()]
 
 
-def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
+def grow(config: RayConfig, listener: Listener, trainings: int = 1, executor: Executor = RAY) -> None:
     """Ask an autoscaler for room for ``trainings`` at a time, and wait until it is there or the time is over.
 
     Whether what is there then will do, is for those to say who need it.
@@ -180,7 +205,11 @@ def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
     needs = [(trainings * config.num_workers, config.cpus_per_worker, config.gpus_per_worker)]
     if config.gpus_per_task_worker:
         needs.append((1, config.cpus_per_task_worker, config.gpus_per_task_worker))
-    if all(sum(rooms(cpus, gpus)) >= count for count, cpus, gpus in needs):
+
+    def is_there() -> bool:
+        return all(sum(rooms(cpus, gpus, executor)) >= count for count, cpus, gpus in needs)
+
+    if is_there():
         return
     from ray.autoscaler.sdk import request_resources  # takes a second to load
 
@@ -190,7 +219,7 @@ def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
     )
     deadline = time.monotonic() + config.scale_up_seconds
     try:
-        while not all(sum(rooms(cpus, gpus)) >= count for count, cpus, gpus in needs):
+        while not is_there():
             if time.monotonic() > deadline:
                 return
             time.sleep(NODE_POLL_SECONDS)
@@ -199,14 +228,14 @@ def grow(config: RayConfig, listener: Listener, trainings: int = 1) -> None:
         request_resources(bundles=[])
 
 
-def check_capacity(config: Config) -> None:
+def check_capacity(config: Config, executor: Executor = RAY) -> None:
     """Compare what the configuration asks for with what the cluster has, before anything starts.
 
     Raises:
         CapacityError: naming each key that asks for too much.
     """
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    cluster = in_all(executor)
+    cpus, gpus = cluster.cpus, cluster.gpus
     asked = config.ray
     problems = []
     if asked.num_workers * asked.cpus_per_worker > cpus:
@@ -226,7 +255,7 @@ def check_capacity(config: Config) -> None:
                 f"ray.{key}: {count} × {each:g} GPUs are requested, the cluster has {gpus:g}; lower it (0 = CPU only), "
                 "add GPU nodes, or wait for an autoscaler's (ray.scale_up_seconds)"
             )
-    nodes = sum(node["Alive"] for node in ray.nodes())
+    nodes = len(executor.nodes())
     if nodes > 1 and not (is_uri(asked.storage_path) or local_folder(asked.storage_path).is_absolute()):
         problems.append(
             f"ray.storage_path: '{asked.storage_path}' is relative, and each of the {nodes} nodes would have a "

@@ -12,7 +12,8 @@ from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow
+from sgg_ray.orchestration.runtime.cluster import check_capacity, opened
+from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
 from sgg_ray.tasks import Task
@@ -54,10 +55,13 @@ def prepare_scoring(config: Config, listener: Listener) -> tuple[Task, list[Task
     return target, sources, cached
 
 
-def score(config: Config, listener: Listener | None = None) -> ScoreResult:
+def score(config: Config, listener: Listener | None = None, executor: Executor | None = None) -> ScoreResult:
     """Score every source of ``config`` against its target and leave a run folder and an MLflow run.
 
     The same settings on the same rows are not computed twice: the finished run's report is returned.
+
+    Args:
+        executor: what runs the task workers; Ray, as ``ray`` in the configuration says, unless given.
 
     Raises:
         SggError: bad input (exit 2) before anything starts, a failing cluster (exit 1) later.
@@ -68,13 +72,11 @@ def score(config: Config, listener: Listener | None = None) -> ScoreResult:
     if cached is not None:
         return ScoreResult(cached, folder.path, cached=True)
     content = fingerprint([target, *sources])
-    listener.stage("starting Ray")
-    with connected(config.ray):
-        grow(config.ray, listener)
-        check_capacity(config)
+    with opened(config.ray, listener, executor) as executor:
+        check_capacity(config, executor)
         tracker = begin_run(config, folder, "score", content, listener, [target, *sources])
         with recorded(folder, tracker):
-            report = score_sources(config, target, sources, listener)
+            report = score_sources(config, target, sources, listener, executor)
             _require_a_score(report)  # a report without any would be taken for an answer next time
             write_report(folder, report)
             record_report(tracker, folder, report)
@@ -90,11 +92,11 @@ def _require_a_score(report: AlignmentReport) -> None:
 
 
 def score_sources(
-    config: Config, target: Task, sources: Sequence[Task], listener: Listener
+    config: Config, target: Task, sources: Sequence[Task], listener: Listener, executor: Executor
 ) -> AlignmentReport:
     """Start the task workers, score once, look where in the model sources agree, and end the workers."""
     listener.stage("loading the model in the task workers")
-    workers = TaskWorkers.start(config, target, sources, listener)
+    workers = TaskWorkers.start(config, target, sources, listener, executor)
     try:
         listener.stage("scoring the sources")
         report = workers.score(listener=listener)

@@ -1,13 +1,13 @@
-"""The actor that holds tasks: their rows, a replica of the model, and their gradients."""
+"""The process that holds tasks: their rows, a replica of the model, and their gradients."""
 
 from dataclasses import replace
 
 import numpy as np
-import ray
 import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
+from sgg_ray.orchestration.runtime.executor import Later
 from sgg_ray.scoring import (
     LayerComparison,
     LayerGradients,
@@ -20,9 +20,6 @@ from sgg_ray.tasks import Task, sharing_labels
 from sgg_ray.training.parameter_layout import lay_out
 
 
-# Restarts are bounded, retries are not: while its node is being given up for dead an actor is "unavailable" for
-# many calls in a row, each of which would count. What waits for the answers has a bound of its own.
-@ray.remote(max_restarts=2, max_task_retries=-1)
 class TaskWorker:
     """Computes gradient summaries of the tasks it is asked for. Loads the model once, however many tasks those are.
 
@@ -37,15 +34,15 @@ class TaskWorker:
         self.config = config
         self.tasks: dict[str, Task] = {}
 
-    def load(self, rows: list[ray.ObjectRef]) -> None:
+    def load(self, rows: Later[list[Task]]) -> None:
         """Build the model, with a head for each label set, unless that was done before.
 
         Args:
-            rows: one reference to all tasks of the run, target first, in a list so that it can be passed on.
+            rows: all tasks of the run, target first; fetched once.
         """
         if self.tasks:
             return
-        tasks: list[Task] = ray.get(rows[0])
+        tasks = rows.get()
         target, *sources = tasks
         device = torch.device("cuda" if self.config.ray.gpus_per_task_worker > 0 else "cpu")
         refreshed = self.config.alignment.refresh_interval > 0
@@ -61,7 +58,7 @@ class TaskWorker:
 
     def target(
         self,
-        rows: list[ray.ObjectRef],
+        rows: Later[list[Task]],
         name: str,
         space: Space,
         step: int,
@@ -82,34 +79,33 @@ class TaskWorker:
 
     def source(
         self,
-        rows: list[ray.ObjectRef],
+        rows: Later[list[Task]],
         name: str,
         space: Space,
         step: int,
         state: np.ndarray | None,
-        target: TargetGradients | list[ray.ObjectRef],
+        target: TargetGradients | Later[TargetGradients],
     ) -> SourceGradients:
         """Gradients of a source, compared with the target's.
 
         Args:
-            target: the target's gradients, or a reference to them in a list: Ray does not wait for what lies in a
-                list, so the source's own forward passes need not wait for the target's.
+            target: the target's gradients, now or later: the source's own forward passes need not wait for them.
         """
         self.load(rows)
         self._take_over(state)
 
         def fetch() -> TargetGradients:
-            return ray.get(target[0]) if isinstance(target, list) else target
+            return target.get() if isinstance(target, Later) else target
 
         return self.summariser.source(self.tasks[name], space, step, fetch)
 
-    def target_layers(self, rows: list[ray.ObjectRef], name: str, labels: tuple[str, ...]) -> LayerGradients:
+    def target_layers(self, rows: Later[list[Task]], name: str, labels: tuple[str, ...]) -> LayerGradients:
         """The target's gradient by layer, at the model as loaded, for sources with these labels in common."""
         self.load(rows)
         self._take_over(None)
         return LayerComparison(self.summariser.model, self.config.seed).target(self.tasks[name], labels)
 
-    def source_layers(self, rows: list[ray.ObjectRef], name: str, target: LayerGradients) -> dict[str, float]:
+    def source_layers(self, rows: Later[list[Task]], name: str, target: LayerGradients) -> dict[str, float]:
         """Cosine of a source's gradient with the target's, layer by layer."""
         self.load(rows)
         self._take_over(None)

@@ -1,6 +1,5 @@
 """Score all sources against the target: start the task workers, ask them for summaries, collect the answers."""
 
-import textwrap
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -8,37 +7,32 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import ray
-from ray.exceptions import RayError
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.config import Config
-from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.errors import SggError
 from sgg_ray.models import find_model
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.runtime.cluster import task_worker_count
+from sgg_ray.orchestration.runtime.executor import Actor, Executor, Later, Reference, Resources
+from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
+from sgg_ray.orchestration.score.pending_scores import PendingScores, answer, wait_for_all
 from sgg_ray.orchestration.score.task_actor import TaskWorker
-from sgg_ray.scoring import PoolGradients, SourceGradients, Space, alignment_report, comparison_spaces
+from sgg_ray.scoring import (
+    PoolGradients,
+    SourceGradients,
+    Space,
+    alignment_report,
+    comparison_spaces,
+)
 from sgg_ray.tasks import Task
 
 START_SECONDS = 600  # bound for loading the model in all workers
 SCORE_SECONDS = 1800  # bound for one scoring of all sources
-
-
-@dataclass(frozen=True)
-class PendingScores:
-    """A scoring that is under way: one reference a source, one for the target in each space."""
-
-    step: int
-    started: float
-    target: dict[Space, ray.ObjectRef]
-    sources: dict[str, ray.ObjectRef]
-
-    def is_done(self) -> bool:
-        """Whether every answer is there. Does not wait."""
-        references = [*self.target.values(), *self.sources.values()]
-        done, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
-        return len(done) == len(references)
+RESTARTS = 2  # of a task worker
+# Restarts are bounded, retries of calls are not: while its node is being given up for dead an actor is "unavailable"
+# for many calls in a row, each of which would count. What waits for the answers has a bound of its own.
+RETRIES = -1
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,7 @@ class TaskWorkers:
         config: the whole configuration.
         target: name, role and labels of the target (rows are with the workers).
         sources: the same of the sources.
+        executor: what runs them.
         workers: which actor holds which task.
         rows: keeps all rows in the object store, for workers that have to restart.
         causal: the model is a causal language model.
@@ -58,22 +53,31 @@ class TaskWorkers:
     config: Config
     target: Task
     sources: list[Task]
-    workers: dict[str, Any] = field(repr=False)
-    rows: ray.ObjectRef = field(repr=False)
+    executor: Executor
+    workers: dict[str, Actor[TaskWorker]] = field(repr=False)
+    rows: Later[list[Task]] = field(repr=False)
     causal: bool = False
-    loading: tuple[ray.ObjectRef, ...] = field(default=(), repr=False)
+    loading: tuple[Reference[None], ...] = field(default=(), repr=False)
 
     @classmethod
     def start(
-        cls, config: Config, target: Task, sources: Sequence[Task], listener: Listener | None = None
+        cls,
+        config: Config,
+        target: Task,
+        sources: Sequence[Task],
+        listener: Listener | None = None,
+        executor: Executor | None = None,
     ) -> "TaskWorkers":
         """Start the task workers, one a task as far as they fit, and wait until all have loaded the model.
+
+        Args:
+            executor: what runs them; Ray unless given.
 
         Raises:
             ClusterError: they do not come up.
             SggError: what kept a worker from loading the model.
         """
-        workers = cls.launch(config, target, sources)
+        workers = cls.launch(config, target, sources, executor)
         try:
             workers.ready(listener)
         except BaseException:
@@ -82,19 +86,25 @@ class TaskWorkers:
         return workers
 
     @classmethod
-    def launch(cls, config: Config, target: Task, sources: Sequence[Task]) -> "TaskWorkers":
+    def launch(
+        cls, config: Config, target: Task, sources: Sequence[Task], executor: Executor | None = None
+    ) -> "TaskWorkers":
         """Start the task workers and return at once: they load libraries and model beside what the driver does."""
+        executor = executor or RayExecutor()
         causal = find_model(config.model.path).causal
         tasks = [target, *sources]
-        count = task_worker_count(config)
-        rows = ray.put(tasks)
+        count = task_worker_count(config, executor)
+        rows = Later(executor.put(tasks))
         names = [[task.name for task in tasks[number::count]] for number in range(count)]
-        options = {"num_cpus": config.ray.cpus_per_task_worker, "num_gpus": config.ray.gpus_per_task_worker}
-        actors = [TaskWorker.options(**options).remote(config) for _ in names]
+        resources = Resources(config.ray.cpus_per_task_worker, config.ray.gpus_per_task_worker)
+        actors = [
+            executor.start(TaskWorker, config, resources=resources, restarts=RESTARTS, retries=RETRIES)
+            for _ in names
+        ]
         workers = {name: actor for part, actor in zip(names, actors) for name in part}
         bare = [_without_rows(task) for task in tasks]
-        loading = tuple(actor.load.remote([rows]) for actor in actors)
-        return cls(config, bare[0], bare[1:], workers, rows, causal, loading)
+        loading = tuple(actor.call(TaskWorker.load, rows) for actor in actors)
+        return cls(config, bare[0], bare[1:], executor, workers, rows, causal, loading)
 
     def ready(self, listener: Listener | None = None) -> None:
         """Wait until all workers have loaded the model.
@@ -103,7 +113,7 @@ class TaskWorkers:
             ClusterError: they do not come up.
             SggError: what kept a worker from loading the model.
         """
-        self._wait(self.loading, START_SECONDS, "task workers", listener or NullListener())
+        self._wait(self.loading, START_SECONDS, "task workers", listener)
 
     def request(
         self, step: int, state: np.ndarray | None = None, kept: np.ndarray | None = None
@@ -114,12 +124,10 @@ class TaskWorkers:
             state: trainable parameters [P]; none for the model as loaded. Broadcast once, read without copying.
             kept: positions of the target's shots to score with; none for all.
         """
-        shared = None if state is None else ray.put(state)
-        spaces = self._spaces()
+        shared = None if state is None else self.executor.put(state)
+        spaces, owner = self._spaces(), self.workers[self.target.name]
         target = {
-            space: self.workers[self.target.name].target.remote(
-                [self.rows], self.target.name, space, step, shared, kept
-            )
+            space: owner.call(TaskWorker.target, self.rows, self.target.name, space, step, shared, kept)
             for space in dict.fromkeys(spaces.values())
         }
         sources = {}
@@ -127,12 +135,12 @@ class TaskWorkers:
             space = spaces[source.name]
             worker = self.workers[source.name]
             # Where the target has the same worker, its gradients must be there before the source's call begins: after
-            # a restart Ray retries calls in any order, and a call that waits for one behind it would wait for ever.
-            waits = worker != self.workers[self.target.name]
-            sources[source.name] = worker.source.remote(
-                [self.rows], source.name, space, step, shared, [target[space]] if waits else target[space]
+            # a restart calls are retried in any order, and one that waits for one behind it would wait for ever.
+            gradients = target[space] if worker is owner else Later(target[space])
+            sources[source.name] = worker.call(
+                TaskWorker.source, self.rows, source.name, space, step, shared, gradients
             )
-        return PendingScores(step, time.monotonic(), target, sources)
+        return PendingScores(self.executor, step, time.monotonic(), target, sources)
 
     def score(
         self, step: int = 0, listener: Listener | None = None, kept: np.ndarray | None = None
@@ -149,14 +157,8 @@ class TaskWorkers:
             SggError: the target's gradients are unusable.
         """
         pending = self.request(step, kept=kept)
-        references = [*pending.target.values(), *pending.sources.values()]
-        self._wait(
-            references,
-            SCORE_SECONDS,
-            "tasks summarised",
-            listener or NullListener(),
-            tolerate=set(pending.sources.values()),
-        )
+        tolerated = set(pending.sources.values())
+        self._wait(pending.references, SCORE_SECONDS, "tasks summarised", listener, tolerated)
         return self.collect(pending)
 
     def collect(self, pending: PendingScores) -> AlignmentReport:
@@ -165,12 +167,12 @@ class TaskWorkers:
         Raises:
             SggError: the target's gradients could not be taken.
         """
-        targets = {space: _get(reference) for space, reference in pending.target.items()}
+        targets = {space: answer(reference) for space, reference in pending.target.items()}
         found: dict[str, SourceGradients] = {}
         failures: dict[str, str] = {}
         for name, reference in pending.sources.items():
             try:
-                found[name] = _get(reference)
+                found[name] = answer(reference)
             except SggError as error:
                 failures[name] = error.problems[0]
         return alignment_report(
@@ -189,21 +191,19 @@ class TaskWorkers:
         common = {source.name: self._common_labels(source) for source in self.sources}
         owner = self.workers[self.target.name]
         targets = {
-            labels: owner.target_layers.remote([self.rows], self.target.name, labels)
+            labels: owner.call(TaskWorker.target_layers, self.rows, self.target.name, labels)
             for labels in dict.fromkeys(common.values())
         }
         pending = {
-            name: self.workers[name].source_layers.remote([self.rows], name, targets[labels])
+            name: self.workers[name].call(TaskWorker.source_layers, self.rows, name, targets[labels])
             for name, labels in common.items()
         }
         references = list(pending.values())
-        self._wait(
-            references, SCORE_SECONDS, "tasks compared", listener or NullListener(), tolerate=set(references)
-        )
+        self._wait(references, SCORE_SECONDS, "tasks compared", listener, set(references))
         found: dict[str, dict[str, float]] = {}
         for name, reference in pending.items():
             with suppress(SggError):
-                found[name] = _get(reference)
+                found[name] = answer(reference)
         return found
 
     def _common_labels(self, source: Task) -> tuple[str, ...]:
@@ -213,48 +213,20 @@ class TaskWorkers:
     def _spaces(self) -> dict[str, Space]:
         return comparison_spaces(self.target, self.sources, self.causal, self.config.train.share_labels)
 
+    def _wait(
+        self,
+        references: Sequence[Reference[Any]],
+        seconds: float,
+        what: str,
+        listener: Listener | None,
+        tolerated: Collection[Reference[Any]] = (),
+    ) -> None:
+        wait_for_all(self.executor, references, seconds, what, listener or NullListener(), tolerated)
+
     def close(self) -> None:
         """End the workers."""
         for actor in {id(actor): actor for actor in self.workers.values()}.values():
-            ray.kill(actor)
-
-    def _wait(
-        self,
-        references,
-        seconds: float,
-        what: str,
-        listener: Listener,
-        tolerate: Collection[ray.ObjectRef] = (),
-    ) -> None:
-        """Wait for all references, telling how many are there; raise the first error at once."""
-        deadline = time.monotonic() + seconds
-        waiting = list(references)
-        while waiting:
-            done, waiting = ray.wait(waiting, timeout=1.0, fetch_local=False)
-            for reference in done:
-                if reference not in tolerate:
-                    _get(reference)
-            if done:
-                listener.advance(len(references) - len(waiting), len(references), what)
-            elif time.monotonic() > deadline:
-                raise ClusterError(
-                    f"only {len(references) - len(waiting)} of {len(references)} {what} within {seconds:g} s; "
-                    "look at the cluster with 'ray status', or lower ray.cpus_per_task_worker"
-                )
-
-
-def _get(reference: ray.ObjectRef) -> Any:
-    """The value of a finished reference, with errors from the worker as what they were there."""
-    try:
-        return ray.get(reference)
-    except RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, SggError):
-            raise cause from None
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        # Ray 2.60 goes on for a paragraph about what a process may have died of.
-        reason = textwrap.shorten(lines[-1].partition(" Worker exit type")[0], 240, placeholder=" …")
-        raise ClusterError(f"a task worker failed: {reason}") from error
+            actor.kill()
 
 
 def _without_rows(task: Task) -> Task:

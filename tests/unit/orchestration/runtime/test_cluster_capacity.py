@@ -1,11 +1,14 @@
-"""What a run asks of a cluster that starts nodes as they are needed. The nodes are listed as Ray lists them."""
+"""What a run asks of a cluster that starts nodes as they are needed; nodes are those of an executor in this process."""
 
 import pytest
 from ray.autoscaler import sdk
 
 from sgg_ray.config import RayConfig
+from sgg_ray.errors import CapacityError
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime import cluster
+from sgg_ray.orchestration.runtime.executor import Resources
+from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 
 
 class Listening(NullListener):
@@ -16,31 +19,41 @@ class Listening(NullListener):
         self.stages.append(text)
 
 
+class Autoscaler:
+    """An executor's nodes, and what was asked for; a request brings one node with two GPUs."""
+
+    def __init__(self):
+        self.nodes = [Resources(8)]
+        self.asked = []
+
+    def request(self, bundles):
+        self.asked.append(bundles)
+        if bundles:
+            self.nodes.append(Resources(8, 2))
+
+    @property
+    def executor(self):
+        executor = InProcessExecutor()
+        executor.nodes = lambda: self.nodes
+        return executor
+
+
 @pytest.fixture
 def autoscaler(monkeypatch):
-    """Nodes, and what was asked for; a request brings one node with two GPUs."""
-    nodes = [{"Alive": True, "Resources": {"CPU": 8.0}}]
-    asked = []
-
-    def request(bundles):
-        asked.append(bundles)
-        if bundles:
-            nodes.append({"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}})
-
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
-    monkeypatch.setattr(sdk, "request_resources", request)
+    scaler = Autoscaler()
+    monkeypatch.setattr(sdk, "request_resources", scaler.request)
     monkeypatch.setattr(cluster, "NODE_POLL_SECONDS", 0.01)
-    return asked
+    return scaler
 
 
 def config(**keys) -> RayConfig:
     return RayConfig.model_validate(keys)
 
 
-def test_rooms_are_counted_node_by_node(autoscaler):
-    sdk.request_resources(bundles=[{}])
-    assert cluster.rooms(3, 0) == [2, 2]
-    assert cluster.rooms(1, 0.5) == [0, 4]
+def test_rooms_are_counted_node_by_node():
+    executor = InProcessExecutor([Resources(8), Resources(8, 2)])
+    assert cluster.rooms(3, 0, executor) == [2, 2]
+    assert cluster.rooms(1, 0.5, executor) == [0, 4]
 
 
 @pytest.mark.parametrize(
@@ -53,25 +66,47 @@ def test_rooms_are_counted_node_by_node(autoscaler):
         ({"gpus_per_task_worker": 1}, 1),
     ],
 )
-def test_task_workers_are_as_many_as_can_work_at_a_time(make_config, monkeypatch, keys, count):
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": 1.0})
-    assert cluster.task_worker_count(make_config(ray=keys)) == count
+def test_task_workers_are_as_many_as_can_work_at_a_time(make_config, keys, count):
+    assert cluster.task_worker_count(make_config(ray=keys), InProcessExecutor([Resources(2, 1)])) == count
 
 
 def test_nodes_are_asked_for_once_and_waited_for(autoscaler):
     listener = Listening()
-    cluster.grow(config(num_workers=2, gpus_per_worker=1, scale_up_seconds=60), listener)
-    assert autoscaler == [[{"CPU": 1, "GPU": 1}] * 2, []]
+    asked = config(num_workers=2, gpus_per_worker=1, scale_up_seconds=60)
+    cluster.grow(asked, listener, executor=autoscaler.executor)
+    assert autoscaler.asked == [[{"CPU": 1, "GPU": 1}] * 2, []]
     assert listener.stages == ["waiting up to 60 s for nodes"]
-    assert sum(cluster.rooms(1, 1)) == 2
+    assert sum(cluster.rooms(1, 1, autoscaler.executor)) == 2
 
 
 def test_nobody_waits_for_what_is_there(autoscaler):
-    cluster.grow(config(num_workers=8, scale_up_seconds=60), NullListener())
-    cluster.grow(config(num_workers=9), NullListener())  # an error, but of whoever checks
-    assert autoscaler == []
+    cluster.grow(config(num_workers=8, scale_up_seconds=60), NullListener(), executor=autoscaler.executor)
+    cluster.grow(
+        config(num_workers=9), NullListener(), executor=autoscaler.executor
+    )  # whoever checks, refuses
+    assert autoscaler.asked == []
 
 
 def test_the_wait_has_an_end(autoscaler):
-    cluster.grow(config(num_workers=5, gpus_per_worker=1, scale_up_seconds=1), NullListener())
-    assert autoscaler[-1] == []
+    asked = config(num_workers=5, gpus_per_worker=1, scale_up_seconds=1)
+    cluster.grow(asked, NullListener(), executor=autoscaler.executor)
+    assert autoscaler.asked[-1] == []
+
+
+def test_every_key_that_asks_for_too_much_is_named(make_config):
+    asked = make_config(ray={"num_workers": 5, "gpus_per_worker": 0.5, "gpus_per_task_worker": 1})
+    with pytest.raises(CapacityError) as caught:
+        cluster.check_capacity(asked, InProcessExecutor([Resources(4)]))
+    keys = ["ray.num_workers", "ray.gpus_per_worker", "ray.gpus_per_task_worker"]
+    assert [problem.split(":")[0] for problem in caught.value.problems] == keys
+    assert "need 5 CPUs, the cluster has 4" in caught.value.problems[0]
+
+
+def test_several_nodes_need_a_place_that_all_of_them_share(make_config):
+    nodes = InProcessExecutor([Resources(4), Resources(4)])
+    cluster.check_capacity(make_config(), nodes)  # absolute
+    cluster.check_capacity(make_config(ray={"storage_path": "runs"}), InProcessExecutor([Resources(8)]))
+    with pytest.raises(
+        CapacityError, match=r"^ray\.storage_path: 'runs' is relative, and each of the 2 nodes"
+    ):
+        cluster.check_capacity(make_config(ray={"storage_path": "runs"}), nodes)

@@ -1,7 +1,7 @@
 """A worker that holds several tasks loads the model once, whatever it is asked for and however often."""
 
-import ray
-
+from sgg_ray.orchestration.runtime.executor import Later
+from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score import task_actor as module
 from sgg_ray.scoring import comparison_space
 from sgg_ray.tasks import load_tasks
@@ -18,10 +18,8 @@ def test_a_worker_loads_the_model_once(make_config, monkeypatch):
 
     plain = module.build_model
     monkeypatch.setattr(module, "build_model", build)
-    # The actor's class without the actor: what it gets from the object store is handed to it.
-    monkeypatch.setattr(ray, "get", lambda reference: reference)
-    worker = module.TaskWorker.__ray_metadata__.modified_class(config)  # pyright: ignore
-    rows = [[target, *sources]]
+    worker = module.TaskWorker(config)
+    rows = Later(InProcessExecutor().put([target, *sources]))
     space = comparison_space(target, sources[0])
     gradients = worker.target(rows, target.name, space, 0, None)
     for _ in range(2):
