@@ -56,7 +56,7 @@ def test_an_interrupted_comparison_goes_on_with_the_cells_that_are_missing(run, 
     before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     assert len(before) == 1
     assert json.loads((folder / "compare.json").read_text())["missing"] == 3
-    assert "a part of the grid" in (folder / "compare.md").read_text()
+    assert "3 cells are missing" in (folder / "compare.md").read_text()
     heard = Heard()
     result = run(heard, compare={"seeds": 2})
     assert "1 finished cells are kept" in heard.notes
@@ -74,7 +74,7 @@ def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(run):
     assert name == "broken on target, 4 shots, seed 0"
     assert "gradient that was not finite" in reason
     assert "broken on target" in (result.folder / "compare.md").read_text()
-    assert sum("is tried again" in note for note in heard.notes) == 1  # the same reason is told once
+    assert sum("retrying" in note for note in heard.notes) == 1  # the same reason is told once
     assert sum(note.startswith(f"{name} failed: ") for note in heard.notes) == 1
 
 
