@@ -206,7 +206,7 @@ def test_keys_in_addresses_are_nowhere(s3, settings, still_encoder, tmp_path, sh
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ray.storage_path: its password is not kept" in done.stdout
+    assert "ray.storage_path: its password is not stored" in done.stdout
     found = {"terminal": (done.stdout + done.stderr).encode()}
     infos = filesystem.get_file_info(FileSelector("bucket/runs/secret-score", recursive=True))
     for info in infos:
