@@ -40,7 +40,7 @@ def test_a_class_without_rows_is_named(configure, problems, write):
 def test_a_skewed_test_split_is_said(configure, write):
     rows = [(f"row {n}", "rare" if n % 10 == 0 else "usual") for n in range(100)]
     target, _ = load_tasks(configure(path=write("t.csv", rows)))
-    assert target.notes == ("90% of the test rows are 'usual': always predicting it would score as well",)
+    assert target.notes == ("90% of the test rows are 'usual'; always predicting it would score as well",)
 
 
 @pytest.mark.parametrize(

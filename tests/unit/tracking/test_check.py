@@ -37,7 +37,7 @@ def test_one_that_another_process_keeps_is_waited_for_and_given_up(tmp_path: Pat
     monkeypatch.setattr(check, "LOCK_SECONDS", 0.2)
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(ConfigError, match="database is locked; another process holds it"):
+        with pytest.raises(ConfigError, match="database is locked; another process has locked it"):
             check_database(f"sqlite:///{tmp_path}/mlflow.db")
         other.execute("ROLLBACK")
         check_database(f"sqlite:///{tmp_path}/mlflow.db")

@@ -153,7 +153,7 @@ def test_an_outage_delays_and_loses_nothing(tracker, monkeypatch, tmp_path, prob
     tracker.log_artifact(tmp_path / "file")
     assert outage.calls == 1  # not asked again before the pause is over
     assert len(problems) == 1
-    assert "Connection refused by nobody; the run goes on" in problems[0]
+    assert "Connection refused by nobody; the run continues" in problems[0]
     tracker._retry_at = 0.0
     tracker.log_metrics([(5, {"loss": 1.0})])
     assert outage.calls == 2
