@@ -193,7 +193,9 @@ def test_tasks_load_neither_torch_nor_pandas_before_they_are_read():
 
 
 PAIRS = [(f"a man plays guitar {n // 2}", f"someone makes some music {n}", "yn"[n % 2]) for n in range(8)]
-UNREAD = "column 'hypothesis' also holds texts and is not read; columns.text: [premise, hypothesis] makes a pair"
+UNREAD = (
+    "column 'hypothesis' also holds texts and is not read; columns.text: [premise, hypothesis] makes a pair"
+)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow"])
