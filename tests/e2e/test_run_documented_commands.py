@@ -36,7 +36,6 @@ ELSEWHERE = {
     "llm": "needs a model of 135 M parameters; tests/ray/test_train_language_model.py trains a toy one",
     "--name rates": "a search over hours; its parts are those of the line that is run",
     "compare.seeds=10": "thousands of cells",
-    "sgg data pipelines": "tests/unit/cli/test_data_command.py runs it on toy tasks",
     "train runs/quickstart/config.yaml": "trains anew what was trained",
 }
 NEWCOMER = "index.md"
