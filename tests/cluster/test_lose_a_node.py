@@ -92,8 +92,8 @@ def test_a_relative_folder_on_several_nodes_is_an_error(make_config, monkeypatch
     """Three nodes as Ray lists them; a real cluster of three is what the tests above have."""
     from sgg_ray.orchestration.runtime import cluster
 
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True}] * 3 + [{"Alive": False}])
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0})
+    alive = {"Alive": True, "Resources": {"CPU": 4.0}}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [alive] * 3 + [{"Alive": False}])
     cluster.check_capacity(make_config())
     with pytest.raises(
         CapacityError, match=r"^ray\.storage_path: 'runs' is relative, and each of the 3 nodes"
