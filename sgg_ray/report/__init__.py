@@ -14,11 +14,24 @@ from sgg_ray.report.html import (
     html_sweep,
 )
 from sgg_ray.report.module_plots import module_table, plot_modules
+from sgg_ray.report.page import Page, PageTable, Section, as_sentence, sentences
+from sgg_ray.report.page_sections import (
+    configuration_section,
+    data_section,
+    quality_lines,
+    quality_section,
+    reproduce_section,
+    scores_section,
+    training_section,
+    wrong_section,
+)
 from sgg_ray.report.plots import plot_curves, plot_layers, plot_scores, plot_similarity
 from sgg_ray.report.prediction_table import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
 from sgg_ray.report.run_tables import print_quality, print_runs, print_wrong_rows, settings_of, wrong_rows
+from sgg_ray.report.study_sections import comparison_sections, sweep_sections
 from sgg_ray.report.sweep_plots import (
+    conclusion,
     plot_importance,
     plot_parallel,
     print_sweep,
@@ -30,7 +43,15 @@ from sgg_ray.report.tables import ModelResult, print_comparison, print_json, pri
 __all__ = [
     "Comparison",
     "ModelResult",
+    "Page",
+    "PageTable",
     "ProgressDisplay",
+    "Section",
+    "as_sentence",
+    "comparison_sections",
+    "conclusion",
+    "configuration_section",
+    "data_section",
     "html_comparison",
     "html_page",
     "html_picture",
@@ -64,9 +85,17 @@ __all__ = [
     "print_sweep",
     "print_table",
     "print_wrong_rows",
+    "quality_lines",
+    "quality_section",
+    "reproduce_section",
+    "scores_section",
+    "sentences",
     "settings_of",
     "sweep_markdown",
+    "sweep_sections",
     "training_line",
+    "training_section",
     "trial_line",
     "wrong_rows",
+    "wrong_section",
 ]

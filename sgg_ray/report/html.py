@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgg_ray.report.cells import are_numbers, results_cells, scores_cells
+
 if TYPE_CHECKING:
     from sgg_ray.alignment import AlignmentReport
     from sgg_ray.config import TuneConfig
@@ -24,13 +26,9 @@ def html_page(title: str, *parts: str) -> str:
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; what stands in it is escaped. Columns of numbers are aligned right, whatever the page's own style."""
     columns = [[row[place] for row in rows] for place in range(len(headings))]
-    sides = ["right" if _are_numbers(column) else "left" for column in columns]
+    sides = ["right" if are_numbers(column) else "left" for column in columns]
     lines = [_html_row("th", headings, sides), *(_html_row("td", row, sides) for row in rows)]
     return f'<table style="border-collapse: collapse; margin: 8px 0">{"".join(lines)}</table>'
-
-
-def _are_numbers(cells: Sequence[str]) -> bool:
-    return all(cell[0] in "+-–<0123456789" for cell in cells if cell)
 
 
 def _html_row(kind: str, cells: Sequence[str], sides: Sequence[str]) -> str:
@@ -52,43 +50,12 @@ def html_picture(path: Path) -> str:
 
 def html_scores(report: AlignmentReport) -> str:
     """The ranked sources as an HTML table."""
-    from sgg_ray.report.tables import score_cells
-
-    level = f"{100 * report.confidence:g} % interval"
-    headings = ["source", "rows", "alignment", level, "utility", "share", "verdict"]
-    rows = []
-    for source in report.ranked():
-        cells = [source.source, str(source.rows), *score_cells(source.score)]
-        rows.append([*map(str, cells), f"{100 * source.weight:.0f} %", source.verdict])
-    return html_table(headings, rows)
+    return html_table(*scores_cells(report))
 
 
 def html_results(results: Sequence[ModelResult]) -> str:
     """Quality of several models on the same test rows, and their gains over the first."""
-    from sgg_ray.evaluation import ClassificationMetrics, GenerationComparison
-    from sgg_ray.report.generation_table import HEADINGS, generation_rows
-    from sgg_ray.report.tables import generation_results
-
-    said = generation_results(results)
-    if said:
-        return html_table(HEADINGS, generation_rows(said))
-    headings = ["model", "accuracy", "95 % interval", "macro-F1", "gain", "95 % interval"]
-    rows = []
-    for result in results:
-        metrics, gain = result.metrics, result.gain
-        assert isinstance(metrics, ClassificationMetrics)
-        assert not isinstance(gain, GenerationComparison)
-        rows.append(
-            [
-                result.name,
-                f"{100 * metrics.accuracy:.1f} %",
-                f"{100 * metrics.accuracy_low:.1f} … {100 * metrics.accuracy_high:.1f}",
-                f"{100 * metrics.macro_f1:.1f} %",
-                f"{100 * gain.difference:+z.1f}" if gain else "",
-                f"{100 * gain.low:+z.1f} … {100 * gain.high:+z.1f}" if gain else "",
-            ]
-        )
-    return html_table(headings, rows)
+    return html_table(*results_cells(results))
 
 
 def html_comparison(comparison: Comparison) -> str:

@@ -18,17 +18,20 @@ from sgg_ray.orchestration.compare.cell_runner import CellKey, Split, shortest
 from sgg_ray.orchestration.compare.cell_scheduler import CellScheduler, slots_for
 from sgg_ray.orchestration.lifecycle import begin_run, recorded, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.run_page import write_page
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import opened
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.report import (
     Comparison,
+    comparison_sections,
     html_comparison,
     html_page,
     html_picture,
     plot_ranks,
     plot_shots,
     plot_stability,
+    sentences,
 )
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.tracking import Tracker, check_database
@@ -325,7 +328,10 @@ def _write(comparison: Comparison, cells: list[Cell], folder: RunFolder) -> list
     if comparison.ranking is not None:
         files.append(plot_ranks(comparison.ranking, folder.path / "ranks.png"))
     drawn = plot_stability(comparison, folder.path / "stability.png")
-    return [*files, *([drawn] if drawn else [])]
+    page = write_page(
+        folder, "compare", sentences(comparison.conclusion()), comparison_sections(comparison, folder.path)
+    )
+    return [*files, *([drawn] if drawn else []), page]
 
 
 def _cells_frame(cells: list[Cell]) -> Any:

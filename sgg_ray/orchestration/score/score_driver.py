@@ -11,11 +11,22 @@ from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
+from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, opened
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.report import html_page, html_picture, html_scores, plot_layers, plot_scores, plot_similarity
+from sgg_ray.report import (
+    as_sentence,
+    data_section,
+    html_page,
+    html_picture,
+    html_scores,
+    plot_layers,
+    plot_scores,
+    plot_similarity,
+    scores_section,
+)
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import Tracker
 
@@ -80,6 +91,9 @@ def score(config: Config, listener: Listener | None = None, executor: Executor |
             _require_a_score(report)  # a report without any would be taken for an answer next time
             write_report(folder, report)
             record_report(tracker, folder, report)
+            page = [scores_section(report, folder.path), data_section([target, *sources])]
+            write_page(folder, "score", [as_sentence(report.advice)], page)
+            tracker.log_artifact(folder.path / PAGE)
             folder.finish()
     tracker.finish()
     return ScoreResult(report, folder.path)

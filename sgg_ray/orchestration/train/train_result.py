@@ -17,19 +17,28 @@ from sgg_ray.orchestration.evaluated_predictions import (
     Metrics,
     final_numbers,
 )
+from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import evaluation_dataset
 from sgg_ray.orchestration.train.calibration_folds import CALIBRATION
-from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.orchestration.train.train_session import CHOICE, Session
 from sgg_ray.orchestration.train.train_worker import BASELINE, GUIDED, MODEL, RESULT
 from sgg_ray.prediction import Predictor
 from sgg_ray.report import (
     ModelResult,
+    Section,
+    as_sentence,
+    data_section,
     html_page,
     html_picture,
     html_results,
     module_table,
     plot_curves,
     plot_modules,
+    quality_lines,
+    quality_section,
+    scores_section,
+    training_section,
+    wrong_section,
 )
 from sgg_ray.tracking import TrainedModel
 from sgg_ray.training import Predicted
@@ -108,12 +117,13 @@ def write_results(session: Session, judged: EvaluatedPredictions, result: TrainR
         TrainingError: the model is not there.
     """
     folder, target = session.folder, session.target
-    folder.write_parquet("predictions.parquet", judged.frame())
+    predictions = judged.frame()
+    folder.write_parquet("predictions.parquet", predictions)
     metrics = result.to_dict()
     folder.write_json("metrics.json", metrics)
     events = folder.read_events()
     plot_curves(events, folder.path / "curves.png")
-    written = ["config.yaml", "metrics.json", "predictions.parquet", "curves.png"]
+    written = ["config.yaml", "metrics.json", "predictions.parquet", "curves.png", PAGE]
     if session.config.guidance.view_modules:
         modules = module_table(events)
         folder.write_parquet("modules.parquet", modules)
@@ -127,6 +137,7 @@ def write_results(session: Session, judged: EvaluatedPredictions, result: TrainR
         report=result.report,
         metrics=metrics,
     )
+    _write_page(session, result, predictions)
     final = final_numbers(result.metrics, result.baseline, result.comparison)
     if calibration := result.summary.get("calibration"):
         final["test/ece"] = calibration["ece"]
@@ -145,3 +156,33 @@ def write_results(session: Session, judged: EvaluatedPredictions, result: TrainR
     )
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():
         raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")
+
+
+def _write_page(session: Session, result: TrainResult, predictions: "pd.DataFrame") -> None:
+    """``report.html`` of the training."""
+    folder, target = session.folder, session.target
+    results = result.rows()
+    sections: list[Section] = [
+        quality_section(results, _explanations(session, result)),
+        *([scores_section(result.report, folder.path)] if result.report else []),
+        wrong_section(predictions, result.metrics, target.labels),
+        training_section(folder.path),
+        data_section([target, *session.sources]),
+    ]
+    write_page(folder, "train", quality_lines(results), sections)
+
+
+def _explanations(session: Session, result: TrainResult) -> list[str]:
+    """What the table of quality does not say: what strategy auto chose, and how good confidence is."""
+    lines = []
+    chosen = session.folder.path / CHOICE
+    if chosen.exists():
+        choice = json.loads(chosen.read_text(encoding="utf-8"))
+        members = " + ".join(f"{100 * share:.0f} % {name}" for name, share in choice["shares"].items())
+        lines.append(as_sentence(f"strategy auto chose {members}, because {choice['evidence']}"))
+    if found := result.summary.get("calibration"):
+        lines.append(
+            f"Calibration error {100 * found['ece']:.1f} points, {100 * found['ece_uncalibrated']:.1f} without "
+            "calibration."
+        )
+    return lines

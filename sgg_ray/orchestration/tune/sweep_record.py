@@ -20,12 +20,21 @@ from sgg_ray.orchestration.messages import (
     TrialReported,
     steps_of,
 )
+from sgg_ray.orchestration.run_page import write_page
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.train.history import read_history
 from sgg_ray.orchestration.tune.kept_trials import KeptTraining, KeptTrial, read_trials, write_trials
 from sgg_ray.orchestration.tune.sweep_trial import TRAININGS
-from sgg_ray.report import plot_importance, plot_parallel, sweep_markdown, trial_line
+from sgg_ray.report import (
+    conclusion,
+    plot_importance,
+    plot_parallel,
+    sentences,
+    sweep_markdown,
+    sweep_sections,
+    trial_line,
+)
 from sgg_ray.tracking import Tracker
 
 PLOTS = ("importance.png", "parallel.png")
@@ -170,7 +179,13 @@ class SweepRecord:
             }
             self.tracker.log_metrics([(0, final | numbers)])
         self.tracker.describe(sweep_markdown(trials, self.settings))
-        self.tracker.log_artifacts([folder / name for name in names])
+        page = write_page(
+            self.folder,
+            "tune",
+            sentences(conclusion(trials, self.settings)),
+            sweep_sections(trials, self.settings, folder),
+        )
+        self.tracker.log_artifacts([*(folder / name for name in names), page])
 
     def _complete(self, done: Sequence[Mapping[str, Any]]) -> bool:
         return len(done) >= self.trainings
