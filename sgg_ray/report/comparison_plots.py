@@ -17,10 +17,15 @@ BANDED = 2  # with more strategies, bands would hide one another: only the basel
 
 
 def plot_shots(comparison: Comparison, path: str | Path) -> Path:
-    """Mean accuracy over the number of shots; bands are ± the standard deviation over the seeds of a target."""
+    """Mean accuracy over the number of shots; bands are ± the standard deviation over the seeds of a target.
+
+    Of a single number of shots there is a row a strategy, the best on top.
+    """
+    numbers = [number for number in comparison.shots if number is not None]
+    if len(numbers) < 2:
+        return _plot_rows(comparison, path)
     figure = new_figure(9.5, 5.4)
     axis = figure.subplots()
-    numbers = [number for number in comparison.shots if number is not None]
     names = [row.strategy for row in sorted(comparison.overall, key=lambda row: -row.mean)]
     banded = set(names) if len(names) <= BANDED else {names[0], comparison.baseline}
     for place, name in enumerate(names):
@@ -43,8 +48,7 @@ def plot_shots(comparison: Comparison, path: str | Path) -> Path:
             axis.fill_between(
                 shots, means - spreads, means + spreads, color=line.get_color(), alpha=0.13, linewidth=0
             )
-    if len(numbers) > 1:
-        axis.set_xscale("log", base=2)
+    axis.set_xscale("log", base=2)
     axis.set_xticks(numbers, [str(number) for number in numbers])
     axis.minorticks_off()
     axis.set_xlabel("shots per class" if comparison.measure == "accuracy" else "shots")
@@ -57,6 +61,30 @@ def plot_shots(comparison: Comparison, path: str | Path) -> Path:
     return save_figure(figure, path)
 
 
+def _plot_rows(comparison: Comparison, path: str | Path) -> Path:
+    """A dot a strategy, with ± the standard deviation over seeds, and a line where the baseline is."""
+    ordered = sorted(comparison.overall, key=lambda row: row.mean)  # matplotlib counts upwards
+    figure = new_figure(9.5, 1.5 + 0.34 * max(len(ordered), 2))
+    axis = figure.subplots()
+    for place, row in enumerate(ordered):
+        is_baseline = row.strategy == comparison.baseline
+        spread = None if math.isnan(row.seed_sd) else 100 * row.seed_sd
+        colour = "black" if is_baseline else "#1f5fa8"
+        axis.errorbar(100 * row.mean, place, xerr=spread, fmt="o", color=colour, capsize=3, elinewidth=1.4)
+        if is_baseline:
+            axis.axvline(100 * row.mean, color="black", linestyle="--", linewidth=0.9)
+    axis.set_yticks(range(len(ordered)), [row.strategy for row in ordered])
+    axis.set_ylim(-0.6, len(ordered) - 0.4)
+    axis.set_xlabel(f"{comparison.measure}, %; bars: ± standard deviation over seeds")
+    (number,) = [number for number in comparison.shots if number is not None] or [None]
+    per_class = " per class" if comparison.measure == "accuracy" else ""
+    shots = "all shots" if number is None else f"{number} shots{per_class}"
+    axis.set_title(f"{comparison.measure.capitalize()} with {shots}", fontsize=11)
+    axis.grid(axis="x", alpha=0.3)
+    plain_frame(axis)
+    return save_figure(figure, path)
+
+
 def plot_ranks(ranking: Ranking, path: str | Path) -> Path:
     """Critical-difference diagram (Demšar, 2006): mean ranks, best on the left; a bar joins those not apart."""
     ordered = sorted(ranking.ranks.items(), key=lambda item: item[1])
@@ -64,7 +92,7 @@ def plot_ranks(ranking: Ranking, path: str | Path) -> Path:
     bars = joined(ranks, ranking.critical_difference)
     half = math.ceil(len(names) / 2)
     depth = 0.55 + 0.22 * len(bars)
-    figure = new_figure(10, 1.5 + 0.3 * half + 0.2 * len(bars))
+    figure = new_figure(10, 1.7 + 0.3 * half + 0.2 * len(bars))
     axis = figure.subplots()
     low, high = 1, len(names)
     axis.hlines(0, low, high, color="black", linewidth=1.2)
@@ -86,20 +114,17 @@ def plot_ranks(ranking: Ranking, path: str | Path) -> Path:
         )
     for number, (first, last) in enumerate(bars):
         height = -(0.25 + 0.22 * number)
-        axis.hlines(height, ranks[first] - 0.04, ranks[last] + 0.04, color="#c0392b", linewidth=3.5)
+        axis.hlines(height, ranks[first], ranks[last], color="#c0392b", linewidth=3.5)
     top = 0.95
-    width = min(ranking.critical_difference, high - low)
+    width = ranking.critical_difference
     axis.hlines(top, low, low + width, color="black", linewidth=1.4)
+    axis.vlines([low, low + width], top - 0.08, top + 0.08, color="black", linewidth=1.4)
     axis.text(
-        low + width + 0.1,
-        top,
-        f"critical difference {ranking.critical_difference:.2f} (Nemenyi, 5 %)",
-        va="center",
-        fontsize=9,
+        low, top + 0.14, f"critical difference {width:.2f} (Nemenyi, 5 %)", va="bottom", ha="left", fontsize=9
     )
     room = 0.32 * (high - low) + 0.6
-    axis.set_xlim(low - room, high + room)
-    axis.set_ylim(-(depth + 0.42 * half) + 0.1, top + 0.3)
+    axis.set_xlim(low - room, max(high + room, low + width + 0.2))
+    axis.set_ylim(-(depth + 0.42 * half) + 0.1, top + 0.55)
     axis.axis("off")
     p_value = "< 0.001" if ranking.p_value < 0.001 else f"= {ranking.p_value:.3f}"
     axis.set_title(f"Mean ranks over {ranking.splits} splits (Friedman p {p_value})", fontsize=11)

@@ -149,7 +149,7 @@ class Comparison:
         )
         return (
             f"{self.measure.capitalize()} in % on {rows}, mean ± standard deviation over "
-            f"{_counted(len(self.seeds), 'seed')} ({self.seeds[0]} to {self.seeds[-1]}) and "
+            f"{_counted(len(self.seeds), 'seed')} ({_range(self.seeds)}) and "
             f"{_counted(len(self.targets), 'target')} "
             f"({', '.join(self.targets)}). Differences are paired by target, shots and seed; intervals by bootstrap "
             "over pairs, p by Wilcoxon's signed-rank test, Holm-corrected over strategies. "
@@ -264,6 +264,10 @@ def _shots(number: int | None) -> str:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _range(seeds: Sequence[int]) -> str:
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -60,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page, from top to bottom: lines, tables, pictures, text as it is typed."""
+    """A part of a page, from top to bottom: lines, text as it is typed, tables, pictures."""
 
     title: str
     lines: Sequence[str] = ()

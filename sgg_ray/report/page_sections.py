@@ -27,8 +27,8 @@ LONGEST_TEXT = 600  # characters of one text
 
 SCORE_PICTURES = {
     "scores.png": "Alignment of each source with the target, with its interval. Bars are the table's numbers.",
-    "similarity.png": "Cosines of the tasks' mean gradients as observed. Few examples make every observed cosine smaller "
-    "than the true one; the alignment in the table is corrected for that, so it differs.",
+    "similarity.png": "Cosines of the tasks' mean gradients as observed. With few examples every observed cosine is "
+    "nearer to 0 than the true one; the table's alignment is corrected for that, so it differs.",
     "layers.png": "Where in the model the sources agree with the target: observed cosines, layer by layer.",
 }
 TRAINING_PICTURES = {
@@ -164,11 +164,11 @@ def reproduce_section(record: Mapping[str, Any], command: str) -> Section:
     return Section(
         "How to repeat it",
         [
-            "Save the configuration below as config.yaml; this run's folder has it too. Then, where its paths hold:",
-            f"sgg {command} config.yaml --name {record.get('name', 'run')}-again",
-            "All randomness follows from the seed: shots, splits, batches, dropout.",
+            "Save the configuration below as config.yaml (it is in the run's folder too), and give this command where "
+            "its paths hold. All randomness follows from the seed: shots, splits, batches, dropout.",
         ],
         [PageTable(["what", "value"], facts), PageTable(["package", "version"], versions)],
+        code=f"sgg {command} config.yaml --name {record.get('name', 'run')}-again",
     )
 
 

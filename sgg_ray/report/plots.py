@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgg_ray.alignment import AlignmentReport
+from sgg_ray.alignment import AlignmentReport, SourceAlignment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,11 @@ def plot_similarity(report: AlignmentReport, path: str | Path) -> Path:
     # A line between the target and the sources.
     axis.axhline(0.5, color="black", linewidth=1.2)
     axis.axvline(0.5, color="black", linewidth=1.2)
-    axis.set_title(f"Which tasks agree with {report.target}, and with one another", fontsize=11)
+    axis.set_title(
+        f"Which tasks agree with {report.target}, and with one another\n"
+        "(as observed: few examples pull cosines towards 0,\nthe table's alignment is corrected for that)",
+        fontsize=10,
+    )
     figure.colorbar(image, ax=axis, shrink=0.8, label="cosine of mean gradients, as observed")
     return save_figure(figure, path)
 
@@ -140,7 +144,7 @@ def plot_scores(report: AlignmentReport, path: str | Path) -> Path:
             label = f"failed: {source.note}"
         axis.text(1.04, row, label, va="center", fontsize=9, color=colour)
     axis.set_yticks(range(len(ranked)), [source.source for source in ranked])
-    axis.set_xlim(-1.02, 1.02)
+    axis.set_xlim(_lowest(ranked), 1.02)
     axis.set_ylim(-0.6, len(ranked) - 0.4)
     axis.axvline(0.0, color="black", linewidth=0.9)
     axis.grid(axis="x", alpha=0.3)
@@ -148,6 +152,13 @@ def plot_scores(report: AlignmentReport, path: str | Path) -> Path:
     axis.set_title(f"Sources for {report.target}", fontsize=11)
     plain_frame(axis)
     return save_figure(figure, path)
+
+
+def _lowest(sources: Sequence[SourceAlignment]) -> float:
+    """Left end of the axis: −1 only where a bar or an interval goes below 0."""
+    scores = [source.score for source in sources if source.score is not None]
+    below = any(min(score.value, score.low) < 0.0 for score in scores)
+    return -1.02 if below else -0.02
 
 
 def _by_run(events: Sequence[Event], first: str) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:

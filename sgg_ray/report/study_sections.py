@@ -40,8 +40,9 @@ def comparison_sections(comparison: Comparison, folder: Path) -> list[Section]:
             pictures(folder, COMPARISON_PICTURES),
         ),
         Section("Other metrics", ["Over all shots."], [PageTable(*comparison.metrics())]),
-        Section("Every contrast", [details], [PageTable(*comparison.details())]),
     ]
+    if len(comparison.overall) > 1:
+        parts.append(Section("Every contrast", [details], [PageTable(*comparison.details())]))
     if failed:
         parts.append(Section("Cells that went wrong", tables=[PageTable(["cell", "reason"], failed)]))
     if named:

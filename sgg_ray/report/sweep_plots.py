@@ -89,10 +89,9 @@ def plot_parallel(
     results = np.array([getattr(trial, monitor) for trial in finished])
     low, high = (results.min(), results.max()) if len(results) else (0.0, 1.0)
     columns.append((results - low) / (high - low or 1.0))
-    colours = _map("viridis_r" if monitor == "loss" else "viridis")
     for place in reversed(range(len(finished))):  # the best on top
         heights = [column[place] for column in columns]
-        colour = colours(place / max(1, len(finished) - 1) if len(finished) > 1 else 0.0)
+        colour = rank_colour(place, len(finished))
         axis.plot(range(len(names)), heights, color=colour, linewidth=2.4 if place == 0 else 1.0, alpha=0.9)
     for place, distribution in enumerate(space.values()):
         _label_axis(axis, place, *_ends(distribution))
@@ -104,6 +103,13 @@ def plot_parallel(
     plain_frame(axis)
     axis.spines["left"].set_visible(False)
     return save_figure(figure, path)
+
+
+def rank_colour(place: int, count: int) -> Any:
+    """Colour of a trial by its rank from 0: the best is darkest, and none is too light for a white page."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.8 * place / max(1, count - 1))
 
 
 def plot_importance(
@@ -233,9 +239,3 @@ def _label_axis(axis: Any, place: int, low: str, high: str) -> None:
     axis.axvline(place, ymin=0.1, ymax=0.9, color="#666666", linewidth=0.8)
     axis.text(place, -0.03, low, ha="center", va="top", fontsize=8)
     axis.text(place, 1.03, high, ha="center", va="bottom", fontsize=8)
-
-
-def _map(name: str) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps[name]

@@ -103,7 +103,7 @@ def test_mlflow_run_has_parameters_curves_metrics_and_model(run: Path):
     assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == [0, 1, 2, 3]
     assert "test/accuracy" in found.data.metrics
     names = {artifact.path for artifact in client.list_artifacts(found.info.run_id)}
-    assert {"metrics.json", "curves.png", "scores.json"} <= names
+    assert {"metrics.json", "curves.png", "scores.json", "report.html"} <= names
     assert len(found.outputs.model_outputs) == 1
 
 

@@ -76,7 +76,15 @@ def test_every_cell_is_the_training_of_one_process(finished):
 def test_the_run_folder_holds_the_report(finished):
     _, result = finished
     names = {path.name for path in result.folder.iterdir()}
-    tables = {"compare.md", "compare.csv", "compare.json", "compare.tex", "cells.parquet", "config.yaml"}
+    tables = {
+        "compare.md",
+        "compare.csv",
+        "compare.json",
+        "compare.tex",
+        "cells.parquet",
+        "config.yaml",
+        "report.html",
+    }
     assert tables | {"shots.png", "ranks.png", "stability.png"} <= names
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
     frame = pandas.read_parquet(result.folder / "cells.parquet")

@@ -107,6 +107,7 @@ def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
         "scores.png",
         "similarity.png",
         "layers.png",
+        "report.html",
     } <= files
     assert first.report.layers["clean"]["1"] > 0 > first.report.layers["flipped"]["1"]
     assert [row.verdict for row in first.report.sources] == ["helps", "harmful"]

@@ -91,7 +91,15 @@ def test_the_temperature_comes_from_shots_that_were_left_out(finished):
 def test_the_run_folder_is_complete(finished):
     _, result, heard = finished
     names = {path.name for path in result.folder.iterdir()}
-    assert {"config.yaml", "run.json", "events.jsonl", "scores.json", "metrics.json", "curves.png"} <= names
+    assert {
+        "config.yaml",
+        "run.json",
+        "events.jsonl",
+        "scores.json",
+        "metrics.json",
+        "curves.png",
+        "report.html",
+    } <= names
     assert "ray_train" not in names  # what Ray kept for a restart has done its work
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
     events = [json.loads(line) for line in (result.folder / "events.jsonl").read_text().splitlines()]

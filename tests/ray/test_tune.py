@@ -94,6 +94,7 @@ def test_tables_and_pictures_lie_in_the_run_folder(finished):
     assert frame.trial.tolist() == [trial.number for trial in result.trials]
     assert frame.within_noise_of_best[0]
     assert (result.folder / "parallel.png").exists()
+    assert "sgg tune config.yaml --name" in (result.folder / "report.html").read_text()
     assert not (result.folder / "ray_tune").exists()
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
 

@@ -123,3 +123,51 @@ def test_bars_join_ranks_within_the_critical_difference():
 def test_one_seed_has_no_spread():
     (row, *_) = comparison({"a": 0.0, "b": 0.1}, shots=(4,), seeds=1).rows
     assert math.isnan(row.sd)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that are drawn, not saved."""
+    from sgg_ray.report import comparison_plots
+
+    figures = []
+    monkeypatch.setattr(comparison_plots, "save_figure", lambda figure, path: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize("difference", [0.7, 4.2])
+def test_the_bar_of_the_critical_difference_is_as_long_as_it_says(report, drawn, difference):
+    from dataclasses import replace
+
+    plot_ranks(replace(report.ranking, critical_difference=difference), "ranks.png")
+    (axis,) = drawn[0].axes
+    spans = [
+        (y, part[:, 0]) for lines in axis.collections for part in lines.get_segments() for y in [part[0, 1]]
+    ]
+    top = max(y for y, xs in spans if np.ptp(xs) > 0)
+    (bar,) = [xs for y, xs in spans if y == top and np.ptp(xs) > 0]
+    assert np.ptp(bar) == pytest.approx(difference)
+    assert axis.get_xlim()[1] > bar.max()  # all of it is in the picture
+    assert f"critical difference {difference:.2f}" in "".join(text.get_text() for text in axis.texts)
+
+
+def test_bars_that_join_ranks_end_at_the_ranks(drawn):
+    close = comparison({"a": 0.0, "b": 0.004, "c": 0.2}, noise=0.02)
+    plot_ranks(close.ranking, "ranks.png")
+    red = [
+        lines
+        for lines in drawn[0].axes[0].collections
+        if tuple(lines.get_color()[0][:3]) == (192 / 255, 57 / 255, 43 / 255)
+    ]
+    ranks = sorted(close.ranking.ranks.values())
+    assert [sorted(lines.get_segments()[0][:, 0]) for lines in red] == [
+        [ranks[first], ranks[last]] for first, last in joined(ranks, close.ranking.critical_difference)
+    ]
+    assert red
+
+
+def test_one_number_of_shots_is_drawn_as_a_row_a_strategy(drawn):
+    plot_shots(comparison({"base_line": 0.0, "up": 0.1, "down": -0.1}, shots=(8,)), "shots.png")
+    (axis,) = drawn[0].axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["down", "base_line", "up"]
+    assert axis.get_title() == "Accuracy with 8 shots per class"

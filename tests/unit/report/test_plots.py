@@ -108,3 +108,13 @@ def test_drawing_leaves_no_state_and_reports_start_without_matplotlib(tmp_path):
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("low", "left"), [(0.1, -0.02), (-0.1, -1.02)])
+def test_the_axis_of_scores_goes_below_zero_only_where_something_is(tmp_path, monkeypatch, low, left):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    score = Score(0.5, low, 0.8, 1.0, 0.5, 0.5)
+    source = SourceAlignment("films", 8, "head", 0, score, "helps", 1.0, "")
+    plot_scores(AlignmentReport("target", 0, "relu", [source], np.eye(2)), tmp_path / "scores.png")
+    assert figures[0].axes[0].get_xlim() == (left, 1.02)

@@ -84,3 +84,14 @@ def test_importance_finds_what_matters():
 
     shares = _importances(trials(40), SETTINGS.space, "loss")
     assert shares["guidance.lambda_direction"] > 0.8
+
+
+def test_the_best_trial_is_the_darkest_and_no_line_is_too_light_for_a_white_page():
+    from sgg_ray.report.sweep_plots import rank_colour
+
+    lightness = [
+        0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in (rank_colour(place, 12) for place in range(12))
+    ]
+    assert lightness == sorted(lightness)
+    assert lightness[0] < 0.2
+    assert lightness[-1] < 0.75

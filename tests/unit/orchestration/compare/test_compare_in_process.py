@@ -74,6 +74,7 @@ def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(run):
     assert name == "broken on target, 4 shots, seed 0"
     assert "gradient that was not finite" in reason
     assert "broken on target" in (result.folder / "compare.md").read_text()
+    assert "gradient that was not finite" in (result.folder / "report.html").read_text()
     assert sum("retrying" in note for note in heard.notes) == 1  # the same reason is told once
     assert sum(note.startswith(f"{name} failed: ") for note in heard.notes) == 1
 
