@@ -12,16 +12,45 @@ from sgg_ray.tasks import FIELD_END, Rows, Task, parts_of
 from sgg_ray.tracking import TrackedDataset
 
 SECTIONS_OF_OTHERS = ("compare", "tune")  # what only the command of that name reads
+# Of `train`, what a scoring reads.
+SCORED_WITH = ("train.max_length", "train.share_labels", "train.head")
+OF_LABELS = ("columns.text", "columns.label", "labels", "flip_labels", "verbalizers")
+OF_COMPLETIONS = ("columns.prompt", "columns.completion", "columns.messages", "shuffle_completions")
 
 
 def tracked_parameters(config: Config, command: str) -> dict[str, Any]:
-    """The settings by dotted key, without those that are not set and those of other commands."""
-    others = tuple(f"{section}." for section in SECTIONS_OF_OTHERS if section != command)
+    """The settings by dotted key that this command reads: no unset ones, none of other commands, kinds or methods."""
+    unused = tuple(_unused(config, command))
     return {
         key: value
         for key, value in config.flat().items()
-        if value is not None and value not in ([], {}, "") and not key.startswith(others)
+        if value is not None
+        and value not in ([], {}, "")
+        and not any(key == name or key.startswith(f"{name}.") for name in unused)
+        and not (command == "score" and key.startswith("train.") and key not in SCORED_WITH)
     }
+
+
+def _unused(config: Config, command: str) -> Iterator[str]:
+    """Keys, and sections, that have no say in what the command does."""
+    yield "tracking"  # where this is written
+    yield from (section for section in SECTIONS_OF_OTHERS if section != command)
+    if command == "score":
+        yield "guidance"
+    places = [("target", config.target), *((f"sources.{source.name}", source) for source in config.sources)]
+    for place, task in places:
+        others = OF_COMPLETIONS if task.kind == "classification" else OF_LABELS
+        yield from (f"{place}.{key}" for key in others)
+        if not task.path.startswith("hf://"):
+            yield f"{place}.split"
+    if command == "compare":
+        return  # strategies have methods of their own
+    if config.train.method != "auto":
+        yield "train.budget"
+    if config.target.kind == "classification":
+        yield "train.max_new_tokens"
+    if config.train.method != "in_context":
+        yield "train.context_length"
 
 
 def tracked_tags(config: Config, command: str, location: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from sgg_ray.orchestration.messages import (
     steps_of,
 )
 from sgg_ray.orchestration.run_page import write_page
+from sgg_ray.orchestration.run_record import tracked_parameters
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.train.history import read_history
@@ -226,7 +227,7 @@ class SweepRecord:
             number, values = _number(trial), self.values.get(trial, {})
             self.trackers[trial] = self.tracker.child(
                 f"{self.config.name} trial {number}",
-                params={**self.config.flat(), **values},
+                params={**tracked_parameters(self.config, "train"), **values},
                 tags={
                     "sgg.command": "trial",
                     "sgg.trial": str(number),

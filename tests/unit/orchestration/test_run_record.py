@@ -24,6 +24,30 @@ def test_settings_of_other_commands_and_those_not_set_are_left_out(make_config):
     assert None not in tracked_parameters(config, "train").values()
 
 
+def test_settings_that_have_no_say_are_left_out(make_config):
+    trained = set(tracked_parameters(make_config(), "train"))
+    assert {"target.columns.text", "target.shots", "guidance.lambda_direction", "train.max_steps"} <= trained
+    assert not [
+        key for key in trained if key.startswith("tracking.") or "completion" in key or "prompt" in key
+    ]
+    assert not {"train.budget", "train.max_new_tokens", "target.split", "sources.clean.split"} & trained
+    assert "train.budget" in tracked_parameters(make_config(train={"method": "auto"}), "train")
+    hub = make_config(target={"path": "hf://owner/name", "split": "validation"})
+    assert tracked_parameters(hub, "train")["target.split"] == "validation"
+    scored = set(tracked_parameters(make_config(), "score"))
+    assert {key for key in scored if key.startswith(("train.", "guidance."))} == {
+        "train.max_length",
+        "train.share_labels",
+        "train.head",
+    }
+    answers = make_config(
+        target={"kind": "generation"}, sources=[], model={"path": "causal"}, train={"calibration_folds": 0}
+    )
+    spoken = set(tracked_parameters(answers, "train"))
+    assert {"target.columns.prompt", "target.columns.completion", "train.max_new_tokens"} <= spoken
+    assert not {"target.columns.text", "target.columns.label", "target.labels"} & spoken
+
+
 def test_rows_are_known_by_their_digests(make_config):
     config = make_config()
     target, sources = load_tasks(config)
