@@ -35,7 +35,6 @@ from torch import Tensor
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
-from sgg_ray.orchestration.evaluated_predictions import PROBABILITIES
 from sgg_ray.orchestration.messages import Recorded, steps_of
 from sgg_ray.orchestration.runtime.cluster import connected
 from sgg_ray.orchestration.runtime.event_log import Inbox
@@ -44,7 +43,7 @@ from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_tra
 from sgg_ray.orchestration.train.train_worker import TrainingJob
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import Event, SingleProcess, Trainer, run_training
+from sgg_ray.training import Event, LabelPredictions, SingleProcess, Trainer, run_training
 
 WINDOW = 30  # steps from one scoring to the next
 KILL_STEPS, KILL_AT, CHECKPOINT_EVERY = 240, 90, 60
@@ -248,7 +247,7 @@ def kill(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     before = max(step for when, step in seen if when <= killed)
     again = [(when, step) for when, step in seen if when > killed and step <= before]
     with final_checkpoint(box[0]) as checkpoint:
-        found = np.load(checkpoint / PROBABILITIES)
+        found = np.load(checkpoint / LabelPredictions.file)
     return {
         "workers": workers,
         "killed_at": before,

@@ -148,7 +148,6 @@ def finish_run(config: Any) -> Path:
 
     from sgg_ray.artifacts import RunFolder
     from sgg_ray.models import save_model
-    from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions
     from sgg_ray.tasks import load_tasks
     from sgg_ray.training import run_training
 
@@ -161,8 +160,7 @@ def finish_run(config: Any) -> Path:
     (folder.path / "model").mkdir()
     origin = {"base": config.model.path, "target_head": target.head, "fields": target.fields}
     save_model(outcome.model, folder.path / "model", **origin)
-    evaluated = EvaluatedPredictions.of(target, outcome.predicted)
-    folder.write_json("metrics.json", {"guided": evaluated.metrics().to_dict()})
-    folder.write_parquet("predictions.parquet", evaluated.frame())
+    folder.write_json("metrics.json", {"guided": outcome.predictions.metrics().to_dict()})
+    folder.write_parquet("predictions.parquet", outcome.predictions.frame())
     folder.finish()
     return folder.path

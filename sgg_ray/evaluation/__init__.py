@@ -1,6 +1,6 @@
 """How good a model is, how steady its training was, and whether a difference is more than chance."""
 
-from sgg_ray.evaluation.calibration import Reliability, fit_temperature, scaled
+from sgg_ray.evaluation.calibration import Reliability, calibration_errors, fit_temperature, scaled
 from sgg_ray.evaluation.classification import (
     ClassificationMetrics,
     evaluate_classification,
@@ -17,6 +17,7 @@ from sgg_ray.evaluation.generation_metrics import (
     score_answers,
     share_interval,
 )
+from sgg_ray.evaluation.measures import Comparison, Metrics
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
 from sgg_ray.evaluation.standings import Cell, Contrast, Ranking, Standing, mean_ranks, standings
@@ -26,15 +27,18 @@ __all__ = [
     "AnswerScores",
     "Cell",
     "ClassificationMetrics",
+    "Comparison",
     "Contrast",
     "GenerationComparison",
     "GenerationMetrics",
     "GradientStability",
+    "Metrics",
     "PairedComparison",
     "Ranking",
     "Reliability",
     "Standing",
     "Trial",
+    "calibration_errors",
     "compare_generation",
     "compare_paired",
     "directional_alignment",

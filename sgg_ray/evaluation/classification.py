@@ -41,6 +41,14 @@ class ClassificationMetrics:
             "rows": self.rows,
         }
 
+    def numbers(self) -> dict[str, float]:
+        """Accuracy and macro-F1, by name."""
+        return {"accuracy": self.accuracy, "macro_f1": self.macro_f1}
+
+    def of_cell(self) -> dict[str, float]:
+        """The same: cells are ranked by accuracy."""
+        return self.numbers()
+
 
 def evaluate_classification(
     probabilities: np.ndarray, labels: np.ndarray, confidence: float = 0.95

@@ -47,6 +47,24 @@ class GenerationMetrics:
         """Plain numbers, for JSON."""
         return asdict(self)
 
+    def numbers(self) -> dict[str, float]:
+        """The four metrics without their intervals, by name."""
+        return {
+            "loss": self.loss,
+            "perplexity": self.perplexity,
+            "exact_match": self.exact_match,
+            "rouge_l": self.rouge_l,
+        }
+
+    def of_cell(self) -> dict[str, float]:
+        """Exact match takes the place of accuracy; there is no F1."""
+        return {
+            "accuracy": self.exact_match,
+            "macro_f1": float("nan"),
+            "loss": self.loss,
+            "rouge_l": self.rouge_l,
+        }
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -68,6 +86,10 @@ class GenerationComparison:
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
+
+    def gains(self) -> dict[str, float]:
+        """Differences of exact match and of the loss, by name; above 0 is better."""
+        return {"exact_match": self.exact_match.difference, "loss": -self.loss.difference}
 
 
 def normalised(text: str) -> str:

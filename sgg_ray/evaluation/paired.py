@@ -31,6 +31,10 @@ class PairedComparison:
         """The fields by name."""
         return asdict(self)
 
+    def gains(self) -> dict[str, float]:
+        """The difference, under ``accuracy``."""
+        return {"accuracy": self.difference}
+
 
 def compare_paired(
     predictions: np.ndarray,

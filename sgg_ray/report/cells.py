@@ -38,7 +38,7 @@ def scores_cells(report: AlignmentReport) -> Cells:
 
 def results_cells(results: Sequence[ModelResult]) -> Cells:
     """Quality of several models on the same test rows, and their gains over the first."""
-    from sgg_ray.evaluation import ClassificationMetrics, GenerationComparison
+    from sgg_ray.evaluation import ClassificationMetrics, PairedComparison
     from sgg_ray.report.generation_table import HEADINGS, generation_rows
     from sgg_ray.report.tables import generation_results
 
@@ -50,7 +50,7 @@ def results_cells(results: Sequence[ModelResult]) -> Cells:
     for result in results:
         metrics, gain = result.metrics, result.gain
         assert isinstance(metrics, ClassificationMetrics)
-        assert not isinstance(gain, GenerationComparison)
+        assert gain is None or isinstance(gain, PairedComparison)
         rows.append(
             [
                 result.name,

@@ -14,8 +14,10 @@ from rich.text import Text
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
 from sgg_ray.evaluation import (
     ClassificationMetrics,
+    Comparison,
     GenerationComparison,
     GenerationMetrics,
+    Metrics,
     PairedComparison,
 )
 from sgg_ray.report.console import print_line, print_pairs, print_table
@@ -29,10 +31,8 @@ class ModelResult:
     """One model's metrics, and its paired difference to the first model of the table."""
 
     name: str
-    metrics: ClassificationMetrics | GenerationMetrics
-    gain: PairedComparison | GenerationComparison | None = (
-        None  # over the first model of the table, on the same test rows
-    )
+    metrics: Metrics
+    gain: Comparison | None = None  # over the first model of the table, on the same test rows
 
 
 def print_plan(console: Console, title: str, plan: Mapping[str, object]) -> None:
@@ -68,7 +68,7 @@ def print_comparison(console: Console, results: Sequence[ModelResult], confidenc
     for result in results:
         metrics, gain = result.metrics, result.gain
         assert isinstance(metrics, ClassificationMetrics)
-        assert not isinstance(gain, GenerationComparison)
+        assert gain is None or isinstance(gain, PairedComparison)
         row: list[str | Text] = [
             result.name,
             f"{100 * metrics.accuracy:.1f} %",

@@ -1,38 +1,52 @@
 """The training loop, its checkpoints, and the gradients of tasks. Knows nothing of Ray."""
 
-from sgg_ray.training.answers import Answers, answer, generate_texts
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from sgg_ray.training.choice import Choice, choose
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
-from sgg_ray.training.job import Hooks, Outcome, Predicted, plain, run_training
+from sgg_ray.training.job import Hooks, Outcome, plain, run_training
+from sgg_ray.training.label_predictions import LabelPredictions
+from sgg_ray.training.predict_rows import (
+    holds_predictions,
+    load_predictions,
+    predict_rows,
+    predictions_class,
+    predictions_path,
+)
+from sgg_ray.training.predictions import Predictions
 from sgg_ray.training.setfit import check_setfit
+from sgg_ray.training.text_predictions import TextPredictions, generate_texts
 from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 __all__ = [
-    "Answers",
     "Choice",
     "Communicator",
     "Distributed",
     "Event",
     "Hooks",
+    "LabelPredictions",
     "Outcome",
-    "Predicted",
+    "Predictions",
     "SingleProcess",
+    "TextPredictions",
     "TimeEstimate",
     "Trainer",
     "WeightUpdates",
-    "answer",
     "check_checkpoint",
     "check_setfit",
     "choose",
     "estimate_time",
     "generate_texts",
+    "holds_predictions",
     "load_checkpoint",
+    "load_predictions",
     "passes_per_step",
     "plain",
     "predict",
+    "predict_rows",
+    "predictions_class",
+    "predictions_path",
     "run_training",
     "save_checkpoint",
 ]

@@ -19,17 +19,16 @@ from sgg_ray.models import (
     build_model,
 )
 from sgg_ray.tasks import Task, label_name_rows, sharing_labels
-from sgg_ray.training.answers import Answers, answer
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, member_config, names_steepness
 from sgg_ray.training.communicator import Communicator, SingleProcess
-from sgg_ray.training.evaluate import predict
+from sgg_ray.training.label_predictions import LabelPredictions
+from sgg_ray.training.predict_rows import predict_rows
+from sgg_ray.training.predictions import Predictions
 from sgg_ray.training.setfit import train_setfit
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 
 IN_CONTEXT = 6  # stream of random numbers
-
-Predicted = np.ndarray | Answers  # probabilities [test rows, C], or of kind generation answers
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Outcome:
     """Result of one training: the model, its predictions of the test rows, counters and final shares."""
 
     model: TaskModel
-    predicted: Predicted
+    predictions: Predictions
     skipped_steps: int
     late_updates: int
     trainable: int  # P
@@ -64,14 +63,8 @@ class Outcome:
     @property
     def probabilities(self) -> np.ndarray:
         """Of the labels of each test row [test rows, C]; only a target with labels has them."""
-        assert isinstance(self.predicted, np.ndarray)
-        return self.predicted
-
-    @property
-    def answers(self) -> Answers:
-        """Generated answers to the test rows; only for a target of kind generation."""
-        assert isinstance(self.predicted, Answers)
-        return self.predicted
+        assert isinstance(self.predictions, LabelPredictions)
+        return self.predictions.probabilities
 
 
 def run_training(
@@ -121,10 +114,10 @@ def run_training(
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
     trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)
-    predicted = _predict_test_rows(model, config, target, communicator, hooks)
+    predictions = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(
         model,
-        predicted,
+        predictions,
         int(trainer.skipped),
         trainer.late_updates,
         trainer.flat.size,
@@ -145,8 +138,8 @@ def _run_setfit(
     assert isinstance(model, EncoderClassifier)
     seconds = train_setfit(model, target, config)
     hooks.on_events([{"step": config.train.max_steps - 1, "seconds": seconds}])
-    predicted = _predict_test_rows(model, config, target, communicator, hooks)
-    return Outcome(model, predicted, 0, 0, sum(value.numel() for value in model.parameters()))
+    predictions = _predict_test_rows(model, config, target, communicator, hooks)
+    return Outcome(model, predictions, 0, 0, sum(value.numel() for value in model.parameters()))
 
 
 def _run_chosen(
@@ -193,7 +186,7 @@ def _average(found: Sequence[Outcome], choice: Choice) -> Outcome:
     return replace(
         first,
         model=AveragedModel(members, shares),
-        predicted=predicted,
+        predictions=LabelPredictions(first.predictions.task, first.predictions.rows, predicted),
         skipped_steps=sum(outcome.skipped_steps for outcome in found),
         trainable=sum(outcome.trainable for outcome in found),
         choice=choice,
@@ -220,20 +213,16 @@ def _run_untrained(
     if in_context:
         model.show(target, target.train.take(_in_turn(target.train.labels, config.seed)), longest)
     _calibrate(model, config, [target])
-    predicted = _predict_test_rows(model, config, target, communicator, hooks)
-    return Outcome(model, predicted, 0, 0, 0)
+    predictions = _predict_test_rows(model, config, target, communicator, hooks)
+    return Outcome(model, predictions, 0, 0, 0)
 
 
 def _predict_test_rows(
     model: TaskModel, config: Config, target: Task, communicator: Communicator, hooks: Hooks
-) -> Predicted:
+) -> Predictions:
     """What the model makes of the test rows."""
-    if target.generates:
-        assert isinstance(model, LanguageModel)
-        size = config.train.eval_batch_size
-        return answer(model, target, target.test, size, communicator, hooks.on_evaluation)
-    rows = model.tokenise(target, target.test)
-    return predict(model, rows, config.train.eval_batch_size, communicator, hooks.on_evaluation)
+    size = config.train.eval_batch_size
+    return predict_rows(model, target, target.test, size, communicator, hooks.on_evaluation)
 
 
 def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:

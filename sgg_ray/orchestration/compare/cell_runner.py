@@ -14,18 +14,11 @@ import torch
 
 from sgg_ray.alignment import Score
 from sgg_ray.config import Config, depends_on_scores, strategy_configs, with_target
-from sgg_ray.evaluation import (
-    ClassificationMetrics,
-    GenerationMetrics,
-    directional_alignment,
-    gradient_stability,
-    normalised,
-)
-from sgg_ray.models import LanguageModel, PretrainedModel, TaskModel, build_model, fit_tasks
-from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions, Metrics
+from sgg_ray.evaluation import directional_alignment, gradient_stability
+from sgg_ray.models import PretrainedModel, TaskModel, build_model, fit_tasks
 from sgg_ray.scoring import TaskSummariser, mixture, score_tasks
 from sgg_ray.tasks import Reader, Task, load_tasks
-from sgg_ray.training import Event, Hooks, SingleProcess, generate_texts, predict, run_training
+from sgg_ray.training import Event, Hooks, predict_rows, run_training
 
 # Keys that change nothing about what a cell comes to.
 WITHOUT_EFFECT: Any = {
@@ -158,7 +151,7 @@ class CellRunner:
             foundation=self._foundation(config),
         )
         seconds = time.perf_counter() - started
-        judged = EvaluatedPredictions.of(target, outcome.predicted)
+        predictions = outcome.predictions
         stability = gradient_stability(_column(events, "gradient_norm"), _column(events, "step_cosine"))
         cross = self._cross_task(outcome.model, target, unseen, config)
         memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else math.nan
@@ -168,8 +161,8 @@ class CellRunner:
             torch.cuda.empty_cache()  # other processes work on the same GPU
         return {
             **key.to_dict(),
-            **_quality(judged.metrics()),
-            "right": "".join("1" if one else "0" for one in judged.correct),
+            **predictions.metrics().of_cell(),
+            "right": "".join("1" if one else "0" for one in predictions.correct),
             "stability": stability.mean_cosine,
             "norm_variation": stability.norm_variation,
             "alignment": directional_alignment(_column(events, "source_cosine")),
@@ -213,38 +206,17 @@ class CellRunner:
         self, model: TaskModel, target: Task, unseen: list[Task], config: Config
     ) -> dict[str, float]:
         """Accuracy, or exact match, on the unseen tasks with the target's labels, or with completions as it has."""
-        found, size = {}, config.train.eval_batch_size
-        for task in unseen:
-            if task.head != target.head:
-                continue
-            if task.generates:
-                assert isinstance(model, LanguageModel)
-                said = generate_texts(model, task, task.train, size)
-                pairs = zip(said, task.train.completions)
-                right = [normalised(text) == normalised(reference) for text, reference in pairs]
-            else:
-                rows = model.tokenise(task, task.train)
-                right = predict(model, rows, size, SingleProcess()).argmax(1) == task.train.labels
-            found[task.name] = float(np.mean(right))
-        return found
+        size = config.train.eval_batch_size
+        return {
+            task.name: float(np.mean(predict_rows(model, task, task.train, size).correct))
+            for task in unseen
+            if task.head == target.head
+        }
 
 
 def shortest(strategies: Mapping[str, Config]) -> int:
     """The least ``train.max_length``: all strategies are compared on rows that fit into it."""
     return min(own.train.max_length for own in strategies.values())
-
-
-def _quality(metrics: Metrics) -> dict[str, float]:
-    """What a cell is judged by. Of kind generation exact match takes the place of accuracy."""
-    if isinstance(metrics, GenerationMetrics):
-        return {
-            "accuracy": metrics.exact_match,
-            "macro_f1": math.nan,
-            "loss": metrics.loss,
-            "rouge_l": metrics.rouge_l,
-        }
-    assert isinstance(metrics, ClassificationMetrics)
-    return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
 def _weights(scores: Scores, weighting: str) -> dict[str, float]:

@@ -8,11 +8,11 @@ import ray
 import torch
 
 from sgg_ray.config import Config
-from sgg_ray.evaluation import Reliability, fit_temperature, scaled
+from sgg_ray.evaluation import fit_temperature
 from sgg_ray.orchestration.messages import CalibrationProgress
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle
 from sgg_ray.tasks import Fold, Task, hold_out
-from sgg_ray.training import Event, Hooks, run_training
+from sgg_ray.training import Event, Hooks, predictions_class, run_training
 
 CALIBRATION = "calibration.json"
 
@@ -20,9 +20,9 @@ CALIBRATION = "calibration.json"
 def usable_folds(config: Config, target: Task) -> list[Fold]:
     """The parts that are left out in turn: as many as asked for, but no more than each class has shots.
 
-    A target of kind generation has no confidence to calibrate, and none.
+    A kind of target without probabilities has nothing to calibrate, and none.
     """
-    if target.generates:
+    if not predictions_class(target).calibrated:
         return []
     shots = int(np.bincount(target.train.labels, minlength=len(target.labels)).min())
     count = min(config.train.calibration_folds, shots)
@@ -83,13 +83,3 @@ def temperature_of(target: Task, folds: Sequence[Fold], predicted: Sequence[np.n
     labels = np.concatenate([target.train.labels[fold.held] for fold in folds])
     temperature = fit_temperature(np.concatenate(predicted), labels)
     return {"temperature": temperature, "rows": len(labels), "folds": len(folds)}
-
-
-def calibration_errors(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
-    """Expected calibration error on rows that neither training nor temperature has seen, without and with it."""
-    right = probabilities.argmax(axis=1) == labels
-    before, after = probabilities.max(axis=1), scaled(probabilities, temperature).max(axis=1)
-    return {
-        "ece_uncalibrated": Reliability().add(before, right).error,
-        "ece": Reliability().add(after, right).error,
-    }

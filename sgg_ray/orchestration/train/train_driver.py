@@ -15,13 +15,6 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import SggError
 from sgg_ray.models import write_temperature
-from sgg_ray.orchestration.evaluated_predictions import (
-    EvaluatedPredictions,
-    find_predicted,
-    load_predicted,
-    predicted_file,
-    save_predicted,
-)
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
@@ -50,7 +43,7 @@ from sgg_ray.orchestration.train.train_worker import (
     train_alone,
 )
 from sgg_ray.tasks import Task
-from sgg_ray.training import Predicted, TimeEstimate, estimate_time
+from sgg_ray.training import Predictions, TimeEstimate, estimate_time, load_predictions, predictions_path
 
 POLL_SECONDS = 0.5
 
@@ -109,11 +102,9 @@ def _train(session: Session) -> TrainResult:
             exchange.close()
     _calibrate(session, weights)
     session.listener.stage("writing the report")
-    judged = EvaluatedPredictions.of(
-        session.target, load_predicted(folder.path / predicted_file(session.target))
-    )
-    result = evaluate(session, judged, baseline, report)
-    write_results(session, judged, result)
+    predictions = load_predictions(predictions_path(folder.path, session.target), session.target)
+    result = evaluate(session, predictions, baseline, report)
+    write_results(session, predictions, result)
     folder.finish()
     session.tracker.finish()
     folder.state(TRAIN_STATE).delete()
@@ -147,21 +138,21 @@ def _scores(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | Non
     return exchange, report
 
 
-def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | None) -> Predicted | None:
+def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | None) -> Predictions | None:
     """Run Ray Train, and the baseline beside it if there is room, else after it; return what the baseline predicts."""
     config, folder, listener = session.config, session.folder, session.listener
     inbox = Inbox()
-    name = predicted_file(session.target)
-    stored = folder.path / f"baseline_{name}"
+    path = predictions_path(folder.path, session.target)
+    stored = predictions_path(folder.path, session.target, "baseline_")
     wanted = config.train.baseline and not stored.exists()
-    for run, ended in ((GUIDED, (folder.path / name).exists()), (BASELINE, stored.exists())):
+    for run, ended in ((GUIDED, path.exists()), (BASELINE, stored.exists())):
         if ended:
             session.recall(run)
     pending = _start_baseline(session, inbox.log) if wanted and _room_for_both(config, exchange) else None
     beside = " beside the target-only baseline" if pending is not None else ""
     listener.stage(f"training, {config.ray.num_workers} worker{'s' * (config.ray.num_workers > 1)}{beside}")
     try:
-        if not (folder.path / name).exists():
+        if not path.exists():
             _run_ray_train(session, weights, exchange, inbox)
         if wanted:
             if pending is None:
@@ -169,7 +160,7 @@ def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | No
                 pending = _start_baseline(session, inbox.log)
             alone: Alone = _await(session, inbox, pending)
             session.complete(alone.history)
-            save_predicted(stored, alone.predicted)  # last: it says that the baseline is finished
+            alone.predictions.save(stored)  # last: it says that the baseline is finished
     except BaseException:
         # Keeps what was told so far, and makes training workers stop before their next checkpoint.
         session.close(inbox)
@@ -177,7 +168,7 @@ def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | No
             if pending is not None:
                 ray.cancel(pending, force=True)
         raise
-    return load_predicted(stored) if stored.exists() else None
+    return load_predictions(stored, session.target) if stored.exists() else None
 
 
 def _calibrate(session: Session, weights: dict[str, float]) -> None:
@@ -248,10 +239,10 @@ def _run_ray_train(
     with final_checkpoint(box["result"]) as checkpoint:
         for history in saved_histories(checkpoint).values():
             session.complete(history)
-        _take_over(checkpoint, folder)
+        _take_over(checkpoint, folder, session.target)
 
 
-def _take_over(checkpoint: Path, folder: RunFolder) -> None:
+def _take_over(checkpoint: Path, folder: RunFolder, target: Task) -> None:
     """Copy model and results into the run folder; the predictions come last and mark the copy as complete."""
     model = folder.path / MODEL
     part = folder.path / f".{MODEL}.part"
@@ -260,9 +251,8 @@ def _take_over(checkpoint: Path, folder: RunFolder) -> None:
     shutil.rmtree(model, ignore_errors=True)
     os.replace(part, model)
     folder.write_text(RESULT, (checkpoint / RESULT).read_text(encoding="utf-8"))
-    found = find_predicted(checkpoint)
-    assert found is not None
-    save_predicted(folder.path / found.name, load_predicted(found))
+    predictions = load_predictions(predictions_path(checkpoint, target), target)
+    predictions.save(predictions_path(folder.path, target))
 
 
 def _await(session: Session, inbox: Inbox, reference: ray.ObjectRef) -> Any:

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import write_model_card
 from sgg_ray.errors import TrainingError
-from sgg_ray.evaluation import directional_alignment, gradient_stability
+from sgg_ray.evaluation import Comparison, Metrics, directional_alignment, gradient_stability
 from sgg_ray.models import MODEL_MANIFEST
-from sgg_ray.orchestration.evaluated_predictions import (
-    Comparison,
-    EvaluatedPredictions,
-    Metrics,
-    final_numbers,
-)
 from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import evaluation_dataset
 from sgg_ray.orchestration.train.calibration_folds import CALIBRATION
@@ -41,7 +35,7 @@ from sgg_ray.report import (
     wrong_section,
 )
 from sgg_ray.tracking import TrainedModel
-from sgg_ray.training import Predicted
+from sgg_ray.training import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +61,14 @@ class TrainResult:
             **self.summary,
         }
 
+    def final_numbers(self) -> dict[str, float]:
+        """Metrics of both models and the gain, by their names in MLflow."""
+        found = {f"test/{name}": value for name, value in self.metrics.numbers().items()}
+        if self.baseline is not None and self.comparison is not None:
+            found |= {f"test/{name}_target_only": value for name, value in self.baseline.numbers().items()}
+            found |= {f"test/{name}_gain": value for name, value in self.comparison.gains().items()}
+        return found
+
     def rows(self) -> list[ModelResult]:
         """The models of the final comparison, the baseline first."""
         guided = ModelResult("guided", self.metrics, self.comparison)
@@ -83,16 +85,15 @@ class TrainResult:
 
 def evaluate(
     session: Session,
-    judged: EvaluatedPredictions,
-    baseline: Predicted | None,
+    predictions: Predictions,
+    baseline: Predictions | None,
     report: AlignmentReport | None,
 ) -> TrainResult:
     """What there is of a training that has ended, measured on the test rows."""
-    metrics = judged.metrics()
+    metrics = predictions.metrics()
     other = comparison = None
     if baseline is not None:
-        alone = EvaluatedPredictions.of(session.target, baseline)
-        other, comparison = alone.metrics(), judged.minus(alone)
+        other, comparison = baseline.metrics(), predictions.minus(baseline)
     events = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "gradient_norm" in e]
 
     def column(name: str) -> list[float]:
@@ -106,19 +107,19 @@ def evaluate(
     stored = session.folder.path / CALIBRATION
     if stored.exists():
         found = json.loads(stored.read_text(encoding="utf-8"))
-        summary["calibration"] = found | judged.calibration(found["temperature"])
+        summary["calibration"] = found | predictions.calibration(found["temperature"])
     return TrainResult(session.folder.path, metrics, other, comparison, report, summary)
 
 
-def write_results(session: Session, judged: EvaluatedPredictions, result: TrainResult) -> None:
+def write_results(session: Session, predictions: Predictions, result: TrainResult) -> None:
     """Files of the run folder, and the same in MLflow.
 
     Raises:
         TrainingError: the model is not there.
     """
     folder, target = session.folder, session.target
-    predictions = judged.frame()
-    folder.write_parquet("predictions.parquet", predictions)
+    table = predictions.frame()
+    folder.write_parquet("predictions.parquet", table)
     metrics = result.to_dict()
     folder.write_json("metrics.json", metrics)
     events = folder.read_events()
@@ -137,8 +138,8 @@ def write_results(session: Session, judged: EvaluatedPredictions, result: TrainR
         report=result.report,
         metrics=metrics,
     )
-    _write_page(session, result, predictions)
-    final = final_numbers(result.metrics, result.baseline, result.comparison)
+    _write_page(session, result, table)
+    final = result.final_numbers()
     if calibration := result.summary.get("calibration"):
         final["test/ece"] = calibration["ece"]
         final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]
@@ -151,7 +152,7 @@ def write_results(session: Session, judged: EvaluatedPredictions, result: TrainR
             session.config.tracking.register_as,
             final,
             evaluation_dataset(session.config, target),
-            "test/exact_match" if target.generates else "test/accuracy",
+            f"test/{predictions.metric}",
         )
     )
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():

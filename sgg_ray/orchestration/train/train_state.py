@@ -9,12 +9,11 @@ import ray.train
 from sgg_ray.artifacts import RunFolder, StorageFolder
 from sgg_ray.bounded import parse_json
 from sgg_ray.errors import CheckpointError
-from sgg_ray.orchestration.evaluated_predictions import find_predicted
 from sgg_ray.orchestration.lifecycle import refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.score.score_driver import SCORES, stored_report
 from sgg_ray.orchestration.train.history import saved_histories
-from sgg_ray.training import check_checkpoint
+from sgg_ray.training import check_checkpoint, holds_predictions
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
 TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
@@ -40,7 +39,7 @@ def check_resumable(folder: RunFolder, content: str) -> None:
     if latest is None or state.filesystem is not None:
         return  # in an object store a file is whole or not there
     checkpoint = Path(state.path) / latest["checkpoint_dir_name"]
-    if find_predicted(checkpoint) is None:
+    if not holds_predictions(checkpoint):
         check_checkpoint(checkpoint)
     saved_histories(checkpoint)
 

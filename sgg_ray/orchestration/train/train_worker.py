@@ -15,7 +15,6 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_where
 from sgg_ray.models import save_model
-from sgg_ray.orchestration.evaluated_predictions import predicted_file, save_predicted
 from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
@@ -27,10 +26,11 @@ from sgg_ray.training import (
     Distributed,
     Hooks,
     Outcome,
-    Predicted,
+    Predictions,
     SingleProcess,
     Trainer,
     plain,
+    predictions_path,
     run_training,
     save_checkpoint,
 )
@@ -184,7 +184,7 @@ def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) 
     save_model(
         outcome.model, folder / MODEL, base=config.model.path, target_head=target.head, fields=target.fields
     )
-    save_predicted(folder / predicted_file(target), outcome.predicted)
+    outcome.predictions.save(predictions_path(folder, target))
     (folder / RESULT).write_text(json.dumps(result_of(outcome)), encoding="utf-8")
 
 
@@ -202,7 +202,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
 class Alone:
     """What the training on the target alone came to."""
 
-    predicted: Predicted
+    predictions: Predictions
     result: dict[str, Any]
     history: Recorded
 
@@ -214,4 +214,4 @@ def train_alone(config: Config, target: Task, log: EventLogHandle) -> Alone:
     hooks = _telling(history)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     outcome = run_training(plain(config), target, [], {}, device, hooks=hooks)
-    return Alone(outcome.predicted, result_of(outcome), history.whole())
+    return Alone(outcome.predictions, result_of(outcome), history.whole())

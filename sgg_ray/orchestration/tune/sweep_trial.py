@@ -20,7 +20,6 @@ from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config, ModelConfig, depends_on_scores, with_values
 from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.models import PretrainedModel
-from sgg_ray.orchestration.evaluated_predictions import EvaluatedPredictions, load_predicted, predicted_file
 from sgg_ray.orchestration.messages import Recorded, TrialBegan, TrialReported
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle
 from sgg_ray.orchestration.train.history import History, saved_histories, written_history
@@ -28,7 +27,7 @@ from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkp
 from sgg_ray.orchestration.train.train_worker import TrainingJob
 from sgg_ray.orchestration.tune.kept_trials import KeptTrial
 from sgg_ray.tasks import Fold, Task
-from sgg_ray.training import Hooks, Predicted, run_training
+from sgg_ray.training import Hooks, Predictions, load_predictions, predictions_path, run_training
 
 TRAININGS = "trainings.json"
 
@@ -104,11 +103,10 @@ def _train_once(
     weights = sweep.weights(config, values, fold)
     started = time.monotonic()
     train = _in_this_process if config.ray.num_workers == 1 else _data_parallel
-    predicted, history = train(sweep, config, target, weights, f"{trial}/{number}")
-    judged = EvaluatedPredictions.of(target, predicted)
+    predictions, history = train(sweep, config, target, weights, f"{trial}/{number}")
     return {
-        "losses": judged.losses.tolist(),
-        "correct": judged.correct.tolist(),
+        "losses": predictions.losses.tolist(),
+        "correct": predictions.correct.tolist(),
         "seconds": time.monotonic() - started,
         "history": written_history(history),
     }
@@ -116,13 +114,13 @@ def _train_once(
 
 def _in_this_process(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
-) -> tuple[Predicted, Recorded]:
+) -> tuple[Predictions, Recorded]:
     history = History(run, sweep.log)
     hooks = Hooks(on_events=history.steps)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     foundation = _loaded(config.model.model_dump_json())
     outcome = run_training(config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation)
-    return outcome.predicted, history.whole()
+    return outcome.predictions, history.whole()
 
 
 @functools.lru_cache(maxsize=1)
@@ -137,7 +135,7 @@ def _loaded(model: str) -> PretrainedModel:
 
 def _data_parallel(
     sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
-) -> tuple[Predicted, Recorded]:
+) -> tuple[Predictions, Recorded]:
     """A group of workers beside this process, which only waits for them."""
     # A name of its own: workers of a trial process that has died may still be writing to the last one.
     state = sweep.groups.child(uuid.uuid4().hex)
@@ -145,7 +143,8 @@ def _data_parallel(
     trainer = make_trainer(TrainingJob(config, tasks, weights, sweep.log, run), state)
     try:
         with final_checkpoint(trainer.fit()) as checkpoint:
-            return load_predicted(checkpoint / predicted_file(target)), saved_histories(checkpoint)[run]
+            predictions = load_predictions(predictions_path(checkpoint, target), target)
+            return predictions, saved_histories(checkpoint)[run]
     except SggError:
         raise
     except Exception as error:

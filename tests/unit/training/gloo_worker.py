@@ -9,7 +9,15 @@ import torch.distributed as dist
 
 from sgg_ray.config import Config
 from sgg_ray.tasks import Task
-from sgg_ray.training import Answers, Communicator, Distributed, Hooks, SingleProcess, passes, run_training
+from sgg_ray.training import (
+    Communicator,
+    Distributed,
+    Hooks,
+    SingleProcess,
+    TextPredictions,
+    passes,
+    run_training,
+)
 
 STRETCHES = (passes.STRETCH, 2000)  # all of the toy model's gradient at once, and a handful of parts
 WEIGHTS = {"clean": 0.7, "flipped": 0.3}
@@ -29,12 +37,12 @@ def train(config: Config, target: Task, sources: Sequence[Task], communicator: C
     if communicator.rank == 0:
         hooks.updates = ScheduledWeights()
     outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)
-    predicted = outcome.predicted
-    said = isinstance(predicted, Answers)
+    predictions = outcome.predictions
+    said = isinstance(predictions, TextPredictions)
     return {
-        "texts": predicted.texts if said else (),
+        "texts": predictions.texts if said else (),
         "values": {name: value.detach().clone() for name, value in outcome.model.named_parameters()},
-        "probabilities": torch.from_numpy(predicted.losses if said else predicted),
+        "probabilities": torch.from_numpy(predictions.losses if said else predictions.probabilities),
         "weights": outcome.weights,
         "events": events,
     }

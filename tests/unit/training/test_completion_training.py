@@ -9,7 +9,7 @@ from torch import multiprocessing
 from sgg_ray.models import build_model
 from sgg_ray.models.batch import TokenisedRows
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import SingleProcess, Trainer, answer, generate_texts, plain, run_training
+from sgg_ray.training import SingleProcess, Trainer, generate_texts, plain, predict_rows, run_training
 from sgg_ray.training.passes import TARGET
 
 TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
@@ -110,7 +110,7 @@ def test_with_every_term_off_it_is_the_target_alone_bit_for_bit(make_generation)
     other = run_training(plain(config), target, [], {}, torch.device("cpu"))
     for (name, mine), theirs in zip(one.model.named_parameters(), other.model.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
-    assert one.answers.texts == other.answers.texts
+    assert one.predictions.texts == other.predictions.texts
 
 
 def test_sources_teach_the_target_and_shuffled_ones_do_not(make_generation):
@@ -121,7 +121,7 @@ def test_sources_teach_the_target_and_shuffled_ones_do_not(make_generation):
     exact = {}
     for source in sources:
         outcome = run_training(config, target, sources, {source.name: 1.0}, torch.device("cpu"))
-        pairs = zip(outcome.answers.texts, target.test.completions)
+        pairs = zip(outcome.predictions.texts, target.test.completions)
         exact[source.name] = np.mean([text == reference for text, reference in pairs])
     assert exact["clean"] > 0.9
     assert exact["shuffled"] < 0.5
@@ -131,7 +131,7 @@ def test_answers_do_not_depend_on_the_batch_size(make_generation):
     config = make_generation()
     target, _ = load_tasks(config)
     model = build_model(config, [target])
-    one, other = (answer(model, target, target.test, size, SingleProcess()) for size in (1, 7))
+    one, other = (predict_rows(model, target, target.test, size) for size in (1, 7))
     assert one.texts == other.texts
     assert one.texts == tuple(generate_texts(model, target, target.test, 5))
     np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
@@ -145,7 +145,7 @@ def test_progress_is_told_batch_by_batch(make_generation):
     told = []
     rows = target.test.take(np.arange(10))
     model = build_model(config, [target])
-    answer(model, target, rows, 4, SingleProcess(), lambda done, total: told.append((done, total)))
+    predict_rows(model, target, rows, 4, on_progress=lambda done, total: told.append((done, total)))
     assert told == [(4, 10), (8, 10), (10, 10)]
 
 
@@ -181,6 +181,6 @@ def test_without_training_the_model_answers_as_it_is(make_generation, method):
     )
     target, _ = load_tasks(config)
     outcome = run_training(config, target, [], {}, torch.device("cpu"))
-    assert len(outcome.answers.texts) == len(target.test)
-    assert np.isfinite(outcome.answers.losses).all()
+    assert len(outcome.predictions.texts) == len(target.test)
+    assert np.isfinite(outcome.predictions.losses).all()
     assert outcome.trainable == 0
