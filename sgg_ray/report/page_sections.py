@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgg_ray.evaluation import ClassificationMetrics, GenerationComparison, PairedComparison
+from sgg_ray.evaluation import (
+    ClassificationMetrics,
+    GenerationComparison,
+    GenerationMetrics,
+    PairedComparison,
+)
 from sgg_ray.report.cells import results_cells, scores_cells
 from sgg_ray.report.page import PageTable, Section, as_sentence, pictures, sentences
 from sgg_ray.report.run_tables import wrong_rows
@@ -52,13 +57,14 @@ def quality_section(results: Sequence[ModelResult], lines: Sequence[str] = ()) -
 def quality_lines(results: Sequence[ModelResult]) -> list[str]:
     """What the numbers show, in sentences."""
     last = results[-1]
-    if not isinstance(last.metrics, ClassificationMetrics):
+    if isinstance(last.metrics, GenerationMetrics):
         share, gain = last.metrics.exact_match, last.gain
         lines = [f"{last.name} gives the reference in {100 * share:.1f} % of {last.metrics.rows:,} test rows"]
         if isinstance(gain, GenerationComparison):
             verdict = gain.exact_match.verdict
             lines.append(f"exact matches, compared with {results[0].name}: {verdict}")
         return sentences(lines)
+    assert isinstance(last.metrics, ClassificationMetrics)
     share = f"{100 * last.metrics.accuracy:.1f} %"
     first = f"{last.name} labels {share} of {last.metrics.rows:,} test rows correctly"
     if isinstance(last.gain, PairedComparison):
