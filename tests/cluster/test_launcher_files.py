@@ -118,7 +118,7 @@ def test_the_rayjob_runs_a_pipeline_of_this_version_on_a_shared_folder(kubernete
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         (container,), (volume,) = pod["containers"], pod["volumes"]
-        assert container["image"].endswith(f":{cluster['rayVersion']}")
+        assert container["image"].endswith(f"sgg-ray:{cluster['rayVersion']}-cu128")
         assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": config.ray.storage_path}]
         assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
 

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -30,13 +32,18 @@ def run(*command: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedP
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from a copy: nothing of an earlier build can come along, and the clone stays as it is."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory) -> Path:
+    """A copy of what is built: nothing of an earlier build can come along, and the clone stays as it is."""
+    source = tmp_path_factory.mktemp("wheel") / "source"
     shutil.copytree(ROOT / "sgg_ray", source / "sgg_ray", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source) -> Path:
+    folder = source.parent
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source, cwd=folder)
     (built,) = folder.glob("*.whl")
@@ -72,6 +79,21 @@ def desk(settings, tmp_path) -> Path:
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(toy.merged(settings, changes)))
     assert ROOT not in tmp_path.parents
     return tmp_path
+
+
+def test_wheel_and_sdist_can_be_published(source, wheel):
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", build, source.parent, cwd=source)
+    (sdist,) = source.parent.glob("*.tar.gz")
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=source.parent)
+    with tarfile.open(sdist) as packed:
+        inside = {name.partition("/")[2] for name in packed.getnames()}
+    with zipfile.ZipFile(wheel) as unpacked:
+        inside_wheel = set(unpacked.namelist())
+    needed = {"sgg_ray/py.typed", "sgg_ray/report/page.html", "sgg_ray/strategies/sgg.yaml"}
+    assert needed <= inside
+    assert needed <= inside_wheel
+    assert {"LICENSE", "README.md", "pyproject.toml"} <= inside
 
 
 def test_the_package_is_the_wheels(installed, desk):
