@@ -79,8 +79,9 @@ def test_what_is_installed_is_what_the_project_asks_for(steps, project):
 
 @pytest.mark.slow
 @pytest.mark.by_hand
+@pytest.mark.timeout(2400)
 def test_the_steps_work_in_an_environment_of_their_own(steps, tmp_path):
-    """Several minutes, and packages from an index. PyTorch's own index is left out, which not everybody reaches."""
+    """Takes minutes, and packages from an index. PyTorch's own index is left out, which not everybody reaches."""
     home = tmp_path / "home"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     for source, place in copied(steps):
