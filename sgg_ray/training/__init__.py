@@ -6,6 +6,7 @@ from sgg_ray.training.communicator import Communicator, Distributed, SingleProce
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.job import Hooks, Outcome, plain, run_training
 from sgg_ray.training.label_predictions import LabelPredictions
+from sgg_ray.training.passes import SOURCES, Passes
 from sgg_ray.training.predict_rows import (
     holds_predictions,
     load_predictions,
@@ -18,20 +19,28 @@ from sgg_ray.training.setfit import check_setfit
 from sgg_ray.training.text_predictions import TextPredictions, generate_texts
 from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
+from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlone, Update
 
 __all__ = [
+    "SOURCES",
     "Choice",
     "Communicator",
     "Distributed",
     "Event",
+    "GuidedSum",
+    "GuidedTarget",
     "Hooks",
     "LabelPredictions",
     "Outcome",
+    "Passes",
+    "Phase",
     "Predictions",
     "SingleProcess",
+    "SourcesAlone",
     "TextPredictions",
     "TimeEstimate",
     "Trainer",
+    "Update",
     "WeightUpdates",
     "check_checkpoint",
     "check_setfit",

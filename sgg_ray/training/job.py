@@ -27,6 +27,7 @@ from sgg_ray.training.predict_rows import predict_rows
 from sgg_ray.training.predictions import Predictions
 from sgg_ray.training.setfit import train_setfit
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
+from sgg_ray.training.updates import Phase
 
 IN_CONTEXT = 6  # stream of random numbers
 
@@ -46,6 +47,8 @@ class Hooks:
     # What is told of a further member of an average, by its strategy; the first one is told as the run itself.
     of_member: Callable[[str], "Hooks"] | None = None
     on_choice: Callable[[Choice], None] = lambda choice: None
+    # Phases in place of those of the configuration, made once the trainer is there (docs/how-to-strategy.md).
+    phases: Callable[[Trainer], Sequence[Phase]] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def run_training(
         _probe(model, target, hooks),
         _names(model, target, config),
     )
+    if hooks.phases is not None:
+        trainer.phases = tuple(hooks.phases(trainer))
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
     trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)

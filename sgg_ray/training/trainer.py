@@ -119,8 +119,15 @@ class Trainer:
             updates: new source weights every ``alignment.refresh_interval`` steps.
 
         Raises:
-            TrainingError: too many steps in a row had a gradient that was not finite.
+            TrainingError: too many steps in a row had a gradient that was not finite, or the phases do not add up to
+                ``train.max_steps``.
         """
+        planned = sum(phase.steps for phase in self.phases)
+        if planned != self.settings.max_steps:
+            # The learning rate of the last phase would fall to 0 too early, or never.
+            raise TrainingError(
+                f"phases: {planned} steps in all, but train.max_steps is {self.settings.max_steps}; make them equal"
+            )
         with graphed(self.model.trunk(), self._records):
             self._steps(on_events, checkpoint, updates)
 
