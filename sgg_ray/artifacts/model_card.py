@@ -10,7 +10,7 @@ from typing import Any
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts.files import replace_file
 from sgg_ray.artifacts.licences import UNKNOWN, licence_of_model
-from sgg_ray.artifacts.quality_card import quality_of_answers, quality_of_labels
+from sgg_ray.artifacts.quality_card import BASELINE, kept_model, quality_of_answers, quality_of_labels
 from sgg_ray.config import Config
 from sgg_ray.markdown import markdown_code, markdown_text
 from sgg_ray.secrets import redacted
@@ -59,7 +59,7 @@ def write_model_card(
     sections = [
         _header(config, target, licence),
         _data(config, target, sources),
-        _sources(report, sources),
+        _sources(report, sources, metrics),
         quality_of_answers(metrics) if target.generates else quality_of_labels(metrics),
         _limits(config, target, metrics),
         _licences(config, licence),
@@ -109,7 +109,12 @@ def _data(config: Config, target: Task, sources: Sequence[Task]) -> str:
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 
-def _sources(report: AlignmentReport | None, sources: Sequence[Task]) -> str:
+def _sources(report: AlignmentReport | None, sources: Sequence[Task], metrics: Mapping[str, Any]) -> str:
+    if kept_model(metrics) == BASELINE:
+        return (
+            "## Sources\n\nNone: on held-out shots guidance was worse, so that the run keeps the model that was "
+            "trained on the target alone.\n"
+        )
     if report is None:
         return "" if sources else "## Sources\n\nNone: trained on the target alone.\n"
     percent = f"{100 * report.confidence:g} %"

@@ -5,7 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-MODELS = (("guided", "this model"), ("target-only", "the same model trained on the target alone"))
+GUIDED, BASELINE = "guided", "target-only"
+ALONE = "the same model trained on the target alone"
+
+
+def _models(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Both models of the run and what they are called, the one that the card is of first."""
+    if kept_model(metrics) == BASELINE:
+        return (BASELINE, "this model, trained on the target alone"), (GUIDED, "the same with guidance")
+    return (GUIDED, "this model"), (BASELINE, ALONE)
+
+
+def kept_model(metrics: Mapping[str, Any]) -> str:
+    """Which of the two models the run keeps."""
+    return (metrics.get("kept") or {}).get("model", GUIDED)
+
+
+def _choice(metrics: Mapping[str, Any]) -> str:
+    kept = metrics.get("kept") or {}
+    if kept.get("verdict") is None:
+        return ""
+    found = {"better": "it was better", "worse": "it was worse"}.get(
+        kept["verdict"], "no difference was shown"
+    )
+    return (
+        f"\nThe guided model was compared with that trained on the target alone on {kept['rows']} held-out shots, not "
+        f"on test rows: {found}.\n"
+    )
 
 
 def quality_of_labels(metrics: Mapping[str, Any]) -> str:
@@ -15,7 +41,7 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
         "| model | accuracy | 95 % interval | macro-F1 | test rows |",
         "|---|---:|---:|---:|---:|",
     ]
-    for name, label in MODELS:
+    for name, label in _models(metrics):
         found = metrics.get(name)
         if found:
             interval = f"{found['accuracy_low']:.3f} … {found['accuracy_high']:.3f}"
@@ -24,8 +50,8 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
     gain = metrics.get("difference")
     if gain:
         lines.append(
-            f"\nOn the same test rows the difference is {100 * gain['difference']:+.1f} points of accuracy "
-            f"({_bounds(gain, 100, 1)}, exact McNemar "
+            f"\nOn the same test rows the difference that guidance makes is {100 * gain['difference']:+.1f} points of "
+            f"accuracy ({_bounds(gain, 100, 1)}, exact McNemar "
             f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives a different number."
         )
     calibration = metrics.get("calibration")
@@ -36,7 +62,7 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
             f"calibration error on the test rows: {100 * calibration['ece']:.1f} points, without the temperature "
             f"{100 * calibration['ece_uncalibrated']:.1f}."
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _choice(metrics)
 
 
 def quality_of_answers(metrics: Mapping[str, Any]) -> str:
@@ -46,7 +72,7 @@ def quality_of_answers(metrics: Mapping[str, Any]) -> str:
         "| model | token loss | perplexity | exact match | 95 % interval | ROUGE-L | test rows |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, label in MODELS:
+    for name, label in _models(metrics):
         found = metrics.get(name)
         if found:
             interval = f"{found['exact_match_low']:.3f} … {found['exact_match_high']:.3f}"

@@ -33,7 +33,8 @@ EVENTS = "events.jsonl"
 _PRIVATE = (".yaml", "run.json")  # settings: they hold no passwords that are known as such
 _SHOWN_DIFFERENCES = 3
 _PUSH_SECONDS = 5.0  # between copies of events.jsonl to a storage that cannot append
-_RAYS_OWN = ("ray_train", "ray_tune", "ray_groups")  # folders that Ray reads and writes by itself
+# Folders that Ray and its workers read and write by themselves.
+_WORKERS_OWN = ("ray_train", "ray_tune", "ray_groups", "baseline_model")
 
 
 class RunFolder:
@@ -139,12 +140,12 @@ class RunFolder:
     def fetch(self) -> None:
         """Download the files of a run folder behind a URI into its local copy; does nothing for a local folder."""
         if self._remote is not None:
-            self._remote.pull(without=_RAYS_OWN)
+            self._remote.pull(without=_WORKERS_OWN)
             self._mirrored = True
 
     def state(self, name: str) -> StorageFolder:
         """Subfolder that Ray's workers read and write directly, from every node."""
-        assert name in _RAYS_OWN
+        assert name in _WORKERS_OWN
         if self._remote is not None:
             return StorageFolder(f"{self._remote.path}/{name}", self._remote.filesystem)
         return StorageFolder((self.path.resolve() / name).as_posix())

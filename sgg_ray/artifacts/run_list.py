@@ -103,9 +103,9 @@ def _numbers(path: Path) -> tuple[float | None, float | None, str]:
     """Quality and gain in metrics.json, and what is wrong with it."""
     try:
         metrics = _object(path)
-        guided = metrics.get(GUIDED) or {}
+        kept = metrics.get((metrics.get("kept") or {}).get("model", GUIDED)) or {}
         gain = (metrics.get(DIFFERENCE) or {}).get("difference")
-        return guided.get("accuracy", guided.get("exact_match")), gain, ""
+        return kept.get("accuracy", kept.get("exact_match")), gain, ""
     except FileNotFoundError:
         return None, None, ""
     except (OSError, ValueError, AttributeError) as error:

@@ -140,6 +140,21 @@ class StorageFolder:
         else:
             self.filesystem.delete_file(f"{self.path}/{name}")
 
+    def upload(self, folder: Path) -> None:
+        """Copy a local folder into this one."""
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        filesystem = self.filesystem or LocalFileSystem()
+        filesystem.create_dir(self.path, recursive=True)
+        copy_files(str(folder), self.path, LocalFileSystem(), filesystem)
+
+    def download(self, folder: Path) -> None:
+        """Copy this folder into a local one."""
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_files(self.path, str(folder), self.filesystem or LocalFileSystem(), LocalFileSystem())
+
     def delete(self) -> None:
         """Remove it with all that is in it. Nobody misses it: what fails here is left lying."""
         if self.filesystem is None:

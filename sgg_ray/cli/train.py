@@ -43,6 +43,8 @@ def train(
             report.print_json({**result.to_dict(), "folder": run_folder(loaded)})
             return
         report.print_comparison(console, result.rows())
+        for line in result.conclusions():
+            report.print_line(console, line)
         report.print_line(console, f"model, metrics, predictions and curves are in {run_folder(loaded)}")
         report.print_line(
             console,

@@ -337,8 +337,8 @@ class TrainConfig(Section):
     save_steps: Count = Field(50, description="steps between two checkpoints")
     calibration_folds: CountOrZero = Field(
         2,
-        description="trainings that leave out a part of the shots in turn, for a calibrated confidence; "
-        "0 or 1 = none",
+        description="parts of the shots that trainings leave out in turn, to calibrate the confidence and to keep the "
+        "baseline where guidance is worse; 0 or 1 = none",
     )
     logging_steps: Count = Field(5, description="steps between two transfers of metrics to the host")
     baseline: bool = Field(

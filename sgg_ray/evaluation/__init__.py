@@ -17,6 +17,7 @@ from sgg_ray.evaluation.generation_metrics import (
     score_answers,
     share_interval,
 )
+from sgg_ray.evaluation.kept_model import BASELINE, GUIDED, HeldOutComparison, compare_held_out
 from sgg_ray.evaluation.measures import Comparison, Metrics
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
@@ -24,6 +25,8 @@ from sgg_ray.evaluation.standings import Cell, Contrast, Ranking, Standing, mean
 from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
 
 __all__ = [
+    "BASELINE",
+    "GUIDED",
     "AnswerScores",
     "Cell",
     "ClassificationMetrics",
@@ -32,6 +35,7 @@ __all__ = [
     "GenerationComparison",
     "GenerationMetrics",
     "GradientStability",
+    "HeldOutComparison",
     "Metrics",
     "PairedComparison",
     "Ranking",
@@ -40,6 +44,7 @@ __all__ = [
     "Trial",
     "calibration_errors",
     "compare_generation",
+    "compare_held_out",
     "compare_paired",
     "directional_alignment",
     "evaluate_classification",

@@ -13,6 +13,7 @@ from sgg_ray.report.html import (
     html_scores,
     html_sweep,
 )
+from sgg_ray.report.kept_model import kept_lines
 from sgg_ray.report.module_plots import module_table, plot_modules
 from sgg_ray.report.page import Page, PageTable, Section, as_sentence, sentences
 from sgg_ray.report.page_sections import (
@@ -58,6 +59,7 @@ __all__ = [
     "html_results",
     "html_scores",
     "html_sweep",
+    "kept_lines",
     "make_console",
     "module_table",
     "plot_curves",

@@ -18,7 +18,7 @@ class TimeEstimate:
     """Of all trainings of a run, one after the other."""
 
     seconds: float
-    trainings: int  # the model's own, the baseline's and those for calibration
+    trainings: int  # the model's own, the baseline's and those that leave out shots
     steps: int  # of each
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ def estimate_time(config: Config, target: Task, folds: int) -> TimeEstimate | No
 
     Args:
         target: its training rows make the batch.
-        folds: trainings for calibration.
+        folds: parts of the shots that are held out in turn.
 
     Returns:
         None for methods whose steps are not this package's, and for causal language models, of which one step on a CPU
@@ -55,7 +55,7 @@ def estimate_time(config: Config, target: Task, folds: int) -> TimeEstimate | No
     if train.method not in ("gradients", "auto") or find_model(config.model.path).causal:
         return None
     own = train.budget if train.method == "auto" else 1
-    guided, plain = own + folds, int(train.baseline)
+    guided, plain = own * (1 + folds), int(train.baseline) * (1 + folds)
     seconds = (
         _seconds_of_a_pass(config, target) * train.max_steps * (guided * passes_per_step(config) + plain)
     )

@@ -88,6 +88,41 @@ def test_the_temperature_comes_from_shots_that_were_left_out(finished):
     assert "Confidence is scaled with the temperature" in (result.folder / "model" / "README.md").read_text()
 
 
+def test_the_model_is_chosen_on_shots_that_were_left_out(finished):
+    config, result, _ = finished
+    kept = json.loads((result.folder / "metrics.json").read_text())["kept"]
+    assert kept == json.loads((result.folder / "kept.json").read_text()) == result.kept.to_dict()
+    assert (kept["model"], kept["rows"]) == (result.model, 16)
+    target, _ = load_tasks(config)
+    (fold, _) = hold_out(target, 2, config.seed)
+    alone = run_training(plain(config), fold.of(target), [], {}, torch.device("cpu")).probabilities
+    np.testing.assert_allclose(np.load(result.folder / "held_out" / "target-only-1.npy"), alone, atol=1e-5)
+    assert not (result.folder / "baseline_model").exists()
+
+
+@pytest.mark.slow
+def test_a_guided_model_that_sources_ruin_gives_way_to_the_baseline(
+    settings, still_encoder, tmp_path, database
+):
+    spoilt = [source for source in settings["sources"] if source["name"] == "flipped"]
+    train_keys = {"baseline": True, "calibration_folds": 2, "max_steps": 60, "learning_rate": 1e-3}
+    config = configure(
+        settings | {"sources": spoilt}, still_encoder, tmp_path,
+        target={"shots": 24}, alignment={"weighting": "uniform"}, train=train_keys,
+    )  # fmt: skip
+    result = train(config)
+    assert (result.kept.verdict, result.model) == ("worse", "target-only")
+    target, _ = load_tasks(config)
+    model, _ = load_model(result.folder / "model")
+    again = predict(model, model.tokenise(target, target.test), 16, SingleProcess())
+    np.testing.assert_allclose(again, np.load(result.folder / "baseline_probabilities.npy"), atol=1e-5)
+    written = pandas.read_parquet(result.folder / "predictions.parquet")
+    assert (written.label == written.predicted).mean() == pytest.approx(result.baseline.accuracy)
+    (run,) = MlflowClient(config.tracking.uri).search_runs(["1"], "attributes.run_name = 'toy'")
+    assert run.data.metrics["test/accuracy"] == pytest.approx(result.baseline.accuracy)
+    assert run.data.metrics["held_out/loss_gain"] < 0
+
+
 def test_the_run_folder_is_complete(finished):
     _, result, heard = finished
     names = {path.name for path in result.folder.iterdir()}

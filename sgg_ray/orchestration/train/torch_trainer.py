@@ -3,15 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import ray
 import ray.train
 from ray.exceptions import OutOfMemoryError
 from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
+from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.runtime.ray_failures import out_of_memory
+from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
+
+POLL_SECONDS = 0.5
 
 
 def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
@@ -62,6 +68,22 @@ def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
         )
     with result.checkpoint.as_directory() as folder:
         yield Path(folder)
+
+
+def wait_for(session: Session, inbox: Inbox, reference: ray.ObjectRef) -> Any:
+    """Wait for what a training in a Ray task comes to, passing on what it tells.
+
+    Raises:
+        SggError: what stopped it.
+    """
+    while True:
+        done, _ = ray.wait([reference], timeout=POLL_SECONDS)
+        session.pass_on(inbox)
+        if done:
+            try:
+                return ray.get(reference)
+            except Exception as error:
+                raise as_sgg_error(error) from error
 
 
 def as_sgg_error(error: BaseException, place: str | None = None) -> SggError:

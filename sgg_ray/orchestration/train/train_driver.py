@@ -1,6 +1,5 @@
 """`sgg train`: score, fine-tune under Ray Train, compare with the target alone, leave everything in a run folder."""
 
-import os
 import shutil
 import threading
 from contextlib import suppress
@@ -13,8 +12,7 @@ from ray.exceptions import RayError
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
-from sgg_ray.errors import SggError
-from sgg_ray.models import write_temperature
+from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
@@ -22,20 +20,21 @@ from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, gro
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle, Inbox
 from sgg_ray.orchestration.score.score_driver import SCORES, record_report, stored_report, write_report
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.orchestration.train.calibration_folds import (
-    CALIBRATION,
-    start_folds,
-    temperature_of,
-    usable_folds,
-)
+from sgg_ray.orchestration.train.held_out import judge_on_held_out, replace_folder
+from sgg_ray.orchestration.train.held_out_trainings import usable_folds
 from sgg_ray.orchestration.train.history import saved_histories
-from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkpoint, make_trainer
+from sgg_ray.orchestration.train.torch_trainer import (
+    POLL_SECONDS,
+    as_sgg_error,
+    final_checkpoint,
+    make_trainer,
+    wait_for,
+)
 from sgg_ray.orchestration.train.train_result import TrainResult, evaluate, write_results
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_state import TRAIN_STATE, check_resumable, last_whole
 from sgg_ray.orchestration.train.train_worker import (
-    BASELINE,
-    GUIDED,
+    BASELINE_STATE,
     MODEL,
     RESULT,
     Alone,
@@ -44,8 +43,6 @@ from sgg_ray.orchestration.train.train_worker import (
 )
 from sgg_ray.tasks import Task
 from sgg_ray.training import Predictions, TimeEstimate, estimate_time, load_predictions, predictions_path
-
-POLL_SECONDS = 0.5
 
 
 def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
@@ -100,14 +97,15 @@ def _train(session: Session) -> TrainResult:
     finally:
         if exchange is not None:
             exchange.close()
-    _calibrate(session, weights)
+    judge_on_held_out(session, weights)
     session.listener.stage("writing the report")
-    predictions = load_predictions(predictions_path(folder.path, session.target), session.target)
-    result = evaluate(session, predictions, baseline, report)
-    write_results(session, predictions, result)
+    guided = load_predictions(predictions_path(folder.path, session.target), session.target)
+    result = evaluate(session, guided, baseline, report)
+    write_results(session, baseline if baseline and result.model == BASELINE else guided, result)
     folder.finish()
     session.tracker.finish()
-    folder.state(TRAIN_STATE).delete()
+    for state in (TRAIN_STATE, BASELINE_STATE):
+        folder.state(state).delete()
     return result
 
 
@@ -158,7 +156,7 @@ def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | No
             if pending is None:
                 listener.stage("training the target-only baseline")
                 pending = _start_baseline(session, inbox.log)
-            alone: Alone = _await(session, inbox, pending)
+            alone: Alone = wait_for(session, inbox, pending)
             session.complete(alone.history)
             alone.predictions.save(stored)  # last: it says that the baseline is finished
     except BaseException:
@@ -171,34 +169,11 @@ def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | No
     return load_predictions(stored, session.target) if stored.exists() else None
 
 
-def _calibrate(session: Session, weights: dict[str, float]) -> None:
-    """Find the model's temperature. It is a convenience: a training that fails here does not fail the run."""
-    config, folder, target = session.config, session.folder, session.target
-    folds = usable_folds(config, target)
-    if not folds or (folder.path / CALIBRATION).exists():
-        return
-    session.listener.stage(f"calibrating: {len(folds)} trainings, each without a part of the shots")
-    inbox = Inbox()
-    pending = start_folds(config, target, session.sources, weights, folds, inbox.log)
-    try:
-        predicted = [_await(session, inbox, reference) for reference in pending]
-    except SggError as error:
-        session.listener.note(f"the model is not calibrated: {error}")
-        return
-    except BaseException:
-        with suppress(RayError):
-            for reference in pending:
-                ray.cancel(reference, force=True)
-        raise
-    found = temperature_of(target, folds, predicted)
-    write_temperature(folder.path / MODEL, found["temperature"])
-    folder.write_json(CALIBRATION, found)
-
-
 def _start_baseline(session: Session, log: EventLogHandle) -> ray.ObjectRef:
     config = session.config
     options = {"num_cpus": config.ray.cpus_per_worker, "num_gpus": config.ray.gpus_per_worker}
-    return train_alone.options(**options).remote(config, session.target, log)
+    place = session.folder.state(BASELINE_STATE) if usable_folds(config, session.target) else None
+    return train_alone.options(**options).remote(config, session.target, log, place)
 
 
 def _room_for_both(config: Config, exchange: TaskWorkers | None) -> bool:
@@ -248,20 +223,7 @@ def _take_over(checkpoint: Path, folder: RunFolder, target: Task) -> None:
     part = folder.path / f".{MODEL}.part"
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(checkpoint / MODEL, part)
-    shutil.rmtree(model, ignore_errors=True)
-    os.replace(part, model)
+    replace_folder(part, model)
     folder.write_text(RESULT, (checkpoint / RESULT).read_text(encoding="utf-8"))
     predictions = load_predictions(predictions_path(checkpoint, target), target)
     predictions.save(predictions_path(folder.path, target))
-
-
-def _await(session: Session, inbox: Inbox, reference: ray.ObjectRef) -> Any:
-    """Wait for the baseline, passing events on."""
-    while True:
-        done, _ = ray.wait([reference], timeout=POLL_SECONDS)
-        session.pass_on(inbox)
-        if done:
-            try:
-                return ray.get(reference)
-            except Exception as error:
-                raise as_sgg_error(error) from error

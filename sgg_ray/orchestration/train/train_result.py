@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import write_model_card
 from sgg_ray.errors import TrainingError
-from sgg_ray.evaluation import Comparison, Metrics, directional_alignment, gradient_stability
+from sgg_ray.evaluation import (
+    BASELINE,
+    GUIDED,
+    Comparison,
+    HeldOutComparison,
+    Metrics,
+    directional_alignment,
+    gradient_stability,
+)
 from sgg_ray.models import MODEL_MANIFEST
 from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import evaluation_dataset
-from sgg_ray.orchestration.train.calibration_folds import CALIBRATION
+from sgg_ray.orchestration.train.held_out import CALIBRATION, KEPT, stored_choice
 from sgg_ray.orchestration.train.train_session import CHOICE, Session
-from sgg_ray.orchestration.train.train_worker import BASELINE, GUIDED, MODEL, RESULT
+from sgg_ray.orchestration.train.train_worker import MODEL, RESULT
 from sgg_ray.prediction import Predictor
 from sgg_ray.report import (
     ModelResult,
@@ -25,6 +33,7 @@ from sgg_ray.report import (
     html_page,
     html_picture,
     html_results,
+    kept_lines,
     module_table,
     plot_curves,
     plot_modules,
@@ -51,6 +60,21 @@ class TrainResult:
     comparison: Comparison | None  # guided − target-only, on the same test rows
     report: AlignmentReport | None
     summary: dict[str, Any]
+    kept: HeldOutComparison | None = None  # how the model was chosen, without test rows; None: it was not
+
+    @property
+    def model(self) -> str:
+        """Which of the two models the run keeps."""
+        return self.kept.kept if self.kept else GUIDED
+
+    @property
+    def of_model(self) -> Metrics:
+        """Metrics of the model that the run keeps."""
+        return self.baseline if self.model == BASELINE and self.baseline else self.metrics
+
+    def conclusions(self) -> list[str]:
+        """Which model is kept and why, in words; nothing without a baseline."""
+        return [] if self.baseline is None else kept_lines(self.kept, self.comparison)
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
@@ -58,15 +82,20 @@ class TrainResult:
             "guided": self.metrics.to_dict(),
             BASELINE: self.baseline.to_dict() if self.baseline else None,
             "difference": self.comparison.to_dict() if self.comparison else None,
+            "kept": self.kept.to_dict() if self.kept else {"model": GUIDED, "verdict": None},
             **self.summary,
         }
 
     def final_numbers(self) -> dict[str, float]:
-        """Metrics of both models and the gain, by their names in MLflow."""
-        found = {f"test/{name}": value for name, value in self.metrics.numbers().items()}
+        """Metrics of the model that is kept and of the baseline, and gains, by their names in MLflow."""
+        found = {f"test/{name}": value for name, value in self.of_model.numbers().items()}
         if self.baseline is not None and self.comparison is not None:
             found |= {f"test/{name}_target_only": value for name, value in self.baseline.numbers().items()}
             found |= {f"test/{name}_gain": value for name, value in self.comparison.gains().items()}
+        if self.kept is not None:
+            found["held_out/loss_gain"] = self.kept.gain
+            found["held_out/accuracy"] = self.kept.accuracy
+            found["held_out/accuracy_target_only"] = self.kept.baseline_accuracy
         return found
 
     def rows(self) -> list[ModelResult]:
@@ -85,15 +114,19 @@ class TrainResult:
 
 def evaluate(
     session: Session,
-    predictions: Predictions,
-    baseline: Predictions | None,
+    guided: Predictions,
+    alone: Predictions | None,
     report: AlignmentReport | None,
 ) -> TrainResult:
-    """What there is of a training that has ended, measured on the test rows."""
-    metrics = predictions.metrics()
-    other = comparison = None
-    if baseline is not None:
-        other, comparison = baseline.metrics(), predictions.minus(baseline)
+    """What there is of a training that has ended, measured on the test rows.
+
+    Args:
+        guided: its predictions.
+        alone: those of the baseline, if there is one.
+        report: the scores of its sources.
+    """
+    kept = stored_choice(session.folder)
+    judged = alone if alone and kept and kept.kept == BASELINE else guided
     events = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "gradient_norm" in e]
 
     def column(name: str) -> list[float]:
@@ -107,12 +140,25 @@ def evaluate(
     stored = session.folder.path / CALIBRATION
     if stored.exists():
         found = json.loads(stored.read_text(encoding="utf-8"))
-        summary["calibration"] = found | predictions.calibration(found["temperature"])
-    return TrainResult(session.folder.path, metrics, other, comparison, report, summary)
+        summary["calibration"] = found | judged.calibration(found["temperature"])
+    return TrainResult(
+        session.folder.path,
+        guided.metrics(),
+        alone.metrics() if alone else None,
+        guided.minus(alone) if alone else None,
+        report,
+        summary,
+        kept,
+    )
 
 
 def write_results(session: Session, predictions: Predictions, result: TrainResult) -> None:
     """Files of the run folder, and the same in MLflow.
+
+    Args:
+        session: of the training.
+        predictions: those of the model that is kept.
+        result: what they came to.
 
     Raises:
         TrainingError: the model is not there.
@@ -125,6 +171,7 @@ def write_results(session: Session, predictions: Predictions, result: TrainResul
     events = folder.read_events()
     plot_curves(events, folder.path / "curves.png")
     written = ["config.yaml", "metrics.json", "predictions.parquet", "curves.png", PAGE]
+    written += [KEPT] if result.kept else []
     if session.config.guidance.view_modules:
         modules = module_table(events)
         folder.write_parquet("modules.parquet", modules)
@@ -166,7 +213,7 @@ def _write_page(session: Session, result: TrainResult, predictions: "pd.DataFram
     sections: list[Section] = [
         quality_section(results, _explanations(session, result)),
         *([scores_section(result.report, folder.path)] if result.report else []),
-        wrong_section(predictions, result.metrics, target.labels),
+        wrong_section(predictions, result.of_model, target.labels),
         training_section(folder.path),
         data_section([target, *session.sources]),
     ]
@@ -181,6 +228,7 @@ def _explanations(session: Session, result: TrainResult) -> list[str]:
         choice = json.loads(chosen.read_text(encoding="utf-8"))
         members = " + ".join(f"{100 * share:.0f} % {name}" for name, share in choice["shares"].items())
         lines.append(as_sentence(f"strategy auto chose {members}, because {choice['evidence']}"))
+    lines += [as_sentence(line) for line in result.conclusions()]
     if found := result.summary.get("calibration"):
         lines.append(
             f"Calibration error {100 * found['ece']:.1f} points, {100 * found['ece_uncalibrated']:.1f} without "

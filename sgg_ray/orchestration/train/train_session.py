@@ -6,6 +6,7 @@ from typing import Any, assert_never
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
+from sgg_ray.evaluation import GUIDED
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.messages import (
     CalibrationProgress,
@@ -24,7 +25,6 @@ from sgg_ray.orchestration.messages import (
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.score.score_driver import scored_metrics
-from sgg_ray.orchestration.train.train_worker import GUIDED
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import Tracker
 

@@ -12,8 +12,10 @@ import ray.train
 import ray.train.torch
 import torch
 
+from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_where
+from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle
@@ -35,7 +37,7 @@ from sgg_ray.training import (
     save_checkpoint,
 )
 
-GUIDED, BASELINE = "guided", "target-only"
+BASELINE_STATE = "baseline_model"  # folder of the baseline's model, until the run is finished
 RESULT, MODEL = "result.json", "model"
 
 
@@ -181,11 +183,13 @@ def _report(
 
 def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
     (folder / MODEL).mkdir()
-    save_model(
-        outcome.model, folder / MODEL, base=config.model.path, target_head=target.head, fields=target.fields
-    )
+    _save(outcome, folder / MODEL, config, target)
     outcome.predictions.save(predictions_path(folder, target))
     (folder / RESULT).write_text(json.dumps(result_of(outcome)), encoding="utf-8")
+
+
+def _save(outcome: Outcome, folder: Path, config: Config, target: Task) -> None:
+    save_model(outcome.model, folder, base=config.model.path, target_head=target.head, fields=target.fields)
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
@@ -208,10 +212,18 @@ class Alone:
 
 
 @ray.remote(max_retries=2)
-def train_alone(config: Config, target: Task, log: EventLogHandle) -> Alone:
-    """Ordinary fine-tuning on the target alone, same seed and steps, in one process: what guidance has to beat."""
+def train_alone(config: Config, target: Task, log: EventLogHandle, place: StorageFolder | None) -> Alone:
+    """Ordinary fine-tuning on the target alone, same seed and steps, in one process: what guidance has to beat.
+
+    Args:
+        place: where the model goes; None if it cannot become the run's own.
+    """
     history = History(BASELINE, log)
     hooks = _telling(history)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     outcome = run_training(plain(config), target, [], {}, device, hooks=hooks)
+    if place is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            _save(outcome, Path(scratch), config, target)
+            place.upload(Path(scratch))
     return Alone(outcome.predictions, result_of(outcome), history.whole())

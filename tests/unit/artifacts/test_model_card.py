@@ -188,3 +188,19 @@ class Elements(HTMLParser):
         self.texts.append(data)
         if self.last.startswith("h"):
             self.headings.append(data)
+
+
+def test_card_of_a_run_that_keeps_its_baseline(tmp_path, config):
+    kept = {"model": "target-only", "verdict": "worse", "rows": 8}
+    metrics = {
+        "guided": QUALITY,
+        "target-only": QUALITY | {"accuracy": 0.8},
+        "difference": GAIN,
+        "kept": kept,
+    }
+    text = write(tmp_path, config, SOURCES, report(), metrics)
+    assert "| this model, trained on the target alone | 0.800 |" in text
+    assert "| the same with guidance | 0.750 |" in text
+    assert "the run keeps the model that was trained on the target alone" in text
+    assert "on 8 held-out shots, not on test rows: it was worse" in text
+    assert "| imdb | +0.80" not in text

@@ -76,3 +76,10 @@ def test_a_run_that_is_being_written_is_not_deleted(storage, make_config):
     assert (storage / "killed").is_dir()
     assert remove_runs(storage, ["killed", "finished"]) == [storage / "killed", storage / "finished"]
     assert not (storage / "killed").exists()
+
+
+def test_quality_is_that_of_the_model_that_was_kept(storage):
+    kept = {"kept": {"model": "target-only"}, "target-only": {"accuracy": 0.8}}
+    (storage / "finished" / "metrics.json").write_text(json.dumps(METRICS | kept))
+    (found,) = (run for run in list_runs(storage) if run.name == "finished")
+    assert (found.quality, found.gain) == (0.8, 0.05)

@@ -155,6 +155,20 @@ def test_rays_own_folders_are_read_and_deleted(far, tmp_path):
         state.delete()  # nobody minds
 
 
+def test_a_folder_is_copied_there_and_back(far, tmp_path):
+    own = tmp_path / "own"
+    (own / "inner").mkdir(parents=True)
+    (own / "inner" / "weights").write_bytes(b"123")
+    (own / "settings").write_text("{}")
+    for storage in ("far://runs", tmp_path / "near"):
+        state = RunFolder(storage, "try").state("baseline_model")
+        state.upload(own)
+        back = tmp_path / f"back-{state.filesystem is None}"
+        state.download(back)
+        found = {str(file.relative_to(back)): file.read_bytes() for file in back.rglob("*") if file.is_file()}
+        assert found == {"inner/weights": b"123", "settings": b"{}"}
+
+
 def test_a_file_can_be_tried_anywhere(far, tmp_path):
     for place in (storage_folder("far://runs"), storage_folder(tmp_path / "not" / "yet")):
         place.write("probe", b"x")

@@ -27,7 +27,7 @@ def test_all_trainings_are_counted(make_config, monkeypatch):
         guidance=off, train={"method": "auto", "max_steps": 10, "budget": 2, "baseline": True}
     )
     target, _ = load_tasks(config)
-    assert estimate_time(config, target, folds=2) == TimeEstimate(0.5 * 10 * 5, 5, 10)
+    assert estimate_time(config, target, folds=2) == TimeEstimate(0.5 * 10 * 9, 9, 10)
 
 
 def test_a_pass_is_timed_on_the_model_itself(make_config):

@@ -1,0 +1,124 @@
+"""What the held-out shots say: how sure the model may be, and whether guidance made it better at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.errors import SggError
+from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison, compare_held_out, fit_temperature
+from sgg_ray.models import write_temperature
+from sgg_ray.orchestration.runtime.event_log import Inbox
+from sgg_ray.orchestration.train.held_out_trainings import (
+    HELD_OUT,
+    HeldOutTraining,
+    held_out_trainings,
+    start_held_out,
+    usable_folds,
+)
+from sgg_ray.orchestration.train.torch_trainer import wait_for
+from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL
+from sgg_ray.tasks import Fold
+
+CALIBRATION = "calibration.json"
+KEPT = "kept.json"  # which model the run keeps, and why
+
+
+def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
+    """Train without each part of the shots, then calibrate the model and choose between it and the baseline.
+
+    No test row is looked at. A training that fails here does not fail the run: the guided model is then kept.
+    """
+    folds = usable_folds(session.config, session.target)
+    if not folds or not _trained(session, weights, folds):
+        return
+    labels = session.target.train.labels
+    guided = held_out_predictions(session.folder, folds, GUIDED)
+    assert guided is not None
+    baseline = held_out_predictions(session.folder, folds, BASELINE)
+    kept = guided
+    if baseline is not None:
+        compared = compare_held_out(guided, baseline, labels)
+        session.folder.write_json(KEPT, compared.to_dict())
+        if compared.kept == BASELINE:
+            kept = baseline
+            _take_baseline(session.folder)
+    temperature = fit_temperature(kept, labels)
+    write_temperature(session.folder.path / MODEL, temperature)
+    found = {"temperature": temperature, "rows": len(labels), "folds": len(folds)}
+    session.folder.write_json(CALIBRATION, found)
+
+
+def held_out_predictions(folder: RunFolder, folds: Sequence[Fold], model: str) -> np.ndarray | None:
+    """What trainings without them predict for the shots, in the shots' order [n, C]; None where there is none."""
+    files = [folder.path / HeldOutTraining(model, part, len(folds)).file for part in range(1, len(folds) + 1)]
+    if not files or not all(file.exists() for file in files):
+        return None
+    found = np.concatenate([np.load(file) for file in files])
+    return found[np.argsort(np.concatenate([fold.held for fold in folds]))]
+
+
+def stored_choice(folder: RunFolder) -> HeldOutComparison | None:
+    """How the run chose its model; None if it could not."""
+    path = folder.path / KEPT
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return HeldOutComparison(**{name: found[name] for name in HeldOutComparison.__dataclass_fields__})
+
+
+def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold]) -> bool:
+    """Run those trainings that the run folder does not have yet."""
+    config, folder = session.config, session.folder
+    (folder.path / HELD_OUT).mkdir(exist_ok=True)
+    wanted = [
+        training
+        for training in held_out_trainings(config, folds)
+        if not (folder.path / training.file).exists()
+    ]
+    if not wanted:
+        return True
+    session.listener.stage(f"holding out shots: {len(wanted)} trainings, each without a part of them")
+    inbox = Inbox()
+    pending = start_held_out(config, session.target, session.sources, weights, folds, wanted, inbox.log)
+    try:
+        for training, reference in pending.items():
+            _save(folder.path / training.file, wait_for(session, inbox, reference))
+    except SggError as error:
+        session.listener.note(f"the model is not calibrated, and not compared on held-out shots: {error}")
+        return False
+    except BaseException:
+        with suppress(RayError):
+            for reference in pending.values():
+                ray.cancel(reference, force=True)
+        raise
+    return True
+
+
+def _save(path: Path, probabilities: np.ndarray) -> None:
+    """Write the file whole or not at all: that it is there says that the training has ended."""
+    part = path.with_name(f".{path.name}")
+    np.save(part, probabilities)
+    os.replace(part, path)
+
+
+def _take_baseline(folder: RunFolder) -> None:
+    """Put the baseline's model in place of the guided one. The run can be killed at any moment and do it again."""
+    part = folder.path / f".{MODEL}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    folder.state(BASELINE_STATE).download(part)
+    replace_folder(part, folder.path / MODEL)
+
+
+def replace_folder(part: Path, place: Path) -> None:
+    """Put a folder that is complete where another may be."""
+    shutil.rmtree(place, ignore_errors=True)
+    os.replace(part, place)

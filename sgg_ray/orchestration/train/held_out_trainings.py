@@ -1,0 +1,106 @@
+"""Trainings that leave out a part of the shots in turn, and predict it: the only rows to choose and calibrate by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+import torch
+
+from sgg_ray.config import Config
+from sgg_ray.evaluation import BASELINE, GUIDED
+from sgg_ray.orchestration.messages import CalibrationProgress
+from sgg_ray.orchestration.runtime.event_log import EventLogHandle
+from sgg_ray.tasks import Fold, Task, hold_out
+from sgg_ray.training import Event, Hooks, plain, predictions_class, run_training
+
+HELD_OUT = "held_out"  # folder of what the trainings predict: MODEL-PART.npy
+
+
+def usable_folds(config: Config, target: Task) -> list[Fold]:
+    """The parts that are left out in turn: as many as asked for, but no more than each class has shots.
+
+    A kind of target without probabilities has nothing to choose or calibrate by, and none.
+    """
+    if not predictions_class(target).calibrated:
+        return []
+    shots = int(np.bincount(target.train.labels, minlength=len(target.labels)).min())
+    count = min(config.train.calibration_folds, shots)
+    return hold_out(target, count, config.seed) if count > 1 else []
+
+
+@dataclass(frozen=True)
+class HeldOutTraining:
+    """One training without a part of the shots: of the run's own kind, or of its baseline's."""
+
+    model: str  # GUIDED or BASELINE
+    part: int  # from 1 on
+    parts: int
+
+    @property
+    def file(self) -> str:
+        """Where its predictions are kept in the run folder."""
+        return f"{HELD_OUT}/{self.model}-{self.part}.npy"
+
+    def __str__(self) -> str:
+        return f"held-out part {self.part}/{self.parts}" + (", target only" if self.model == BASELINE else "")
+
+
+def held_out_trainings(config: Config, folds: Sequence[Fold]) -> list[HeldOutTraining]:
+    """Those of the run's own kind, which take longest, first."""
+    models = (GUIDED, BASELINE) if config.train.baseline else (GUIDED,)
+    return [HeldOutTraining(model, part, len(folds)) for model in models for part in range(1, len(folds) + 1)]
+
+
+@ray.remote(max_retries=2)
+def predict_held_out(
+    config: Config,
+    target: Task,
+    sources: list[Task],
+    weights: Mapping[str, float],
+    run: str,
+    log: EventLogHandle,
+) -> np.ndarray:
+    """Train as the run did on the target's rows, and predict its held-out ones: [n, C].
+
+    ``sources`` come out of the object store, which holds one copy for all trainings.
+    """
+
+    def tell(events: Sequence[Event]) -> None:
+        log.tell(CalibrationProgress(run, tuple(events)))
+
+    hooks = Hooks(on_events=tell)
+    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+    return run_training(config, target, sources, weights, device, hooks=hooks).probabilities
+
+
+def start_held_out(
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    weights: Mapping[str, float],
+    folds: Sequence[Fold],
+    wanted: Sequence[HeldOutTraining],
+    log: EventLogHandle,
+) -> dict[HeldOutTraining, ray.ObjectRef]:
+    """One task a training, as many at a time as the cluster has room for.
+
+    The sources keep the weights of the whole run. Those were chosen with all shots, the held-out ones included, but
+    that is one number a source.
+    """
+    options = {"num_cpus": config.ray.cpus_per_worker, "num_gpus": config.ray.gpus_per_worker}
+    alignment = config.alignment.model_copy(update={"refresh_interval": 0})
+    own = config.model_copy(update={"alignment": alignment})
+    shared, nothing = ray.put(list(sources)), ray.put([])
+    found = {}
+    for training in wanted:
+        guided = training.model == GUIDED
+        arguments = (shared, dict(weights)) if guided else (nothing, {})
+        found[training] = predict_held_out.options(**options).remote(
+            own if guided else plain(config),
+            folds[training.part - 1].of(target),
+            *arguments,
+            str(training),
+            log,
+        )
+    return found

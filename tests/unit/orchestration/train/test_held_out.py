@@ -1,0 +1,97 @@
+"""What held-out shots decide is done to the run folder: temperature, choice, and the model itself."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.evaluation import BASELINE, GUIDED, fit_temperature
+from sgg_ray.models import build_model, load_model, read_temperature, save_model
+from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.train import held_out
+from sgg_ray.orchestration.train.held_out import held_out_predictions, judge_on_held_out, stored_choice
+from sgg_ray.orchestration.train.held_out_trainings import held_out_trainings, usable_folds
+from sgg_ray.tasks import load_tasks
+
+
+@pytest.fixture
+def session(make_config, tmp_path):
+    """A run whose trainings have ended: the guided model has a head of ones, the baseline's one of zeros."""
+    config = make_config(train={"calibration_folds": 2, "baseline": True})
+    target, sources = load_tasks(config)
+    folder = RunFolder(tmp_path / "runs", "toy")
+    folder.begin(config)
+    for place, value in ((folder.path / "model", 1.0), (tmp_path / "alone", 0.0)):
+        model = build_model(config, [target])
+        torch.nn.init.constant_(model.head(target.head).bias, value)
+        place.mkdir()
+        save_model(model, place, base=config.model.path, target_head=target.head)
+    folder.state("baseline_model").upload(tmp_path / "alone")
+    return SimpleNamespace(
+        config=config, target=target, sources=sources, folder=folder, listener=NullListener()
+    )
+
+
+def fake_trainings(session, monkeypatch, good):
+    """Trainings that predict the right label with 0.9 if they are of the model ``good``, else with 0.4 or so."""
+    ran = []
+
+    def start(config, target, sources, weights, folds, wanted, log):
+        ran.extend(wanted)
+        return {training: training for training in wanted}
+
+    def wait(_, inbox, training):
+        folds = usable_folds(session.config, session.target)
+        rows = session.target.train.labels[folds[training.part - 1].held]
+        chances = (
+            np.where(np.arange(len(rows)) % 3, 0.9, 0.7)
+            if training.model == good
+            else np.full(len(rows), 0.4)
+        )
+        return np.where(rows[:, None] == np.arange(2), chances[:, None], 1 - chances[:, None])
+
+    monkeypatch.setattr(held_out, "Inbox", lambda: SimpleNamespace(log=None))
+    monkeypatch.setattr(held_out, "start_held_out", start)
+    monkeypatch.setattr(held_out, "wait_for", wait)
+    return ran
+
+
+@pytest.mark.parametrize(("good", "bias"), [(GUIDED, 1.0), (BASELINE, 0.0)])
+def test_the_model_that_is_not_worse_is_the_runs(session, monkeypatch, good, bias):
+    fake_trainings(session, monkeypatch, good)
+    judge_on_held_out(session, {})
+    assert stored_choice(session.folder).kept == good
+    model, head = load_model(session.folder.path / "model")
+    assert model.head(head).bias.tolist() == [bias, bias]
+    folds = usable_folds(session.config, session.target)
+    kept = held_out_predictions(session.folder, folds, good)
+    labels = session.target.train.labels
+    assert (kept.argmax(1) == labels).all()  # in the order of the shots
+    assert read_temperature(session.folder.path / "model") == pytest.approx(fit_temperature(kept, labels))
+
+
+def test_a_run_that_was_killed_does_only_what_is_missing(session, monkeypatch):
+    ran = fake_trainings(session, monkeypatch, BASELINE)
+    every = held_out_trainings(session.config, usable_folds(session.config, session.target))
+    assert [training.model for training in every] == [GUIDED, GUIDED, BASELINE, BASELINE]
+    (session.folder.path / "held_out").mkdir()
+    for training in every[:3]:
+        np.save(session.folder.path / training.file, held_out.wait_for(session, None, training))
+    judge_on_held_out(session, {})
+    assert ran == every[3:]
+    first = stored_choice(session.folder)
+    judge_on_held_out(session, {})  # killed after the choice: it is the same
+    assert (ran, stored_choice(session.folder)) == (every[3:], first)
+    assert load_model(session.folder.path / "model")[0].head(session.target.head).bias.tolist() == [0.0, 0.0]
+
+
+def test_without_held_out_shots_or_baseline_nothing_is_chosen(session, monkeypatch):
+    ran = fake_trainings(session, monkeypatch, GUIDED)
+    train = session.config.train
+    for changes, trainings in (({"calibration_folds": 0}, 0), ({"baseline": False}, 2)):
+        session.config = session.config.model_copy(update={"train": train.model_copy(update=changes)})
+        judge_on_held_out(session, {})
+        assert stored_choice(session.folder) is None
+        assert len(ran) == trainings
