@@ -1,12 +1,15 @@
 """Backward passes over the batches of a step: which rows, under which random state, summed over which workers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sgg_ray.config import Config
+from sgg_ray.gradients import FlatParameters
 from sgg_ray.models import TaskModel, TokenisedRows
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.parameter_layout import Layout
@@ -19,7 +22,44 @@ Pair = tuple[TokenisedRows, int]  # rows of a task, and the number of one of the
 SOURCES, TARGET, COMBINATION, PROBE, EACH_SOURCE = 1, 2, 4, 5, 10
 
 
-class Passes:
+class GradientPasses(ABC):
+    """What an update needs of the passes of a step; what a batch consists of is up to the subclass.
+
+    Attributes:
+        flat: the parameters and the gradient buffer.
+        sum: over the workers.
+    """
+
+    flat: FlatParameters
+    sum: GradientSum
+
+    @abstractmethod
+    def target_batch(self, step: int) -> Sequence[Any]:
+        """What the target's loss of a step is taken over."""
+
+    @abstractmethod
+    def source_batch(self, step: int, weights: Mapping[str, float]) -> Sequence[Any]:
+        """What the mixture's loss of a step is taken over."""
+
+    @abstractmethod
+    def losses(
+        self, pairs: Sequence[Any], total: int, step: int, purpose: int, complete: bool = True
+    ) -> Iterator[Tensor]:
+        """Losses of this worker's micro-batches: their sum over micro-batches and workers is the mean loss."""
+
+    def backward(self, pairs: Sequence[Any], total: int, step: int, purpose: int) -> Tensor:
+        """Put the gradient of the mean loss, summed over workers, into the flat buffer; return this worker's loss."""
+        self.flat.zero_gradient()
+        loss = torch.zeros((), device=self.flat.device)
+        for part in self.losses(pairs, total, step, purpose):
+            part.backward()
+            loss += part.detach()
+        # A worker without rows takes part as well: the others would wait for it for ever.
+        self.sum.all_reduce(self.flat.gradient)
+        return loss
+
+
+class Passes(GradientPasses):
     """Gradients of mean losses over global batches, in the model's flat buffer.
 
     Every result is a function of (seed, step, purpose) and the parameters: nothing is remembered between two passes. A
@@ -98,14 +138,3 @@ class Passes:
             if complete and start + size >= len(mine):
                 self.sum.arm()
             yield loss
-
-    def backward(self, pairs: Sequence[Pair], total: int, step: int, purpose: int) -> Tensor:
-        """Put the gradient of the mean loss, summed over workers, into the flat buffer; return this worker's loss."""
-        self.flat.zero_gradient()
-        loss = torch.zeros((), device=self.flat.device)
-        for part in self.losses(pairs, total, step, purpose):
-            part.backward()
-            loss += part.detach()
-        # A worker without rows takes part as well: the others would wait for it for ever.
-        self.sum.all_reduce(self.flat.gradient)
-        return loss

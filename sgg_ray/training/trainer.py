@@ -22,14 +22,13 @@ from torch import Tensor
 
 from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
-from sgg_ray.guidance import Guidance
 from sgg_ray.models import EncoderClassifier, TaskModel, TokenisedRows, graphed
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.diagnostics import Diagnostics
 from sgg_ray.training.head import begin_at_names
 from sgg_ray.training.parameter_layout import build_optimiser, lay_out, learning_rate_factor
 from sgg_ray.training.passes import Passes
-from sgg_ray.training.updates import Phase, phases_of
+from sgg_ray.training.updates import Phase, guidance_of, phases_of
 
 MOST_SKIPPED_IN_A_ROW = 10
 
@@ -80,7 +79,14 @@ class Trainer:
         self.flat = self.layout.parameters
         self.optimiser = build_optimiser(self.layout, self.settings)
         self.step = 0
-        self.guidance = self._new_guidance()
+        self.guidance = guidance_of(
+            config.guidance,
+            self.flat,
+            self.layout.private,
+            self.layout.shared,
+            self.settings.max_steps,
+            communicator.world_size,
+        )
         self.passes = Passes(model, target, self.sources, self.layout, config, communicator)
         self.diagnostics = Diagnostics(self.passes, self.layout, config, probe)
         guidance = config.guidance
@@ -93,17 +99,6 @@ class Trainer:
         self.skipped_in_a_row = torch.zeros((), device=device)
         self.longest_skip = torch.zeros((), device=device)
         self.late_updates = 0
-
-    def _new_guidance(self) -> Guidance:
-        guidance = self.config.guidance
-        return Guidance(
-            self.flat,
-            **guidance.model_dump(exclude={"lambda_source", "warmup_ratio", "view_modules"}),
-            warmup_steps=round(guidance.warmup_ratio * self.settings.max_steps),
-            private=self.layout.private,
-            shared=self.layout.shared,
-            world_size=self.communicator.world_size,
-        )
 
     def run(
         self,

@@ -10,10 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sgg_ray.config import Config
+from sgg_ray.config import Config, GuidanceConfig
+from sgg_ray.gradients import FlatParameters
 from sgg_ray.guidance import Combination, Guidance
 from sgg_ray.training.diagnostics import Diagnostics
-from sgg_ray.training.passes import COMBINATION, EACH_SOURCE, SOURCES, TARGET, Pair, Passes
+from sgg_ray.training.passes import COMBINATION, EACH_SOURCE, SOURCES, TARGET, GradientPasses, Pair, Passes
 
 
 class Update(Protocol):
@@ -63,18 +64,20 @@ class GuidedTarget:
     Args:
         passes: of the training.
         guidance: its terms.
-        diagnostics: what looks at g before guidance changes it.
+        diagnostics: what looks at g before guidance changes it, if anything does.
     """
 
-    def __init__(self, passes: Passes, guidance: Guidance, diagnostics: Diagnostics):
+    def __init__(self, passes: GradientPasses, guidance: Guidance, diagnostics: Diagnostics | None):
         self.passes, self.guidance, self.diagnostics = passes, guidance, diagnostics
 
     def put(self, step: int, mixture: Tensor | None) -> dict[str, Tensor]:
         """Put g + H·v into the buffer, given ĝ_S [P] or None."""
-        self.diagnostics.before_target(step)
+        if self.diagnostics is not None:
+            self.diagnostics.before_target(step)
         pairs = self.passes.target_batch(step)
         metrics = {"loss": self.passes.backward(pairs, len(pairs), step, TARGET)}
-        metrics |= self.diagnostics.of_target(step, self.guidance.reference, mixture)
+        if self.diagnostics is not None:
+            metrics |= self.diagnostics.of_target(step, self.guidance.reference, mixture)
         # Only after a forward difference is the buffer complete with the backward pass, and may be sent while that
         # runs: the other ways to H·v make more of the gradient afterwards, or none by it.
         complete = self.guidance.hvp == "finite_difference"
@@ -105,8 +108,7 @@ class GuidedSum:
             return self.target.put(step, None)
         # The sources first: ĝ_S is needed for g's alignment term, and both are made in the same buffer.
         pairs = self.passes.source_batch(step, weights)
-        size = self.passes.settings.source_batch_size
-        metrics = {"source_loss": self.passes.backward(pairs, size, step, SOURCES)}
+        metrics = {"source_loss": self.passes.backward(pairs, len(pairs), step, SOURCES)}
         self.mixture.copy_(self.passes.flat.gradient)
         metrics |= self.target.put(step, self.mixture)
         if self.lambda_source > 0:
@@ -125,6 +127,7 @@ class Combined:
     """
 
     def __init__(self, target: GuidedTarget, combination: Combination, lambda_source: float):
+        assert isinstance(target.passes, Passes)
         self.target, self.passes = target, target.passes
         self.combination, self.lambda_source = combination, lambda_source
 
@@ -157,6 +160,34 @@ class Combined:
         mixture = rows[1:].sum(0)
         rows[1:] *= self.lambda_source * mixture_strength(weights) * len(parts)
         return rows, mixture, loss
+
+
+def guidance_of(
+    settings: GuidanceConfig,
+    parameters: FlatParameters,
+    private: slice,
+    shared: slice,
+    steps: int,
+    world_size: int,
+) -> Guidance:
+    """The terms as a configuration's section asks for.
+
+    Args:
+        settings: the section.
+        parameters: the model's.
+        private: where those lie that only the target uses.
+        shared: where those lie that sources use as well.
+        steps: of the whole training.
+        world_size: number of workers.
+    """
+    return Guidance(
+        parameters,
+        **settings.model_dump(exclude={"lambda_source", "warmup_ratio", "view_modules"}),
+        warmup_steps=round(settings.warmup_ratio * steps),
+        private=private,
+        shared=shared,
+        world_size=world_size,
+    )
 
 
 def mixture_strength(weights: Mapping[str, float]) -> float:

@@ -1,0 +1,1 @@
+"""Guidance in others' training loops: :mod:`.transformers` for Trainer and TRL, :mod:`.torch` for your own loop."""
