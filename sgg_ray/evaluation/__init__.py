@@ -20,9 +20,10 @@ from sgg_ray.evaluation.generation_metrics import (
 from sgg_ray.evaluation.kept_model import BASELINE, GUIDED, HeldOutComparison, compare_held_out
 from sgg_ray.evaluation.measures import Comparison, Metrics
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
+from sgg_ray.evaluation.selection import Difference, gains_of_best
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
 from sgg_ray.evaluation.standings import Cell, Contrast, Ranking, Standing, mean_ranks, standings
-from sgg_ray.evaluation.trials import Trial, gain_over, ranked, within_noise
+from sgg_ray.evaluation.trials import Trial, gains_of_first, ranked, within_noise
 
 __all__ = [
     "BASELINE",
@@ -32,6 +33,7 @@ __all__ = [
     "ClassificationMetrics",
     "Comparison",
     "Contrast",
+    "Difference",
     "GenerationComparison",
     "GenerationMetrics",
     "GradientStability",
@@ -50,7 +52,8 @@ __all__ = [
     "evaluate_classification",
     "evaluate_generation",
     "fit_temperature",
-    "gain_over",
+    "gains_of_best",
+    "gains_of_first",
     "gradient_stability",
     "mean_ranks",
     "metrics_of",

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sgg_ray.evaluation.selection import Difference, gains_of_best
+
 Monitor = Literal["loss", "accuracy"]
 
 
@@ -54,20 +56,6 @@ class Trial:
         return self.losses if monitor == "loss" else self.correct
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How much smaller the mean loss (or error rate) of one trial is than another's, on the same rows."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
-
-
 def ranked(trials: Sequence[Trial], monitor: Monitor) -> list[Trial]:
     """Finished trials, best first; then the others, those with most trainings first."""
 
@@ -79,34 +67,26 @@ def ranked(trials: Sequence[Trial], monitor: Monitor) -> list[Trial]:
     return sorted(trials, key=order)
 
 
-def gain_over(best: Trial, other: Trial, monitor: Monitor, confidence: float = 0.95) -> Difference:
-    """How much better ``best`` is than ``other``, paired by held-out row: Student's t interval of the mean difference.
+def gains_of_first(trials: Sequence[Trial], monitor: Monitor) -> dict[int, Difference]:
+    """By number, how much better the best finished trial is than each other finished one.
 
-    The best of many is flattered by having been chosen, so the interval says at least how little is known.
+    The intervals are paired by held-out row, and account for its having been chosen as the best of all: see
+    :func:`gains_of_best`.
 
     Raises ValueError when the trials do not have the same rows, or fewer than two.
     """
-    from scipy.stats import ttest_rel
-
-    mine, theirs = best.badness(monitor), other.badness(monitor)
-    if mine.shape != theirs.shape or len(mine) < 2:
-        raise ValueError(f"expected the same rows, two at least, found {len(mine)} and {len(theirs)}")
-    difference = theirs - mine
-    if np.ptp(difference) <= 1e-9 * np.abs(difference).max():  # no spread to make an interval of
-        value = float(difference.mean())
-        return Difference(value, value, value)
-    interval = ttest_rel(theirs, mine).confidence_interval(confidence)
-    return Difference(float(difference.mean()), float(interval.low), float(interval.high))
+    finished = [trial for trial in ranked(trials, monitor) if trial.status == "finished"]
+    if len(finished) < 2:
+        return {}
+    gains = gains_of_best([trial.badness(monitor) for trial in finished])
+    return {trial.number: gain for trial, gain in zip(finished[1:], gains)}
 
 
 def within_noise(trials: Sequence[Trial], monitor: Monitor) -> list[Trial]:
     """The best finished trial and those finished ones that are not clearly worse, best first."""
     finished = [trial for trial in ranked(trials, monitor) if trial.status == "finished"]
-    return [
-        trial
-        for trial in finished
-        if trial is finished[0] or not gain_over(finished[0], trial, monitor).is_clear
-    ]
+    gains = gains_of_first(trials, monitor)
+    return [trial for trial in finished if trial is finished[0] or not gains[trial.number].is_clear]
 
 
 def _mean(parts: Sequence[Sequence[float]]) -> float:

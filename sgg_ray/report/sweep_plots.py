@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sgg_ray.config import Distribution, TuneConfig
-from sgg_ray.evaluation import Trial, gain_over, ranked, within_noise
+from sgg_ray.evaluation import Trial, gains_of_first, ranked, within_noise
 from sgg_ray.evaluation.trials import Monitor
 from sgg_ray.markdown import markdown_text
 from sgg_ray.report.console import print_line, print_table
@@ -66,8 +66,9 @@ def conclusion(trials: Sequence[Trial], settings: TuneConfig) -> list[str]:
     if own is best:
         lines.append("no trial did better than the file's own values")
     elif own is not None:
-        gain = gain_over(best, own, monitor)
-        interval = f"95 % interval {gain.low:+z.3f} … {gain.high:+z.3f}"
+        gain = gains_of_first(trials, monitor)[own.number]
+        chosen = f", chosen as the best of {len(finished)}" if len(finished) > 2 else ""
+        interval = f"95 % interval {gain.low:+z.3f} … {gain.high:+z.3f}{chosen}"
         lines.append(
             f"than the file's own values its {name} is {gain.value:.3f} lower ({interval}): "
             + ("a gain" if gain.low > 0 else "no difference shown")

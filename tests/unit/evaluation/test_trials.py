@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sgg_ray.evaluation import Trial, gain_over, ranked, within_noise
+from sgg_ray.evaluation import Trial, gains_of_best, gains_of_first, ranked, within_noise
 
 
 def trial(number, losses, status="finished", **more):
@@ -42,26 +42,53 @@ def test_the_monitor_decides_what_is_best():
     assert ranked([confident, cautious], "accuracy")[0] is confident
 
 
-def test_the_gain_is_the_paired_t_interval():
+def test_the_interval_of_two_is_about_students():
     random = np.random.default_rng(0)
-    mine, theirs = random.random(20), random.random(20) + 0.3
-    gain = gain_over(trial(1, mine), trial(2, theirs), "loss")
+    mine, theirs = random.random(60), random.random(60) + 0.3
+    gain = gains_of_first([trial(1, mine), trial(2, theirs)], "loss")[2]
     interval = stats.ttest_1samp(theirs - mine, 0.0).confidence_interval(0.95)
-    assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high))
+    assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high), abs=0.03)
     assert gain.value == pytest.approx((theirs - mine).mean())
-    back = gain_over(trial(2, theirs), trial(1, mine), "loss")
-    assert (back.low, back.high) == pytest.approx((-gain.high, -gain.low))
+
+
+def test_the_more_trials_the_wider_the_interval():
+    random = np.random.default_rng(2)
+    losses = [random.random(40) + 0.02 * number for number in range(12)]
+    few = gains_of_best([losses[0], losses[11]])[0]
+    many = gains_of_best([losses[0], losses[11], *losses[1:11]])[0]
+    assert many.value == few.value
+    assert many.high - many.low > 1.3 * (few.high - few.low)
+
+
+def test_the_best_of_twenty_equal_trials_beats_none():
+    random, clear = np.random.default_rng(3), 0
+    for _ in range(20):
+        rows = random.normal(size=(32, 1)) + random.normal(size=(32, 20))
+        rows = rows[:, rows.mean(axis=0).argsort()]
+        clear += any(gain.is_clear for gain in gains_of_best(list(rows.T), resamples=200))
+    assert clear <= 3  # with a t test of each against the best: 16
+
+
+def test_one_row_of_32_is_not_clearly_worse():
+    right = np.array([True] * 20 + [False] * 12)
+    flipped = [right.copy() for _ in range(7)]
+    for place, rows in enumerate(flipped):
+        rows[place] = False
+    trials = [
+        Trial(n, {}, "finished", [[0.5] * 32], [list(rows)]) for n, rows in enumerate([right, *flipped], 1)
+    ]
+    assert len(within_noise(trials, "accuracy")) == 8
 
 
 def test_rows_that_differ_alike_leave_no_doubt():
-    gain = gain_over(trial(1, [0.1] * 6), trial(2, [0.4] * 6), "loss")
+    gain = gains_of_first([trial(1, [0.1] * 6), trial(2, [0.4] * 6)], "loss")[2]
     assert gain.is_clear
     assert gain.low == pytest.approx(gain.high)
 
 
 def test_trials_of_different_rows_are_not_compared():
     with pytest.raises(ValueError, match="same rows"):
-        gain_over(trial(1, [0.1] * 6), trial(2, [0.4] * 4), "loss")
+        gains_of_first([trial(1, [0.1] * 6), trial(2, [0.4] * 4)], "loss")
 
 
 def test_noise_is_what_the_best_does_not_clearly_beat():
