@@ -1,0 +1,130 @@
+"""Scores of every row of a pool, from vectors of rows: pure arrays, no model."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sgg_ray.rows import near_duplicates, outlyingness, robust_deviation
+from sgg_ray.scoring.gradient_rows import GradientPool
+from sgg_ray.scoring.head_rows import HeadPool
+from sgg_ray.scoring.row_vectors import RowVectors
+from sgg_ray.tasks import Task
+from sgg_ray.tasks.select import text_key
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """Scores of all rows of a task, side by side.
+
+    Attributes:
+        alignment: cosine of the row's gradient with the target's mean gradient [n]; of the target's own shots with
+            that of the others.
+        influence: how much a step on the row lowers the target's loss [n], in units of the pool's mean.
+        wrong: probability that the label is wrong [n].
+        suggested: the most likely label [n]; −1 where there is no other label to name.
+        duplicate_of: an earlier row with the same text, or nearly [n]; −1 for none.
+        outlying: distance from the class in robust standard deviations [n].
+        against: shots of the target that speak against the row most.
+        rate: estimated share of wrong labels.
+        note: why there are no scores, if there are none.
+    """
+
+    task: Task
+    alignment: np.ndarray
+    influence: np.ndarray
+    wrong: np.ndarray
+    suggested: np.ndarray
+    duplicate_of: np.ndarray
+    outlying: np.ndarray
+    against: list[list[int]] = field(repr=False)
+    rate: float
+    note: str = ""
+
+
+def score_rows(
+    target: RowVectors,
+    sources: Sequence[RowVectors],
+    shares: Mapping[str, float],
+    contradicting: Collection[str] = (),
+    *,
+    causal: bool = False,
+    share_labels: bool = False,
+) -> dict[str, TaskRows]:
+    """Score every row of the target and its sources, by task name, the target first.
+
+    Args:
+        target: its shots.
+        shares: of the sources in the mixture: how much their word counts for the others.
+        contradicting: sources whose labels contradict the target's as a whole.
+        causal: vectors are sketched gradients of a causal language model, not features.
+        share_labels: ``train.share_labels``.
+    """
+    pool = GradientPool(target, sources) if causal else HeadPool(target, sources, share_labels)
+    usual = pool.usual_influence()
+    found = {}
+    for one in (target, *sources):
+        try:
+            found[one.task.name] = _score(pool, one, shares, one.task.name in contradicting, usual)
+        except ValueError as error:
+            found[one.task.name] = _without_scores(one.task, str(error))
+    return found
+
+
+def _score(
+    pool: "HeadPool | GradientPool",
+    own: RowVectors,
+    shares: Mapping[str, float],
+    contradicts: bool,
+    usual: float,
+) -> TaskRows:
+    errors = pool.label_errors(own, shares, contradicts)
+    alignment = pool.alignment(own)
+    if pool.models:
+        outlying = outlyingness(own.vectors, own.task.train.labels, pool.models[own.task.name])
+    else:
+        outlying = robust_deviation(np.log(np.linalg.norm(own.vectors, axis=1) + 1e-12))
+    duplicates = equal_texts(own.task)
+    if (
+        not own.task.generates and pool.models
+    ):  # gradients of labels are alike for other reasons than their texts
+        near = near_duplicates(own.vectors)
+        duplicates = np.where(duplicates >= 0, duplicates, near)
+    return TaskRows(
+        own.task,
+        alignment.cosine,
+        alignment.influence / usual,
+        errors.wrong,
+        errors.suggested,
+        duplicates,
+        outlying,
+        pool.opposing(own),
+        errors.rate,
+    )
+
+
+def equal_texts(task: Task) -> np.ndarray:
+    """For each row [n] the first earlier row with the same text, −1 if there is none."""
+    first: dict[str, int] = {}
+    found = np.full(len(task.train), -1, dtype=np.int64)
+    for row, text in enumerate(task.train.texts):
+        earlier = first.setdefault(text_key(text), row)
+        found[row] = earlier if earlier < row else -1
+    return found
+
+
+def _without_scores(task: Task, note: str) -> TaskRows:
+    rows = len(task.train)
+    nothing, none = np.full(rows, np.nan), np.full(rows, -1, dtype=np.int64)
+    return TaskRows(
+        task,
+        nothing,
+        nothing,
+        np.zeros(rows),
+        none,
+        none,
+        np.zeros(rows),
+        [[] for _ in range(rows)],
+        0.0,
+        note,
+    )

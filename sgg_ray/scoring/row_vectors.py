@@ -1,0 +1,107 @@
+"""What a row's scores are made from: its features (an encoder), or the sketch of its gradient (a language model)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgg_ray.errors import TrainingError
+from sgg_ray.gradients import Summariser
+from sgg_ray.models import EncoderClassifier, LanguageModel, PromptedRows, TaskModel
+from sgg_ray.scoring.answer_contrasts import answer_contrasts
+from sgg_ray.scoring.class_contrasts import part_gradients, row_features, single_example_parts
+from sgg_ray.scoring.completion_contrasts import with_negatives
+from sgg_ray.tasks import Task, label_name_rows
+
+ROW_SKETCH = 4096  # values of a row's sketched gradient: 16 KiB, and cosines to 0.016
+BATCH_ROWS = 32
+RING_ROWS = 8  # rows of kind generation whose completions serve each other as the wrong ones
+
+
+@dataclass(frozen=True)
+class RowVectors:
+    """A task and one vector a row.
+
+    Attributes:
+        vectors: [n, D] features or sketched gradients; may be a memory map.
+        names: features of what the labels are called [C, D]; None where they say nothing.
+    """
+
+    task: Task
+    vectors: np.ndarray
+    names: np.ndarray | None = None
+
+
+def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) -> np.ndarray:
+    """One vector [stop − start, D] float32 for each of these training rows.
+
+    Of an encoder D is the width of its features: the gradient of a row at a head is its residual times its features,
+    and is never made. Of a causal language model it is the contrast gradient at all trainable parameters (see
+    ``class_contrasts``), sketched to ROW_SKETCH values at most.
+
+    Args:
+        model: on its device; it is put into evaluation mode.
+        task: whose rows; rows of kind generation are contrasted with RING_ROWS − 1 others of this stretch.
+        seed: of the sketch; vectors of one seed can be compared.
+
+    Raises:
+        TrainingError: a vector is not finite.
+    """
+    model.eval()
+    stretch = replace(task, train=task.train.take(range(start, stop)))
+    if isinstance(model, EncoderClassifier):
+        tokens = model.tokenise(stretch, stretch.train)
+        found = row_features(model, tokens, np.arange(stop - start), BATCH_ROWS).cpu().numpy()
+    else:
+        assert isinstance(model, LanguageModel)
+        found = _sketches(model, stretch, seed)
+    found = found.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise TrainingError(f"{task.name}: vectors of rows {start:,} to {stop - 1:,} are not finite")
+    return found
+
+
+def name_vectors(model: TaskModel, task: Task) -> np.ndarray | None:
+    """Mean features [C, H] of what each label is called; None where names say nothing, or are in the prompt anyway."""
+    names = label_name_rows(task.labels) if task.labels and isinstance(model, EncoderClassifier) else None
+    if names is None:
+        return None
+    found = row_vectors(model, replace(task, train=names), 0, len(names), 0)
+    return np.stack([found[names.labels == number].mean(axis=0) for number in range(len(task.labels))])
+
+
+def _sketches(model: LanguageModel, task: Task, seed: int) -> np.ndarray:
+    sketched = []
+    for gradient in _gradients(model, task):
+        summariser = Summariser(gradient.shape[0], ROW_SKETCH, seed, "sketch")
+        sketched.append(summariser.compress(gradient.unsqueeze(0))[0].cpu().numpy())
+    return np.stack(sketched)
+
+
+def _gradients(model: LanguageModel, task: Task) -> Iterator[Tensor]:
+    tokens = model.tokenise(task, task.train)
+    parts = single_example_parts(np.arange(len(task.train)))
+    if not task.generates:
+        yield from answer_contrasts(model, task, tokens, parts, BATCH_ROWS)
+        return
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    compared = _contrasted(tokens, model.max_length)
+
+    def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
+        (scores,) = model.scores(model.collate([(compared, int(row)) for row in batch]))
+        residual = torch.full_like(scores, -1 / max(scores.shape[1] - 1, 1))
+        residual[:, 0] = 1
+        return scores, residual
+
+    yield from part_gradients(scores_of, compared, parts, trainable, BATCH_ROWS)
+
+
+def _contrasted(tokens: PromptedRows, max_length: int) -> PromptedRows:
+    """Every row with completions of its ring beside its own; a row whose ring has one completion only keeps its own."""
+    order = np.random.default_rng(0).permutation(len(tokens))
+    for ring in np.array_split(order, max(1, len(order) // RING_ROWS)):
+        if len({tuple(tokens.candidates[int(row)][0]) for row in ring}) > 1:
+            tokens = with_negatives(tokens, ring, max_length)
+    return tokens
