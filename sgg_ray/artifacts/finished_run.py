@@ -48,15 +48,38 @@ def open_run(run: str | Path) -> FinishedRun:
     Raises:
         ConfigError: there is no such run, it is not finished, or it trained no model.
     """
+    return _opened(_folder_of(run), str(run))
+
+
+def run_files(run: str | Path, command: str) -> Path:
+    """Folder with the files of a finished run of any command; of one behind a URI the local copy.
+
+    Args:
+        run: its name in ``runs``, its folder, or a URI.
+        command: what makes such runs, for messages.
+
+    Raises:
+        ConfigError: there is no such run, or it is not finished.
+    """
+    folder = _folder_of(run)
+    if folder.status == "new":
+        raise ConfigError(f"RUN: there is no run folder {run}; give that of a finished `{command}`")
+    if folder.status != "finished":
+        raise ConfigError(f"RUN: {run} has not finished; repeat its `{command}`")
+    folder.fetch()
+    return folder.path
+
+
+def _folder_of(run: str | Path) -> RunFolder:
     if is_uri(run):
         storage, _, name = str(run).partition("?")[0].rstrip("/").rpartition("/")
         options = str(run).partition("?")[1:]
-        return _opened(RunFolder(storage + "".join(options), name), str(run))
+        return RunFolder(storage + "".join(options), name)
     path = next((path for path in (Path(run), Path(STORAGE, run)) if (path / "run.json").is_file()), None)
     if path is None:
         raise ConfigError(_not_found(str(run)))
     path = path.resolve()
-    return _opened(RunFolder(path.parent, path.name), str(run))
+    return RunFolder(path.parent, path.name)
 
 
 def _opened(folder: RunFolder, run: str) -> FinishedRun:

@@ -14,6 +14,7 @@ from sgg_ray.cli.export import export
 from sgg_ray.cli.init import init
 from sgg_ray.cli.options import OnceCommand
 from sgg_ray.cli.predict import predict
+from sgg_ray.cli.rows import rows
 from sgg_ray.cli.runs import runs_app, show
 from sgg_ray.cli.score import score
 from sgg_ray.cli.train import train
@@ -41,7 +42,7 @@ def _options(
 ) -> None: ...
 
 
-for command in (init, doctor, data, score, train, tune, compare, predict, export, show):
+for command in (init, doctor, data, score, rows, train, tune, compare, predict, export, show):
     app.command(cls=OnceCommand)(command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")

@@ -29,6 +29,8 @@ from sgg_ray.report.page_sections import (
 from sgg_ray.report.plots import plot_curves, plot_layers, plot_scores, plot_similarity
 from sgg_ray.report.prediction_table import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
+from sgg_ray.report.row_tables import print_row_counts, print_worst_rows
+from sgg_ray.report.rows_page import row_counts, rows_page
 from sgg_ray.report.run_tables import print_quality, print_runs, print_wrong_rows, settings_of, wrong_rows
 from sgg_ray.report.study_sections import comparison_sections, sweep_sections
 from sgg_ray.report.sweep_plots import (
@@ -81,15 +83,19 @@ __all__ = [
     "print_plan",
     "print_predictions",
     "print_quality",
+    "print_row_counts",
     "print_runs",
     "print_scores",
     "print_standings",
     "print_sweep",
     "print_table",
+    "print_worst_rows",
     "print_wrong_rows",
     "quality_lines",
     "quality_section",
     "reproduce_section",
+    "row_counts",
+    "rows_page",
     "scores_section",
     "sentences",
     "settings_of",

@@ -2,7 +2,7 @@
 
 from sgg_ray.rows.contrast_model import ContrastModel, RowParts, fit_contrast
 from sgg_ray.rows.label_errors import LabelErrors, find_label_errors
-from sgg_ray.rows.redundancy import near_duplicates, outlyingness, robust_deviation
+from sgg_ray.rows.redundancy import OUTLYING, near_duplicates, outlyingness, robust_deviation
 from sgg_ray.rows.row_alignment import (
     RowAlignment,
     align_gradients,
@@ -11,9 +11,10 @@ from sgg_ray.rows.row_alignment import (
     opposing_rows,
     row_products,
 )
-from sgg_ray.rows.row_weights import ROW_WEIGHTINGS, row_weights
+from sgg_ray.rows.row_weights import ROW_WEIGHTINGS, row_weights, suspects
 
 __all__ = [
+    "OUTLYING",
     "ROW_WEIGHTINGS",
     "ContrastModel",
     "LabelErrors",
@@ -30,4 +31,5 @@ __all__ = [
     "robust_deviation",
     "row_products",
     "row_weights",
+    "suspects",
 ]

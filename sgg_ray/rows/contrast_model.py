@@ -1,10 +1,10 @@
-"""A linear classifier over frozen features, whose predictions of its own rows leave each row out, in closed form.
+"""A linear classifier over frozen features, and what it predicts of its own rows without having seen them.
 
 Ridge regression of the residuals onehot(y) − 1/C on features less their balanced mean, every class weighing the same.
 With shrunken covariances this is the direction of linear discriminant analysis; flipped labels shorten it and hardly
-turn it. Leaving row i out of a ridge regression needs no second fit: with the leverage h_i = x_iᵀ (XᵀX + λI)⁻¹ x_i, its
-residual is (y_i − ŷ_i)/(1 − h_i) (Allen, 1974, the PRESS statistic). The mean is that of all rows: were it estimated
-without the row, the row's own class would always look too rare, and noise alone would seem to contradict its labels.
+turn it. Rows are predicted by the fit on the other folds. Folds are stratified, and their means are their own: with the
+mean of all rows a row could be told from the others (what they sum to is minus itself), and with classes out of balance
+a row's own class would look too rare, so that noise alone seemed to contradict its label.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# λ as a multiple of the mean eigenvalue of XᵀX; the one with the least leave-one-out error is taken.
+# λ as a multiple of the mean eigenvalue of XᵀX; the one with the least error on the folds left out is taken.
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-CHUNK = 8192  # rows at once: memory does not grow with their number
+FOLDS = 10
+CHUNK = 8192  # rows at once: memory hardly grows with their number
 
 RowParts = Iterator[tuple[slice, np.ndarray]]
 
@@ -27,13 +28,15 @@ class ContrastModel:
         weights: [H, C]; its rows sum to zero.
         mean: [H], the mean of the class means of the features.
         ridge: the λ that was taken, as a multiple of the mean eigenvalue.
-        logits: leave-one-out logits [n, C] of the rows that it was fitted on.
+        logits: of the rows that it was fitted on, each by the fit without its fold [n, C].
+        folds: which fold each row is in [n].
     """
 
     weights: np.ndarray
     mean: np.ndarray
     ridge: float
     logits: np.ndarray
+    folds: np.ndarray
 
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Logits [m, C] of other rows [m, H]."""
@@ -51,7 +54,7 @@ def parts_of_rows(features: np.ndarray) -> RowParts:
 
 
 def fit_contrast(features: np.ndarray, classes: np.ndarray, labels: int) -> ContrastModel:
-    """Fit a :class:`ContrastModel`, with the ridge of least leave-one-out error.
+    """Fit a :class:`ContrastModel`, with the ridge of least error on the folds left out.
 
     Args:
         features: [n, H]; may be a memory map, which is read in parts.
@@ -64,38 +67,89 @@ def fit_contrast(features: np.ndarray, classes: np.ndarray, labels: int) -> Cont
     counts = np.bincount(classes, minlength=labels)
     if (counts > 0).sum() < 2:
         raise ValueError("rows of one class only: no contrast to compare")
-    mean = balanced_mean(features, classes, labels)
-    weight = np.sqrt(len(classes) / (counts > 0).sum() / np.maximum(counts, 1))[classes]  # [n]
-    residuals = np.eye(labels)[classes] - 1 / labels
-    width = features.shape[1]
-    gram, cross = np.zeros((width, width)), np.zeros((width, labels))
-    for part, rows in parts_of_rows(features):
-        centred = (rows - mean) * weight[part, None]
-        gram += centred.T @ centred
-        cross += centred.T @ (residuals[part] * weight[part, None])
-    squares, turns = np.linalg.eigh(gram)
-    squares = np.maximum(squares, 0.0)
-    level = squares.sum() / width or 1.0
-    turned = turns.T @ cross
+    folds = _stratified(classes)
+    sums = _fold_sums(features, classes, folds, labels)
+    total = _Sums(*(part.sum(axis=0) for part in (sums.squares, sums.classes, sums.counts)))
     errors = np.zeros(len(RIDGES))
     logits = np.zeros((len(RIDGES), len(classes), labels))
-    for part, rows in parts_of_rows(features):
-        along = ((rows - mean) @ turns) * weight[part, None]
-        for number, ridge in enumerate(RIDGES):
-            scaled = along / (squares + ridge * level)
-            leverage = np.minimum((scaled * along).sum(axis=1), 1 - 1e-9)
-            left = (residuals[part] * weight[part, None] - scaled @ turned) / (1 - leverage)[:, None]
-            errors[number] += float((left**2).sum())
-            logits[number, part] = residuals[part] - left / weight[part, None]
+    weights = _class_weights(counts)
+    for fold in range(folds.max() + 1):
+        left = np.flatnonzero(folds == fold)
+        rest = _Sums(
+            total.squares - sums.squares[fold],
+            total.classes - sums.classes[fold],
+            total.counts - sums.counts[fold],
+        )
+        fits, mean = _solve(rest, weights)
+        for start in range(0, len(left), CHUNK):
+            rows = left[start : start + CHUNK]
+            centred = np.asarray(features[rows], dtype=np.float64) - mean
+            wanted = np.eye(labels)[classes[rows]] - 1 / labels
+            for number, fit in enumerate(fits):
+                logits[number, rows] = centred @ fit
+                missed = ((logits[number, rows] - wanted) ** 2).sum(axis=1)
+                errors[number] += float(weights[classes[rows]] @ missed)
     best = int(errors.argmin())
-    weights = turns @ (turned / (squares + RIDGES[best] * level)[:, None])
-    return ContrastModel(weights, mean, RIDGES[best], logits[best])
+    fits, mean = _solve(total, weights)
+    return ContrastModel(fits[best], mean, RIDGES[best], logits[best], folds)
 
 
-def balanced_mean(features: np.ndarray, classes: np.ndarray, labels: int) -> np.ndarray:
-    """Mean [H] of the class means of features [n, H], of the classes that have rows."""
-    sums = np.zeros((labels, features.shape[1]))
+@dataclass(frozen=True)
+class _Sums:
+    """Over rows: Σ w x xᵀ [H, H], Σ x by class [C, H], and rows by class [C]; or these by fold, with one axis more."""
+
+    squares: np.ndarray
+    classes: np.ndarray
+    counts: np.ndarray
+
+
+def _stratified(classes: np.ndarray) -> np.ndarray:
+    """Fold of each row [n]: rows of a class in turn, in a fixed random order; at most FOLDS, and as the classes allow.
+
+    A class of one row is never predicted by a fit that has seen it.
+    """
+    _, counts = np.unique(classes, return_counts=True)
+    most = max(2, min(FOLDS, int(np.sort(counts)[-2])))
+    folds = np.empty(len(classes), dtype=np.int64)
+    order = np.random.default_rng(0).permutation(len(classes))
+    for value in np.unique(classes):
+        members = order[classes[order] == value]
+        folds[members] = np.arange(len(members)) % most
+    return folds
+
+
+def _class_weights(counts: np.ndarray) -> np.ndarray:
+    """Weight [C] of a row of each class: all classes weigh the same, and n rows n."""
+    return np.where(counts > 0, counts.sum() / (counts > 0).sum() / np.maximum(counts, 1), 0.0)
+
+
+def _fold_sums(features: np.ndarray, classes: np.ndarray, folds: np.ndarray, labels: int) -> _Sums:
+    number, width = int(folds.max()) + 1, features.shape[1]
+    weights = _class_weights(np.bincount(classes, minlength=labels))
+    squares, sums = np.zeros((number, width, width)), np.zeros((number, labels, width))
+    counts = np.zeros((number, labels))
+    np.add.at(counts, (folds, classes), 1)
     for part, rows in parts_of_rows(features):
-        np.add.at(sums, classes[part], rows)
-    counts = np.bincount(classes, minlength=labels)
-    return (sums[counts > 0] / counts[counts > 0, None]).mean(axis=0)
+        for fold in range(number):
+            inside = folds[part] == fold
+            mine, own = rows[inside], classes[part][inside]
+            squares[fold] += (mine * weights[own, None]).T @ mine
+            sums[fold] += np.eye(labels)[own].T @ mine
+    return _Sums(squares, sums, counts)
+
+
+def _solve(sums: _Sums, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weights [H, C] for each of RIDGES, and the mean [H], from sums over rows."""
+    present = sums.counts > 0
+    mean = (sums.classes[present] / sums.counts[present, None]).mean(axis=0)
+    whole = weights @ sums.classes
+    gram = sums.squares - np.outer(whole, mean) - np.outer(mean, whole)
+    gram += (weights @ sums.counts) * np.outer(mean, mean)
+    labels = len(weights)
+    contrasts = (weights[:, None] * (sums.classes - sums.counts[:, None] * mean)).T  # [H, C]
+    cross = contrasts @ (np.eye(labels) - 1 / labels)
+    squares, turns = np.linalg.eigh(gram)
+    squares = np.maximum(squares, 0.0)
+    level = float(squares.mean()) or 1.0
+    turned = turns.T @ cross
+    return [turns @ (turned / (squares + ridge * level)[:, None]) for ridge in RIDGES], mean

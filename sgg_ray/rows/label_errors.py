@@ -1,14 +1,15 @@
 """How likely each row's label is wrong, from several kinds of evidence about its true label.
 
-The noise model: the true label t of a row has the probabilities softmax(Σ_k b_k z_k + c), z_k being logits [n, C] of
-the k-th kind of evidence (the other rows of the source, the target's shots, what the labels are called). The given label is
-t with probability 1 − ε, and any other label with ε/(C − 1). Strengths b, offsets c and the error rate ε are those of
-the largest posterior given the labels as they stand; evidence that does not predict them gets no strength. By Bayes,
+The noise model: the true label t of a row has the probabilities p = softmax(Σ_k b_k z_k + c), z_k being logits [n, C]
+of the k-th kind of evidence (the other rows of the source, the target's shots, what the labels are called). The given
+label y is t with probability 1 − ε, and any other label with ε/(C − 1). By Bayes,
 
-    P(wrong | y) = ε/(C−1) · (1 − p_y) / (ε/(C−1) · (1 − p_y) + (1 − ε) p_y),     p = softmax(Σ_k b_k z_k + c).
+    P(wrong | y, ε) = ε/(C−1) · (1 − p_y) / (ε/(C−1) · (1 − p_y) + (1 − ε) p_y).
 
-That symmetric noise can be told from texts that are hard is due to the shape of p: confident evidence that is
-contradicted as often as weak evidence is the mark of wrong labels.
+For each error rate ε of a grid, the strengths b and offsets c are those of the largest posterior given the labels as
+they stand. P(wrong | y) is the mean over the grid, weighted by what these fits come to (a profile likelihood), all
+rates from 0 to one half being equally likely before. Wrong labels are told from hard texts by the shape of p: they
+contradict confident evidence as often as weak evidence. Where that cannot be told, all rates remain likely.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import softmax
 
-MOST_ERRORS = 0.5  # error rates above it are for sources that contradict the target
+RATES = (0.0025, 0.01, 0.02, 0.04, 0.07, 0.1, 0.14, 0.18, 0.22, 0.26, 0.3, 0.34, 0.38, 0.42, 0.46)
 STRENGTH = 4.0  # standard deviation of b, with evidence of standard deviation 1
 OFFSET = 2.0  # standard deviation of c
-RATE = 0.2  # exponents of ε's prior, nearly flat: it keeps ε from 0 and from its bound
-STARTS = ((0.3, -2.0), (2.0, 1.0))  # of b, and of ε as a logit: few errors and weak evidence, or the contrary
+NEGLIGIBLE = 1e-6  # weight of a rate that is passed over
 MOST_FITTED = 20_000  # rows that the few numbers are fitted on
 
 
@@ -33,8 +33,8 @@ class LabelErrors:
     Attributes:
         wrong: probability [n] that a row's label is wrong.
         suggested: the most likely label [n].
-        rate: ε, the share of wrong labels.
-        strengths: b of each kind of evidence [K], for evidence of standard deviation 1.
+        rate: expected ε, the share of wrong labels.
+        strengths: expected b of each kind of evidence [K], for evidence of standard deviation 1.
     """
 
     wrong: np.ndarray
@@ -49,21 +49,34 @@ def find_label_errors(
     """Fit the noise model and apply it to its rows.
 
     Args:
-        evidence: logits [n, C] each; those from the rows' own labels must leave each row out.
+        evidence: logits [n, C] each; the first from the rows' own labels, which must leave each row out. Strengths are
+            not negative: evidence that points the other way has none. Only where most labels are wrong, what is
+            learned from them may point anywhere.
         classes: given labels [n], in 0..C−1.
-        contradicts: most labels are wrong, as the source's alignment with the target says: ε is above one half.
+        contradicts: most labels are wrong, as the source's alignment with the target says: rates are 1 − RATES.
         offsets: whether the classes may differ in how often they occur; logits are then taken less their mean.
     """
     scaled = np.stack([_unit(one, offsets) for one in evidence])  # [K, n, C]
     chosen = np.arange(len(classes))
     if len(chosen) > MOST_FITTED:
         chosen = np.random.default_rng(0).permutation(chosen)[:MOST_FITTED]
-    strengths, offset, rate = _fit(scaled[:, chosen], classes[chosen], contradicts, offsets)
-    probabilities = softmax(np.tensordot(strengths, scaled, 1) + offset, axis=1)
-    given = probabilities[np.arange(len(classes)), classes]
-    other = rate / (scaled.shape[2] - 1) * (1 - given)
-    wrong = other / np.maximum(other + (1 - rate) * given, 1e-300)
-    return LabelErrors(wrong, probabilities.argmax(axis=1), rate, strengths)
+    rates = 1 - np.array(RATES) if contradicts else np.array(RATES)
+    bounds = [(None if contradicts and kind == 0 else 0.0, None) for kind in range(len(scaled))]
+    fits = _fits(scaled[:, chosen], classes[chosen], rates, offsets, bounds)
+    prior = np.gradient(np.array(RATES))
+    weights = softmax(np.array([fit.log_posterior for fit in fits]) + np.log(prior))
+    rows, labels = np.arange(len(classes)), scaled.shape[2]
+    wrong, mixed = np.zeros(len(classes)), np.zeros(scaled.shape[1:])
+    for rate, fit, weight in zip(rates, fits, weights):
+        if weight < NEGLIGIBLE:
+            continue
+        chances = softmax(np.tensordot(fit.strengths, scaled, 1) + fit.offset, axis=1)
+        given = chances[rows, classes]
+        other = rate / (labels - 1) * (1 - given)
+        wrong += weight * other / np.maximum(other + (1 - rate) * given, 1e-300)
+        mixed += weight * chances
+    strengths = weights @ np.stack([fit.strengths for fit in fits])
+    return LabelErrors(wrong, mixed.argmax(axis=1), float(weights @ rates), strengths)
 
 
 def _unit(logits: np.ndarray, centred: bool) -> np.ndarray:
@@ -75,46 +88,50 @@ def _unit(logits: np.ndarray, centred: bool) -> np.ndarray:
     return logits / spread if spread > 0.0 else logits
 
 
-def _fit(
-    scaled: np.ndarray, classes: np.ndarray, contradicts: bool, offsets: bool
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Strengths [K], offsets [C] and error rate of the largest posterior, from the better of two starts."""
+@dataclass(frozen=True)
+class _Fit:
+    """Of one error rate: strengths [K], offsets [C], and the logarithm of the posterior there."""
+
+    strengths: np.ndarray
+    offset: np.ndarray
+    log_posterior: float
+
+
+def _fits(
+    scaled: np.ndarray, classes: np.ndarray, rates: np.ndarray, offsets: bool, bounds: Sequence[tuple]
+) -> list[_Fit]:
+    """The best strengths and offsets for each error rate, each from those of the rate before."""
     kinds, _, labels = scaled.shape
     free = labels - 1 if offsets else 0
-    rows = np.arange(len(classes))
+    values = np.concatenate([np.full(kinds, 0.3), np.zeros(free)])
+    limits = [*bounds, *[(None, None)] * free]
+    found = []
+    for rate in rates:
+        best = minimize(_loss, values, (scaled, classes, rate), jac=True, bounds=limits, method="L-BFGS-B")
+        values = best.x
+        found.append(_Fit(values[:kinds], _offset(values[kinds:], labels), -float(best.fun)))
+    return found
 
-    def parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        offset = np.zeros(labels)
-        offset[1 : free + 1] = values[kinds:-1]
-        share = float(MOST_ERRORS * expit(values[-1]))
-        return values[:kinds], offset, 1 - share if contradicts else share
 
-    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-        """Minus the log posterior, and its gradient."""
-        strengths, offset, rate = parts(values)
-        chances = np.exp(log_softmax(np.tensordot(strengths, scaled, 1) + offset, axis=1))
-        given = chances[rows, classes]
-        slope = 1 - rate - rate / (labels - 1)
-        seen = np.maximum(rate / (labels - 1) + slope * given, 1e-12)
-        prior = (strengths**2).sum() / STRENGTH**2 / 2 + (offset**2).sum() / OFFSET**2 / 2
-        prior -= RATE * (log_expit(values[-1]) + log_expit(-values[-1]))
-        # d given / d logits = given (onehot − chances)
-        pull = -chances * (slope * given / seen)[:, None]
-        pull[rows, classes] += slope * given / seen
-        by_strength = -np.einsum("knc,nc->k", scaled, pull) + strengths / STRENGTH**2
-        by_offset = (-pull.sum(axis=0) + offset / OFFSET**2)[1 : free + 1]
-        by_rate = float((((1 - given) / (labels - 1) - given) / seen).sum())
-        turn = MOST_ERRORS * expit(values[-1]) * expit(-values[-1]) * (-1 if contradicts else 1)
-        by_share = -by_rate * turn - RATE * (expit(-values[-1]) - expit(values[-1]))
-        return float(-np.log(seen).sum() + prior), np.concatenate([by_strength, by_offset, [by_share]])
+def _offset(free: np.ndarray, labels: int) -> np.ndarray:
+    """Offsets [C], of which the first is 0."""
+    return np.concatenate([np.zeros(labels - len(free)), free])
 
-    best = None
-    for strength, share in STARTS:
-        start = np.concatenate(
-            [np.full(kinds, -strength if contradicts else strength), np.zeros(free), [share]]
-        )
-        found = minimize(loss, start, jac=True, method="L-BFGS-B")
-        if best is None or found.fun < best.fun:
-            best = found
-    assert best is not None
-    return parts(best.x)
+
+def _loss(
+    values: np.ndarray, scaled: np.ndarray, classes: np.ndarray, rate: float
+) -> tuple[float, np.ndarray]:
+    """Minus the log posterior of strengths and offsets, and its gradient."""
+    kinds, rows, labels = scaled.shape
+    strengths, free = values[:kinds], values[kinds:]
+    chances = softmax(np.tensordot(strengths, scaled, 1) + _offset(free, labels), axis=1)
+    given = chances[np.arange(rows), classes]
+    slope = 1 - rate - rate / (labels - 1)
+    seen = np.maximum(rate / (labels - 1) + slope * given, 1e-12)
+    share = slope * given / seen
+    pull = -chances * share[:, None]  # d log(seen) / d logits
+    pull[np.arange(rows), classes] += share
+    by_strength = strengths / STRENGTH**2 - np.tensordot(scaled, pull, 2)
+    by_offset = free / OFFSET**2 - pull.sum(axis=0)[labels - len(free) :]
+    prior = (strengths**2).sum() / STRENGTH**2 / 2 + (free**2).sum() / OFFSET**2 / 2
+    return float(prior - np.log(seen).sum()), np.concatenate([by_strength, by_offset])

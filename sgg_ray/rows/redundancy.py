@@ -4,6 +4,7 @@ import numpy as np
 
 from sgg_ray.rows.contrast_model import ContrastModel, parts_of_rows
 
+OUTLYING = 4.0  # robust standard deviations from which on a row is called an outlier
 ALIKE = 0.97  # cosine of features from which on two texts are nearly the same
 MOST_COMPARED = 20_000  # rows: every pair is looked at
 BLOCK = 1024

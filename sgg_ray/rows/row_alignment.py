@@ -1,8 +1,8 @@
 """How each row's gradient lies to the target's, in closed form: gradients of rows are never made.
 
 At a zero-initialised head over features x (less their balanced mean, which a bias takes up) the gradient of the
-contrast loss of a row with label y is −r ⊗ x, r = onehot(y) − 1/C. Inner products factor: ⟨r ⊗ x, r' ⊗ x'⟩ = ⟨r, r'⟩⟨x, x'⟩, and
-with a mean gradient M [C, H] it is −rᵀ M x. See docs/method.md, *Rows*.
+contrast loss of a row with label y is −r ⊗ x, r = onehot(y) − 1/C. Inner products factor:
+⟨r ⊗ x, r' ⊗ x'⟩ = ⟨r, r'⟩⟨x, x'⟩, and with a mean gradient M [C, H] it is −rᵀ M x. See docs/method.md, *Rows*.
 """
 
 from dataclasses import dataclass

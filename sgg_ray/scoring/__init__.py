@@ -4,6 +4,8 @@ from sgg_ray.scoring.class_contrasts import class_mean_head, row_features
 from sgg_ray.scoring.layer_comparison import LayerComparison, LayerGradients
 from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_tasks
 from sgg_ray.scoring.pool_report import alignment_report
+from sgg_ray.scoring.row_scores import TaskRows, score_rows
+from sgg_ray.scoring.row_vectors import RowVectors, name_vectors, row_vectors
 from sgg_ray.scoring.task_gradients import (
     SourceGradients,
     Space,
@@ -18,16 +20,21 @@ __all__ = [
     "LayerComparison",
     "LayerGradients",
     "PoolGradients",
+    "RowVectors",
     "SourceGradients",
     "Space",
     "TargetGradients",
+    "TaskRows",
     "TaskSummariser",
     "alignment_report",
     "class_mean_head",
     "comparison_space",
     "comparison_spaces",
     "mixture",
+    "name_vectors",
     "pool_gradients",
     "row_features",
+    "row_vectors",
+    "score_rows",
     "score_tasks",
 ]

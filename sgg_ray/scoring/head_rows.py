@@ -82,7 +82,7 @@ class HeadPool:
         evidence = [model.logits]
         if own.names is not None:
             lengths = np.linalg.norm(own.names, axis=1, keepdims=True)
-            names = own.names / np.maximum(lengths, 1e-12)
+            names = own.names.astype(np.float64) / np.maximum(lengths, 1e-12)
             evidence.append(_products(own.vectors, model.mean, names - names.mean(axis=0)))
         if own is not self.target:
             evidence += self._said_by(self.target, own)
@@ -94,7 +94,8 @@ class HeadPool:
         ]
         if others:
             evidence.append(np.sum(others, axis=0))
-        return find_label_errors(evidence, own.task.train.labels, contradicts)
+        # Shots are balanced by design; offsets would only be a way to explain a wrong one.
+        return find_label_errors(evidence, own.task.train.labels, contradicts, offsets=own is not self.target)
 
     def alignment(self, own: RowVectors) -> RowAlignment:
         """Alignment and influence of each row; of a shot of the target with the other shots.
@@ -122,14 +123,19 @@ class HeadPool:
         return found
 
     def opposing(self, own: RowVectors) -> list[list[int]]:
-        """The shots of the target whose gradients oppose each row's most."""
+        """The shots of the target with other labels whose gradients oppose each row's most: those most like it.
+
+        A shot with the row's own label opposes it too where their texts have opposite features; nobody reading both
+        would see why.
+        """
         meeting = self._meeting(own)
         shots = np.asarray(self.target.vectors, dtype=np.float64) - self._model(self.target).mean
         found: list[list[int]] = []
         for part, rows in parts_of_rows(own.vectors):
             centred = rows - self._model(own).mean
             products = row_products(centred, meeting.residuals[part], shots, meeting.shots)
-            found += opposing_rows(products, MOST_AGAINST)
+            differ = meeting.residuals[part] @ meeting.shots.T < 0
+            found += opposing_rows(np.where(differ, products, 0.0), MOST_AGAINST)
         return found
 
     def _model(self, own: RowVectors) -> ContrastModel:
@@ -178,7 +184,7 @@ class HeadPool:
             contrasts, noises = self._contrasts(members, space), [_noise(one) for one in members]
             expected = None
             if names is not None and members and not space.matched:
-                own = names[[self.target.task.labels.index(name) for name in space.labels]]
+                own = names.astype(np.float64)[[self.target.task.labels.index(name) for name in space.labels]]
                 length = float(np.linalg.norm(examples.mean(axis=0)))
                 gradient = -(own - own.mean(axis=0)) / len(own)
                 expected = label_name_expectation(gradient, contrasts, noises, length)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
+from sgg_ray.artifacts.row_table import ROWS, read_rows, row_frame
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
@@ -15,6 +17,7 @@ from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, opened
 from sgg_ray.orchestration.runtime.executor import Executor
+from sgg_ray.orchestration.score.row_scoring import score_pool_rows
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.report import (
     as_sentence,
@@ -25,12 +28,18 @@ from sgg_ray.report import (
     plot_layers,
     plot_scores,
     plot_similarity,
+    rows_page,
     scores_section,
 )
+from sgg_ray.scoring import TaskRows
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import Tracker
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SCORES = "scores.json"
+ROWS_PAGE = "rows.html"
 LAYERS = "layers.png"
 
 
@@ -42,6 +51,14 @@ class ScoreResult:
     folder: Path
     cached: bool = False
 
+    def rows(self) -> "pd.DataFrame":
+        """One line a row, if rows were scored: see docs/rows.md.
+
+        Raises:
+            ConfigError: they were not.
+        """
+        return read_rows(self.folder)
+
     def _repr_html_(self) -> str:
         return html_page(
             f"Alignment with {self.report.target}: {self.report.advice}",
@@ -50,8 +67,13 @@ class ScoreResult:
         )
 
 
-def prepare_scoring(config: Config, listener: Listener) -> tuple[Task, list[Task], AlignmentReport | None]:
+def prepare_scoring(
+    config: Config, listener: Listener, rows: bool = False
+) -> tuple[Task, list[Task], AlignmentReport | None]:
     """Everything that can be checked before a scoring starts; also the report of an equal one that is finished.
+
+    Args:
+        rows: whether rows are to be scored, too.
 
     Raises:
         SggError: bad input (exit 2).
@@ -61,25 +83,30 @@ def prepare_scoring(config: Config, listener: Listener) -> tuple[Task, list[Task
     target, sources = read_tasks(config, listener)
     folder = RunFolder(config.ray.storage_path, config.name)
     cached = _finished(folder, config, fingerprint([target, *sources]))
+    if rows and not (folder.path / ROWS).is_file():
+        cached = None
     if cached is None:
         folder.check(config)
     return target, sources, cached
 
 
-def score(config: Config, listener: Listener | None = None, executor: Executor | None = None) -> ScoreResult:
+def score(
+    config: Config, listener: Listener | None = None, executor: Executor | None = None, rows: bool = False
+) -> ScoreResult:
     """Score every source of ``config`` against its target and leave a run folder and an MLflow run.
 
     The same settings on the same rows are not computed twice: the finished run's report is returned.
 
     Args:
         executor: what runs the task workers; Ray, as ``ray`` in the configuration says, unless given.
+        rows: score every row of the sources and every shot, too: rows.parquet and rows.html in the run folder.
 
     Raises:
         SggError: bad input (exit 2) before anything starts, a failing cluster (exit 1) later.
     """
     listener = listener or NullListener()
     folder = RunFolder(config.ray.storage_path, config.name)
-    target, sources, cached = prepare_scoring(config, listener)
+    target, sources, cached = prepare_scoring(config, listener, rows)
     if cached is not None:
         return ScoreResult(cached, folder.path, cached=True)
     content = fingerprint([target, *sources])
@@ -87,13 +114,17 @@ def score(config: Config, listener: Listener | None = None, executor: Executor |
         check_capacity(config, executor)
         tracker = begin_run(config, folder, "score", content, listener, [target, *sources])
         with recorded(folder, tracker):
-            report = score_sources(config, target, sources, listener, executor)
+            report, found = score_sources(
+                config, target, sources, listener, executor, folder if rows else None
+            )
             _require_a_score(report)  # a report without any would be taken for an answer next time
             write_report(folder, report)
             record_report(tracker, folder, report)
             page = [scores_section(report, folder.path), data_section([target, *sources])]
             write_page(folder, "score", [as_sentence(report.advice)], page)
             tracker.log_artifact(folder.path / PAGE)
+            if found:
+                _record_rows(config, found, folder, tracker)
             folder.finish()
     tracker.finish()
     return ScoreResult(report, folder.path)
@@ -106,9 +137,18 @@ def _require_a_score(report: AlignmentReport) -> None:
 
 
 def score_sources(
-    config: Config, target: Task, sources: Sequence[Task], listener: Listener, executor: Executor
-) -> AlignmentReport:
-    """Start the task workers, score once, look where in the model sources agree, and end the workers."""
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    listener: Listener,
+    executor: Executor,
+    folder: RunFolder | None = None,
+) -> tuple[AlignmentReport, dict[str, TaskRows]]:
+    """Start the task workers, score once, look where in the model sources agree, and end the workers.
+
+    Args:
+        folder: of the run, if rows are to be scored, too.
+    """
     listener.stage("loading the model in the task workers")
     workers = TaskWorkers.start(config, target, sources, listener, executor)
     try:
@@ -116,12 +156,22 @@ def score_sources(
         report = workers.score(listener=listener)
         listener.stage("comparing gradients layer by layer")
         try:
-            return replace(report, layers=workers.layers(listener))
+            report = replace(report, layers=workers.layers(listener))
         except ClusterError as error:  # a picture, no part in the scores
             listener.note(f"no comparison layer by layer: {error}")
-            return report
+        if folder is None:
+            return report, {}
+        return report, score_pool_rows(config, target, sources, workers, report, folder, listener)
     finally:
         workers.close()
+
+
+def _record_rows(config: Config, found: dict[str, TaskRows], folder: RunFolder, tracker: Tracker) -> None:
+    """Write the scores of rows to the run folder and log them to MLflow."""
+    frame = row_frame(found)
+    folder.write_parquet(ROWS, frame)
+    folder.write_text(ROWS_PAGE, rows_page(frame, f"{config.name}: rows for {config.target.name}"))
+    tracker.log_artifacts([folder.path / ROWS, folder.path / ROWS_PAGE])
 
 
 def write_report(folder: RunFolder, report: AlignmentReport) -> None:

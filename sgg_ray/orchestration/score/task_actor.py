@@ -1,6 +1,7 @@
 """The process that holds tasks: their rows, a replica of the model, and their gradients."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
 from sgg_ray.orchestration.runtime.executor import Later
+from sgg_ray.orchestration.score.row_index import write_shard
 from sgg_ray.scoring import (
     LayerComparison,
     LayerGradients,
@@ -15,6 +17,8 @@ from sgg_ray.scoring import (
     Space,
     TargetGradients,
     TaskSummariser,
+    name_vectors,
+    row_vectors,
 )
 from sgg_ray.tasks import Task, sharing_labels
 from sgg_ray.training.parameter_layout import lay_out
@@ -110,6 +114,28 @@ class TaskWorker:
         self.load(rows)
         self._take_over(None)
         return LayerComparison(self.summariser.model, self.config.seed).source(self.tasks[name], target)
+
+    def row_shard(
+        self, rows: Later[list[Task]], name: str, start: int, stop: int, path: str | None
+    ) -> np.ndarray | None:
+        """Vectors of a stretch of a task's rows at the model as loaded: written to ``path``, or else returned.
+
+        Args:
+            path: of the shard, in a folder that this node may or may not reach; None to return it.
+        """
+        self.load(rows)
+        self._take_over(None)
+        found = row_vectors(self.summariser.model, self.tasks[name], start, stop, self.config.seed)
+        if path is None or not Path(path).parent.is_dir():
+            return found
+        write_shard(Path(path), found)
+        return None
+
+    def label_names(self, rows: Later[list[Task]], name: str) -> np.ndarray | None:
+        """Features of what a task's labels are called [C, D]; None where they say nothing."""
+        self.load(rows)
+        self._take_over(None)
+        return name_vectors(self.summariser.model, self.tasks[name])
 
     def _take_over(self, state: np.ndarray | None) -> None:
         values = self.initial if state is None else torch.tensor(state)

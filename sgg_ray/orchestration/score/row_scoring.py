@@ -1,0 +1,121 @@
+"""Score every row of a pool: task workers fill the index, the driver reads it."""
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sgg_ray.alignment import AlignmentReport
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.artifacts.run_storage import is_uri, local_folder
+from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError, TrainingError
+from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.runtime.executor import Reference
+from sgg_ray.orchestration.score.pending_scores import answer
+from sgg_ray.orchestration.score.row_index import FOLDER, Shard, ShardedVectors, shards_of, write_shard
+from sgg_ray.orchestration.score.task_actor import TaskWorker
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.scoring import RowVectors, TaskRows, score_rows
+from sgg_ray.tasks import Task
+
+SHARD_SECONDS = 1800  # without any shard, after which workers are given up
+AHEAD = 2  # shards a worker has been asked for at a time: it never waits, and no more are in memory
+
+
+def score_pool_rows(
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    workers: TaskWorkers,
+    report: AlignmentReport,
+    folder: RunFolder,
+    listener: Listener,
+) -> dict[str, TaskRows]:
+    """Scores of every row of the target's shots and of all sources, by task name.
+
+    Args:
+        workers: that have loaded the model.
+        report: scores of the sources: whose word counts, and who contradicts the target.
+        folder: of the run, beside which the index is.
+
+    Raises:
+        ClusterError: workers do not answer.
+        SggError: a row's gradient is not finite, or the shots are of one class.
+    """
+    tasks = [target, *sources]
+    place = index_folder(config, folder)
+    shards = {task.name: shards_of(config, task, place) for task in tasks}
+    missing = [shard for found in shards.values() for shard in found if not shard.path.is_file()]
+    done = sum(map(len, shards.values())) - len(missing)
+    listener.stage("scoring rows" if not done else f"scoring rows, {done} shards from {place}")
+    _fill(workers, missing, None if is_uri(config.ray.storage_path) else place, listener)
+    names = {task.name: _ask_names(workers, task) for task in tasks}
+    found = [
+        RowVectors(task, ShardedVectors(shards[task.name]), answer(names[task.name]))  # pyright: ignore[reportArgumentType]
+        for task in tasks
+    ]
+    listener.stage("comparing rows")
+    try:
+        return score_rows(
+            found[0],
+            found[1:],
+            report.weights,
+            {row.source for row in report.sources if row.verdict == "harmful"},
+            causal=workers.causal,
+            share_labels=config.train.share_labels,
+        )
+    except ValueError as error:
+        raise TrainingError(f"target: {error}") from error
+
+
+def index_folder(config: Config, folder: RunFolder) -> Path:
+    """Where the index of the configuration's storage is; behind a URI in the local copy of the storage."""
+    storage = config.ray.storage_path
+    return (folder.path.parent if is_uri(storage) else local_folder(storage)) / FOLDER
+
+
+def _fill(workers: TaskWorkers, missing: Sequence[Shard], shared: Path | None, listener: Listener) -> None:
+    """Have the missing shards made.
+
+    Args:
+        shared: folder that workers may write to; None where they send the shards to this process.
+    """
+    actors = list({id(actor): actor for actor in workers.workers.values()}.values())
+    waiting = deque(missing)
+    asked: dict[Reference[Any], tuple[int, Shard]] = {}
+    busy = [0] * len(actors)
+    total = sum(shard.stop - shard.start for shard in missing)
+    finished = 0
+    while waiting or asked:
+        while waiting and min(busy) < AHEAD:
+            number = busy.index(min(busy))
+            shard = waiting.popleft()
+            shard.path.parent.mkdir(parents=True, exist_ok=True)
+            path = str(shard.path.resolve()) if shared else None
+            reference = actors[number].call(
+                TaskWorker.row_shard, workers.rows, shard.task, shard.start, shard.stop, path
+            )
+            asked[reference] = number, shard
+            busy[number] += 1
+        done = workers.executor.wait(list(asked), seconds=SHARD_SECONDS)
+        if not done:
+            raise ClusterError(
+                f"no rows scored within {SHARD_SECONDS} s; look at the cluster with 'ray status'"
+            )
+        for reference in done:
+            number, shard = asked.pop(reference)
+            busy[number] -= 1
+            vectors = answer(reference)
+            if vectors is not None:
+                write_shard(shard.path, vectors)
+            if not shard.path.is_file():
+                raise ClusterError(
+                    f"ray.storage_path: {shard.path.parent} is not the same folder on every node; give a shared one"
+                )
+            finished += shard.stop - shard.start
+            listener.advance(finished, total, "rows scored")
+
+
+def _ask_names(workers: TaskWorkers, task: Task) -> Reference[Any]:
+    return workers.workers[task.name].call(TaskWorker.label_names, workers.rows, task.name)

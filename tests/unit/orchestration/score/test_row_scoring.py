@@ -1,0 +1,153 @@
+"""`sgg score --rows` and `sgg rows`, without Ray: the index is made once, goes on and is read by later targets."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from sgg_ray.artifacts.row_table import export_rows, read_rows
+from sgg_ray.cli import app
+from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
+from sgg_ray.orchestration.score import row_index
+from sgg_ray.orchestration.score.row_index import ShardedVectors, index_key, shards_of, write_shard
+from sgg_ray.orchestration.score.score_driver import score
+from sgg_ray.orchestration.score.task_actor import TaskWorker
+from sgg_ray.report import rows_page
+from sgg_ray.tasks import load_tasks
+
+
+class Progress(NullListener):
+    def __init__(self):
+        self.told = []
+
+    def advance(self, done, total, what, text=""):
+        self.told.append((done, total, what))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(row_index, "SHARD_ROWS", 64)
+
+
+def test_rows_are_scored_once_and_a_later_target_only_asks_for_its_own(
+    make_config, database, small_shards, monkeypatch
+):
+    asked = []
+    plain = TaskWorker.row_shard
+
+    def row_shard(self, rows, name, start, stop, path):
+        asked.append((name, start))
+        return plain(self, rows, name, start, stop, path)
+
+    monkeypatch.setattr(TaskWorker, "row_shard", row_shard)
+    progress, executor = Progress(), InProcessExecutor()
+    first = score(make_config(name="first"), progress, executor, rows=True)
+    assert [name for name, _ in asked] == ["target", *["clean"] * 3, *["flipped"] * 3]
+    rows = sum(len(task.train) for task in (lambda pair: (pair[0], *pair[1]))(load_tasks(make_config())))
+    assert progress.told[-1] == (rows, rows, "rows scored")
+    frame = first.rows()
+    assert len(frame) == rows
+    assert frame.groupby("task")["p_wrong"].mean()["flipped"] > 0.9
+    assert (first.folder / "rows.html").read_text().startswith("<!doctype html>")
+
+    asked.clear()
+    again = score(make_config(name="again", target={"shots": 4}), progress, executor, rows=True)
+    assert [name for name, _ in asked] == ["target"]
+    assert score(make_config(name="again", target={"shots": 4}), progress, executor, rows=True).cached
+    key = ["task", "text", "label"]
+    np.testing.assert_allclose(
+        *(one[one["role"] == "source"].set_index(key)["outlying"] for one in (frame, again.rows()))
+    )
+
+
+def test_an_index_that_was_stopped_goes_on_with_the_shards_that_are_missing(
+    make_config, tmp_path, small_shards
+):
+    config = make_config()
+    _, (clean, flipped) = load_tasks(config)
+    shards = shards_of(config, clean, tmp_path)
+    assert [(shard.start, shard.stop) for shard in shards] == [(0, 64), (64, 128), (128, 160)]
+    assert index_key(config, clean) != index_key(config, flipped)
+    assert index_key(config, clean) != index_key(make_config(train={"max_length": 12}), clean)
+    assert index_key(config, clean) == index_key(make_config(target={"shots": 4}), clean)
+    whole = np.random.default_rng(0).normal(size=(160, 5)).astype(np.float32)
+    for shard in shards:
+        write_shard(shard.path, whole[shard.start : shard.stop])
+    found = ShardedVectors(shards)
+    assert found.shape == (160, 5)
+    np.testing.assert_array_equal(found[60:130], whole[60:130])
+    np.testing.assert_array_equal(found[np.array([1, 64, 159])], whole[[1, 64, 159]])
+    np.testing.assert_array_equal(found[whole[:, 0] > 0], whole[whole[:, 0] > 0])
+    np.testing.assert_array_equal(np.asarray(found), whole)
+
+
+def row(**changes):
+    usual = {"task": "a", "role": "source", "row": 0, "text": "plain", "label": "x", "alignment": 0.1}
+    rest = {"influence": 1.0, "p_wrong": 0.1, "suspect": False, "suggested": None, "duplicate_of": -1}
+    return {**usual, **rest, "outlying": 0.0, "against": [0], **changes}
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        [
+            row(task="t", role="target", text="<script>alert(1)</script>", against=[]),
+            row(text="=HYPERLINK(1)"),
+            row(row=1, text="bad <b>", p_wrong=0.9, suspect=True, suggested="<i>y"),
+            row(row=2, text="twice", duplicate_of=0),
+        ]
+    )
+
+
+def test_the_page_is_escaped_and_has_the_worst_rows_first(table):
+    page = rows_page(table, "a <title>")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "a &lt;title&gt;" in page
+    assert "x → &lt;i&gt;y?" in page
+    assert page.index("bad &lt;b&gt;") < page.index("=HYPERLINK")
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert "http" not in page
+
+
+def test_an_export_leaves_out_suspects_and_duplicates_and_marks_formulas(table, tmp_path):
+    counts = export_rows(table, tmp_path / "out.csv", None, False, False)
+    assert counts == {"rows": 1, "suspects": 1, "duplicates": 1, "marked": 1}
+    written = pd.read_csv(tmp_path / "out.csv")
+    assert written.to_dict("records") == [
+        {"text": "'=HYPERLINK(1)", "label": "x", "task": "a", "weight": 0.9}
+    ]
+    export_rows(table, tmp_path / "raw.csv", "a", True, False)
+    assert pd.read_csv(tmp_path / "raw.csv")["text"].tolist() == ["=HYPERLINK(1)"]
+
+
+def test_sgg_rows(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "scored"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"status": "finished", "settings": {}, "command": "score"}))
+    runner = CliRunner()
+    told = runner.invoke(app, ["rows", "scored"])
+    assert told.exit_code == 2
+    assert "has no scores of rows; make them with `sgg score CONFIG --rows`" in told.stderr
+    table.to_parquet(folder / "rows.parquet")
+    assert len(read_rows(folder)) == 4
+    shown = runner.invoke(app, ["rows", "scored", "--source", "a", "--json", "--export", "kept.jsonl"])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert [one["text"] for one in found["rows"]] == ["bad <b>", "=HYPERLINK(1)", "twice"]
+    assert found["exported"]["rows"] == 1
+    assert "bad <b>" in runner.invoke(app, ["rows", "scored", "--most", "1"]).stdout
+    for arguments, said in (
+        (["--source", "b"], "--source: there is no task 'b' in this run; it has: t, a"),
+        (["--export", "kept.jsonl"], "--export: kept.jsonl exists already"),
+        (["--export", "kept.txt"], "--export: kept.txt must end in"),
+    ):
+        told = runner.invoke(app, ["rows", "scored", *arguments])
+        assert told.exit_code == 2
+        assert said in told.stderr
+    assert runner.invoke(app, ["rows", "none"]).exit_code == 2
