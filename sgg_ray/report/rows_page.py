@@ -83,7 +83,7 @@ def _task(rows: pd.DataFrame, number: int, shots: pd.DataFrame) -> str:
     return f'<h2 id="task-{number}">{escape(name)}</h2><p class="mute">{role}; {shown}</p>{articles}'
 
 
-def _row(row: dict[str, Any], shots: pd.DataFrame) -> str:
+def _row(row: dict[Any, Any], shots: pd.DataFrame) -> str:
     chance = f"{100 * row['p_wrong']:.0f} % wrong"
     style = ' class="bad"' if row["suspect"] else ""
     suggested = f" → {escape(str(row['suggested']))}?" if isinstance(row["suggested"], str) else ""
