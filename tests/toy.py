@@ -110,6 +110,37 @@ def sentences(
     return rows
 
 
+def rated(count: int, seed: int, levels: int | None = None) -> list[dict[str, Any]]:
+    """``count`` rows with a number that grows with the good words among four telling ones: from 1 to 5.
+
+    Args:
+        levels: bring numbers to so many levels, 0, 1, ...; None leaves them as they are.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        good = int(random.integers(0, 5))
+        telling = [*random.choice(GOOD, size=good), *random.choice(BAD, size=4 - good)]
+        words = random.permutation([*telling, *random.choice(PLAIN, size=random.integers(2, 6))])
+        stars = 1.0 + good if levels is None else good * levels // 5
+        rows.append({"text": " ".join(words), "stars": stars})
+    return rows
+
+
+def tagged(count: int, seed: int) -> list[dict[str, Any]]:
+    """``count`` rows with a list of labels: ``praise`` beside good words, ``blame`` beside bad ones."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        kinds = [name for name in ("praise", "blame") if random.random() < 0.5]
+        telling = [
+            word for name in kinds for word in random.choice(GOOD if name == "praise" else BAD, size=2)
+        ]
+        words = random.permutation([*telling, *random.choice(PLAIN, size=random.integers(3, 7))])
+        rows.append({"text": " ".join(words), "labels": kinds})
+    return rows
+
+
 def answers(count: int, seed: int, length: int = 3) -> list[dict[str, str]]:
     """``count`` rows with a prompt and a completion that follows from it: what is good is answered with its bad word.
 

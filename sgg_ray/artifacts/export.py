@@ -12,17 +12,21 @@ from safetensors.torch import save_file
 from sgg_ray.artifacts.export_language_model import write_language_model
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError, told_where
+from sgg_ray.markdown import markdown_code
 from sgg_ray.models import (
     AveragedModel,
     EncoderClassifier,
     LanguageModel,
+    Number,
     TaskModel,
     is_language_model,
     load_model,
     quiet_transformers,
+    read_manifest,
     read_object,
     read_temperature,
 )
+from sgg_ray.tasks import kind_of
 
 Form = Literal["sentence-transformers", "transformers", "adapter"]
 
@@ -34,7 +38,7 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("{folder}")
 logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
 labels = {labels}
-print(dict(zip(labels, logits[0].softmax(-1).tolist())))
+print(dict(zip(labels, logits[0]{activation}.tolist())))
 ```
 """,
     "transformers": """\
@@ -57,7 +61,7 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("{folder}")
 logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
 labels = {labels}
-print(dict(zip(labels, logits[0].softmax(-1).tolist())))
+print(dict(zip(labels, logits[0]{activation}.tolist())))
 ```
 
 The adapter without the head: `PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{folder}")`.
@@ -85,9 +89,19 @@ with torch.no_grad():
     features = torch.nn.functional.normalize(pooled, dim=-1) * pooled.shape[-1] ** 0.5
     logits = torch.nn.functional.linear(features, head["weight"], head["bias"])  # one value a label
 labels = {labels}
-print(dict(zip(labels, logits[0].softmax(-1).tolist())))
+print(dict(zip(labels, logits[0]{activation}.tolist())))
 ```
 """
+_ACTIVATIONS = {
+    "multi_label": ".sigmoid()",
+    "ordinal": ".sigmoid()",
+    "regression": "",
+}  # where not softmax
+_PROBLEMS = {  # words of Transformers; a sigmoid for each value
+    "multi_label": "multi_label_classification",
+    "ordinal": "multi_label_classification",
+    "regression": "regression",
+}
 _POOLING = {
     "mean": """\
     mask = tokens.attention_mask.unsqueeze(-1).to(states.dtype)
@@ -195,7 +209,7 @@ def _write_weights(
 ) -> str | None:
     """Write everything but tokenizer and card; return where the base of an adapter lies."""
     backbone: Any = model.backbone
-    labels = dict(enumerate(model.labels[head]))
+    labels = dict(enumerate(_outputs(model, head)))
     if form == "adapter":
         shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
@@ -221,6 +235,7 @@ def _write_weights(
         backbone=backbone.config.to_dict(), pooling=model.pooling, id2label=labels, num_labels=len(labels)
     )
     config.label2id = {name: number for number, name in labels.items()}
+    config.problem_type = _PROBLEMS.get(kind_of(head), "single_label_classification")
     config.architectures = ["GuidedClassifier"]
     config.auto_map = {  # pyright: ignore[reportAttributeAccessIssue]
         "AutoConfig": "modeling_sgg.GuidedClassifierConfig",
@@ -286,11 +301,43 @@ def _write(run: FinishedRun, model: TaskModel, head: str, folder: Path, name: st
     if isinstance(model, LanguageModel):
         return write_language_model(run, model, head, folder, name, form)  # pyright: ignore[reportArgumentType]
     assert isinstance(model, EncoderClassifier)
+    _fold_scale(model, head)
     base = _write_weights(run, model, head, folder, form)
     template = _LOADING_PROMPTS if _learns_prompts(run) else _LOADING[form]
-    return template.format(
-        folder=name, labels=list(model.labels[head]), base=base, pooling=_POOLING[run.config.model.pooling]
+    loading = template.format(
+        folder=name,
+        labels=_outputs(model, head),
+        base=base,
+        pooling=_POOLING[run.config.model.pooling],
+        activation=_ACTIVATIONS.get(kind_of(head), ".softmax(-1)"),
     )
+    return loading + _thresholds(run, model, head)
+
+
+def _outputs(model: EncoderClassifier, head: str) -> list[str]:
+    """What each value of the exported model is about: a label, the number, or of labels with an order all above one."""
+    names = list(model.labels[head])
+    return [f"above {name}" for name in names[:-1]] if kind_of(head) == "ordinal" else names
+
+
+def _fold_scale(model: EncoderClassifier, head: str) -> None:
+    """Let the head of kind regression say the numbers as they are, and not standardised ones."""
+    scale, layer = model.objective(head), model.head(head)
+    if isinstance(scale, Number):
+        layer.weight.data.mul_(scale.spread)
+        layer.bias.data.mul_(scale.spread).add_(scale.centre)
+
+
+def _thresholds(run: FinishedRun, model: EncoderClassifier, head: str) -> str:
+    """From which value on a label applies, in words."""
+    kind = kind_of(head)
+    if kind == "ordinal":
+        return "\nEach value is the probability of a label above the one that is named.\n"
+    if kind != "multi_label":
+        return ""
+    found = read_manifest(run.model).thresholds or [0.5] * len(model.labels[head])
+    pairs = ", ".join(f"{markdown_code(name)} {value:.4g}" for name, value in zip(model.labels[head], found))
+    return f"\nA label applies from its own probability on: {pairs}.\n"
 
 
 def _card(run: FinishedRun, loading: str) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts.files import replace_file
 from sgg_ray.artifacts.licences import UNKNOWN, licence_of_model
-from sgg_ray.artifacts.quality_card import BASELINE, kept_model, quality_of_answers, quality_of_labels
+from sgg_ray.artifacts.quality_card import BASELINE, kept_model, quality_of
 from sgg_ray.config import Config
 from sgg_ray.markdown import markdown_code, markdown_text
 from sgg_ray.secrets import redacted
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import ONE_LABEL, Task
 
 _LOADING = """\
 ```python
@@ -60,7 +60,7 @@ def write_model_card(
         _header(config, target, licence),
         _data(config, target, sources),
         _sources(report, sources, metrics),
-        quality_of_answers(metrics) if target.generates else quality_of_labels(metrics),
+        quality_of("generation" if target.generates else target.kind, metrics),
         _limits(config, target, metrics),
         _licences(config, licence),
         f"## How to load it\n\n{_LOADING_ANSWERS if target.generates else _LOADING}",
@@ -75,11 +75,15 @@ def _header(config: Config, target: Task, licence: str) -> str:
     adapter = (
         f" with a {markdown_text(config.model.adapter.peft_type)} adapter" if config.model.adapter else ""
     )
-    what = (
-        f"Answers prompts of **{target.name}**"
-        if target.generates
-        else f"Text classifier for **{target.name}** with the labels {labels}"
-    )
+    what = f"Text classifier for **{target.name}** with the labels {labels}"
+    if target.generates:
+        what = f"Answers prompts of **{target.name}**"
+    elif target.kind == "regression":
+        what = f"Predicts the number {labels} for texts of **{target.name}**"
+    elif target.kind == "multi_label":
+        what = f"Gives texts of **{target.name}** any number of the labels {labels}"
+    elif target.kind == "ordinal":
+        what = f"{what}, from the lowest to the highest"
     return (
         f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: {task}\n---\n\n"
         f"# {config.name}\n\n"
@@ -145,9 +149,15 @@ def _limits(config: Config, target: Task, metrics: Mapping[str, Any]) -> str:
             f"- Adapted to {len(target.train)} labelled examples of one task; other texts and meanings of the "
             "labels are untested.",
             f"- Texts are cut after {config.train.max_length} tokens.",
-            "- It always answers with one of its labels and was not tested on texts that fit none.",
         ]
-        lines += [] if metrics.get("calibration") else ["- Its probabilities were not calibrated."]
+        if target.kind == "regression":
+            lines.append("- It always answers with a number, which may lie outside those it was trained on.")
+        elif target.kind != "multi_label":
+            lines.append(
+                "- It always answers with one of its labels and was not tested on texts that fit none."
+            )
+        probable = target.kind in ONE_LABEL and not metrics.get("calibration")
+        lines += ["- Its probabilities were not calibrated."] if probable else []
     lines.append("- It inherits biases from the data of the base model and the sources.")
     return "## Limits\n\n" + "\n".join(lines) + "\n"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sgg_ray.config import Kind
+
 GUIDED, BASELINE = "guided", "target-only"
 ALONE = "the same model trained on the target alone"
 
@@ -34,6 +36,69 @@ def _choice(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def quality_of(kind: Kind, metrics: Mapping[str, Any]) -> str:
+    """The quality section of a model card, in Markdown, for a kind of task."""
+    if kind == "generation":
+        return quality_of_answers(metrics)
+    if kind == "regression":
+        return _quality_of_numbers(metrics)
+    return _quality_of_label_sets(metrics) if kind == "multi_label" else quality_of_labels(metrics)
+
+
+def _quality_of_numbers(metrics: Mapping[str, Any]) -> str:
+    lines = [
+        "## Quality\n",
+        "| model | mean absolute error | 95 % interval | RMSE | Spearman | test rows |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, label in _models(metrics):
+        found = metrics.get(name)
+        if found:
+            interval = f"{found['mae_low']:.3f} … {found['mae_high']:.3f}"
+            cells = f"{found['mae']:.3f} | {interval} | {found['rmse']:.3f} | {found['spearman']:.3f}"
+            lines.append(f"| {label} | {cells} | {found['rows']} |")
+    guided = metrics.get("guided") or {}
+    if "constant_mae" in guided:
+        lines.append(f"\nThe best single number for all test rows is off by {guided['constant_mae']:.3f}.")
+    if gain := metrics.get("difference"):
+        mae = gain["mae"]
+        lines.append(
+            f"\nOn the same test rows the mean absolute error differs by {mae['difference']:+.3f} ({_bounds(mae, 1, 3)}"
+            "; below 0 is better). This is one seed; another choice of examples gives a different number."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _quality_of_label_sets(metrics: Mapping[str, Any]) -> str:
+    lines = [
+        "## Quality\n",
+        "| model | micro-F1 | 95 % interval | macro-F1 | all labels right | test rows |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, label in _models(metrics):
+        found = metrics.get(name)
+        if found:
+            interval = f"{found['micro_f1_low']:.3f} … {found['micro_f1_high']:.3f}"
+            cells = (
+                f"{found['micro_f1']:.3f} | {interval} | {found['macro_f1']:.3f} | {found['exact_match']:.3f}"
+            )
+            lines.append(f"| {label} | {cells} | {found['rows']} |")
+    if gain := metrics.get("difference"):
+        micro = gain["micro_f1"]
+        lines.append(
+            f"\nOn the same test rows micro-F1 differs by {100 * micro['difference']:+.1f} points "
+            f"({_bounds(micro, 100, 1)}). This is one seed; another choice of examples gives a different number."
+        )
+    if thresholds := metrics.get("thresholds"):
+        lines.append(
+            f"\nA label is predicted from its own probability on, fitted on {thresholds['rows']} shots that were left "
+            f"out of training in {thresholds['folds']} parts: "
+            + ", ".join(f"{value:.2f}" for value in thresholds["values"])
+            + "."
+        )
+    return "\n".join(lines) + "\n"
+
+
 def quality_of_labels(metrics: Mapping[str, Any]) -> str:
     """The quality section of a classifier's model card, in Markdown."""
     lines = [
@@ -47,6 +112,12 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
             interval = f"{found['accuracy_low']:.3f} … {found['accuracy_high']:.3f}"
             numbers = f"{found['accuracy']:.3f} | {interval} | {found['macro_f1']:.3f} | {found['rows']}"
             lines.append(f"| {label} | {numbers} |")
+    guided = metrics.get("guided") or {}
+    if "mae" in guided:
+        lines.append(
+            f"\nThe labels have an order: predictions are off by {guided['mae']:.2f} levels on average, Spearman's "
+            f"correlation is {guided['spearman']:.2f}."
+        )
     gain = metrics.get("difference")
     if gain:
         lines.append(

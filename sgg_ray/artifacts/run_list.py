@@ -13,6 +13,12 @@ from sgg_ray.artifacts.files import FolderLock
 from sgg_ray.bounded import read_json
 from sgg_ray.errors import ConfigError
 
+QUALITY = (
+    "accuracy",
+    "micro_f1",
+    "spearman",
+    "exact_match",
+)  # what one number says how good a model is, by kind of task
 GUIDED, DIFFERENCE = "guided", "difference"  # sections of metrics.json
 
 
@@ -21,7 +27,7 @@ class RunSummary:
     """One run folder.
 
     Attributes:
-        quality: accuracy on the test rows, of a generation task the exact match; None if nothing was trained.
+        quality: on the test rows, the first that there is of QUALITY; None if nothing was trained.
         gain: difference to the target-only baseline on the same rows; None without one.
         started, ended: UTC, ISO 8601; "" where unknown.
         note: why numbers are missing, if the folder is damaged.
@@ -105,7 +111,8 @@ def _numbers(path: Path) -> tuple[float | None, float | None, str]:
         metrics = _object(path)
         kept = metrics.get((metrics.get("kept") or {}).get("model", GUIDED)) or {}
         gain = (metrics.get(DIFFERENCE) or {}).get("difference")
-        return kept.get("accuracy", kept.get("exact_match")), gain, ""
+        found = (kept.get(name) for name in QUALITY if kept.get(name) is not None)
+        return next(found, None), gain, ""
     except FileNotFoundError:
         return None, None, ""
     except (OSError, ValueError, AttributeError) as error:

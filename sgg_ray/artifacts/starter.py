@@ -91,16 +91,18 @@ def write_from_files(
     _refuse_to_overwrite(folder)
     columns = _columns(target)
     counts = ", ".join(f"{name} {count}" for name, count in target.labels.items())
+    each = "" if target.kind == "regression" else " of each class"
     assumed = [
         *(f"{path}: {line}" for line in target.assumed),
-        f"{path}: the labels are {counts}",
-        f"{path}: {target.shots} examples of each class to train on, {target.fraction:.0%} of the rows to test with",
+        *([f"{path}: the labels are {counts}"] if counts else []),
+        f"{path}: {target.shots} examples{each} to train on, {target.fraction:.0%} of the rows to test with",
     ]
     entry = {
         "name": _name(path, set()),
         "path": _relative(path, folder),
+        **_kind(target),
         "columns": columns,
-        "labels": list(target.labels),
+        **({"labels": list(target.labels)} if target.labels else {}),
         "shots": target.shots,
         "test": {"fraction": target.fraction},
     }
@@ -108,11 +110,18 @@ def write_from_files(
     for source, guess in sources.items():
         name = _name(source, taken)
         taken.add(name)
-        entries.append({"name": name, "path": _relative(source, folder), "columns": _columns(guess)})
+        place = {"name": name, "path": _relative(source, folder)}
+        entries.append({**place, **_kind(guess), "columns": _columns(guess)})
         assumed += [f"{source}: {line}" for line in guess.assumed]
         shared = len(set(guess.labels) & set(target.labels))
-        assumed.append(f"{source}: {shared} of its {len(guess.labels)} labels are the target's")
+        if guess.labels and target.labels:
+            assumed.append(f"{source}: {shared} of its {len(guess.labels)} labels are the target's")
     return _write(folder, entry, entries, {}), assumed
+
+
+def _kind(guess: Guess) -> dict[str, str]:
+    """The key ``kind``, where it is not the default."""
+    return {} if guess.kind == "classification" else {"kind": guess.kind}
 
 
 def _columns(guess: Guess) -> dict[str, str | list[str]]:

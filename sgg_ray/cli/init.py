@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,12 @@ def init(
     label: Annotated[
         str | None, typer.Option("--label", help="Column with the labels; guessed if left out.")
     ] = None,
+    kind: Annotated[
+        Literal["classification", "ordinal", "multi_label", "regression"] | None,
+        typer.Option(
+            "--kind", help="What a row has: one label, an ordered one, several, or a number; guessed."
+        ),
+    ] = None,
     source: Annotated[
         list[Path] | None,
         typer.Option("--source", metavar="FILE", help="Another labelled dataset that may help (repeatable)."),
@@ -41,13 +47,13 @@ def init(
         from sgg_ray.tasks import guess_task
 
         if data is None:
-            if text or label or source:
+            if text or label or kind or source:
                 raise ConfigError("--from: name the file that the other options are about")
             written = write_example(folder)
             print_pairs(console, "written", {str(path): purpose for path, purpose in written.items()})
         else:
             own = data.expanduser()
-            target = guess_task(own, "--from", text or (), label)
+            target = guess_task(own, "--from", text or (), label, kind)
             sources = {path: guess_task(path, "--source") for path in map(Path.expanduser, source or ())}
             path, assumed = write_from_files(folder, own, target, sources)
             for line in assumed:

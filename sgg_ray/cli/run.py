@@ -148,7 +148,9 @@ def _strategy(config: Config) -> str:
 def _shots(target: TargetConfig) -> str:
     if target.kind == "generation":
         return f"{target.shots} examples with completions"
-    return "all rows that are not for testing" if target.shots == "all" else f"{target.shots} shots per class"
+    if target.shots == "all":
+        return "all rows that are not for testing"
+    return f"{target.shots} rows" if target.kind == "regression" else f"{target.shots} shots per class"
 
 
 def run_folder(config: Config) -> str:

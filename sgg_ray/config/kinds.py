@@ -7,7 +7,7 @@ from sgg_ray.config.roles import targets_of
 from sgg_ray.config.schema import Columns, Config, SourceConfig, TaskConfig
 from sgg_ray.config.values import as_list
 
-GENERATION = "generation"
+GENERATION, REGRESSION, MULTI_LABEL = "generation", "regression", "multi_label"
 HUB = "hf://"
 PAIRS = ("prompt", "completion", "messages")  # columns of kind generation
 
@@ -50,8 +50,18 @@ def _unsuitable(place: str, entry: TaskConfig) -> Iterator[str]:
                 yield f"{place}.{key}: a task of kind generation has no labels; leave it out, or leave out kind"
         if entry.prompt is not None and "{labels}" in entry.prompt:
             yield f"{place}.prompt: a task of kind generation has no {{labels}}; leave them out"
+    if entry.kind == REGRESSION:
+        for key in ("labels", "verbalizers"):
+            if getattr(entry, key) is not None:
+                yield f"{place}.{key}: a task of kind regression has numbers and no labels; leave it out"
+    if entry.kind == MULTI_LABEL and entry.columns.labels is not None and entry.labels is not None:
+        yield f"{place}.labels: columns.labels names the labels already; leave one of them out"
     yield from _columns(f"{place}.columns", entry.columns, entry.kind)
     if isinstance(entry, SourceConfig):
+        if entry.kind in (REGRESSION, MULTI_LABEL) and entry.flip_labels > 0:
+            yield (
+                f"{place}.flip_labels: needs a task whose rows have one label, found kind {entry.kind}; leave it out"
+            )
         if generation and entry.flip_labels > 0:
             yield (
                 f"{place}.flip_labels: a task of kind generation has no labels, found {entry.flip_labels:g}; use "
@@ -73,6 +83,10 @@ def _columns(place: str, columns: Columns, kind: str) -> Iterator[str]:
         found = getattr(columns, key)
         if found != getattr(defaults, key):
             yield f"{place}.{key}: a task of kind {kind} reads {own}, found '{found}'; use these, or {other}"
+    if columns.labels is not None and kind != MULTI_LABEL:
+        yield f"{place}.labels: needs kind: multi_label, found {kind}; use columns.label"
+    if columns.labels is not None and columns.label != defaults.label:
+        yield f"{place}.labels: columns.label holds the labels already; leave one of them out"
     if kind == GENERATION and columns.messages is not None:
         for key in ("prompt", "completion"):
             if getattr(columns, key) != getattr(defaults, key):
@@ -84,6 +98,6 @@ def _mixed_targets(config: Config) -> Iterator[str]:
     found = {kinds[name] for name in targets_of(config) if name in kinds}
     if len(found) > 1:
         yield (
-            "compare.targets: accuracy and exact match cannot be averaged, found targets of kinds classification and "
-            "generation; give targets of one kind"
+            "compare.targets: results of different kinds cannot be averaged, found targets of kinds "
+            f"{' and '.join(sorted(found))}; give targets of one kind"
         )

@@ -25,6 +25,7 @@ from sgg_ray.config.values import (
     check_labels,
 )
 
+Kind = Literal["classification", "ordinal", "multi_label", "regression", "generation"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LONGEST_NAME = 100  # it becomes the name of a folder
 
@@ -98,7 +99,13 @@ class Columns(Section):
     text: Names = Field(
         "text", description="column with the text; a list of two gives an encoder both as a pair of segments"
     )
-    label: str = Field("label", description="column with the label")
+    label: str = Field(
+        "label", description="column with the label; of kind multi_label with lists, or with a|b"
+    )
+    labels: list[str] | None = Field(
+        None,
+        description="kind multi_label, instead of label: a column of 0 and 1 for each label, named after it",
+    )
     prompt: str = Field("prompt", description="kind generation: column with the prompt")
     completion: str = Field("completion", description="kind generation: column with the answer")
     messages: str | None = Field(
@@ -121,8 +128,10 @@ class TaskConfig(Section):
         description="a .csv, .tsv, .jsonl, .json, .parquet, .arrow or .xlsx file, package://module/file, or "
         "hf://repo[/config][@revision]"
     )
-    kind: Literal["classification", "generation"] = Field(
-        "classification", description="rows have labels, or (causal models) texts to be answered with texts"
+    kind: Kind = Field(
+        "classification",
+        description="what a row has: one label; ordinal: one label of an order; multi_label: any number of labels; "
+        "regression: a number; generation (causal models): a text that answers its text",
     )
     columns: Columns = Field(default_factory=Columns)  # pyright: ignore[reportArgumentType]
     where: dict[str, Scalar | list[Scalar]] = Field(
@@ -196,8 +205,8 @@ class TargetConfig(TaskConfig):
 
     name: str = Field("target", pattern=NAME, max_length=LONGEST_NAME, description="in tables and plots")
     shots: CountOrAll = Field(
-        description="labelled training examples per class, fewer if a class has fewer rows; kind generation: examples "
-        "in total; all = every row that is not a test row"
+        description="labelled training examples per class, fewer if a class has fewer rows; kinds regression and "
+        "generation: examples in total; all = every row that is not a test row"
     )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
 
@@ -528,6 +537,21 @@ class Config(Section):
             raise ValueError("ray.num_workers: train.method setfit trains in one process; use 1")
         if self.train.head != "zero":
             raise ValueError("train.head: train.method setfit fits a head of its own; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _target_fits(self):
+        kind, train = self.target.kind, self.train
+        if train.head == "label_names" and kind not in ("classification", "generation"):
+            raise ValueError(
+                f"train.head: label_names needs a target of kind classification, found {kind}; leave it out"
+            )
+        if train.method == "setfit" and kind != "classification":
+            raise ValueError(
+                f"train.method: setfit needs a target of kind classification, found {kind}; use gradients"
+            )
+        if self.tune is not None and self.tune.metric == "accuracy" and kind == "regression":
+            raise ValueError("tune.metric: a target of kind regression has no accuracy; use loss")
         return self
 
     @model_validator(mode="after")

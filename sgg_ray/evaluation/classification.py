@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+
+from sgg_ray.evaluation.regression import spearman
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,28 @@ class ClassificationMetrics:
         return self.numbers()
 
 
+@dataclass(frozen=True)
+class OrdinalMetrics(ClassificationMetrics):
+    """The same of classes with an order, and how far predictions are off."""
+
+    mae: float  # mean distance of predicted and true class, in classes
+    spearman: float  # rank correlation of predicted and true class
+
+    @classmethod
+    def of(cls, metrics: ClassificationMetrics) -> OrdinalMetrics:
+        """Add what the confusion matrix says about distances."""
+        true, predicted = np.indices(metrics.confusion.shape).reshape(2, -1)
+        counts = metrics.confusion.reshape(-1)
+        ranks = spearman(np.repeat(predicted, counts), np.repeat(true, counts))
+        values = {field.name: getattr(metrics, field.name) for field in fields(ClassificationMetrics)}
+        mae = float((np.abs(true - predicted) * counts).sum()) / metrics.rows
+        return cls(**values, mae=mae, spearman=ranks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, for JSON."""
+        return super().to_dict() | {"mae": self.mae, "spearman": self.spearman}
+
+
 def evaluate_classification(
     probabilities: np.ndarray, labels: np.ndarray, confidence: float = 0.95
 ) -> ClassificationMetrics:
@@ -78,6 +102,11 @@ def evaluate_classification(
         raise ValueError(f"labels must be 0 … {classes - 1}, found {labels.min()} … {labels.max()}")
     predicted = probabilities.argmax(axis=1)
     return metrics_of(confusion_matrix(labels, predicted, labels=np.arange(classes)), confidence)
+
+
+def median_level(probabilities: np.ndarray) -> np.ndarray:
+    """The median [n] of probabilities [n, C] over classes with an order: on average no class is less far off."""
+    return (np.cumsum(probabilities, axis=1) < 0.5).sum(axis=1).clip(max=probabilities.shape[1] - 1)
 
 
 def metrics_of(confusion: np.ndarray, confidence: float = 0.95) -> ClassificationMetrics:

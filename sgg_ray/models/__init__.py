@@ -20,6 +20,7 @@ from sgg_ray.models.model_folder import (
     save_model,
     write_temperature,
 )
+from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
@@ -31,6 +32,8 @@ __all__ = [
     "DataLook",
     "EncoderClassifier",
     "LanguageModel",
+    "Number",
+    "Objective",
     "PretrainedModel",
     "PromptedRows",
     "TaskLook",
@@ -51,6 +54,7 @@ __all__ = [
     "load_tokenizer",
     "locate_model",
     "look_at_data",
+    "objective_of",
     "quiet_transformers",
     "read_manifest",
     "read_object",

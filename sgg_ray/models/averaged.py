@@ -34,6 +34,7 @@ class AveragedModel(TaskModel):
             first.labels,
             max_length=first.max_length,
             precision=first.precision,
+            objectives=first.objectives,
         )
         self.members = nn.ModuleList(members)
         self.shares = tuple(float(share) for share in shares)
@@ -46,15 +47,19 @@ class AveragedModel(TaskModel):
         """Pad (rows, index) pairs into one batch on the model's device."""
         return self._first.collate(examples)
 
-    def scores(self, batch: Batch) -> list[Tensor]:
-        """Logarithms of the mean probabilities [n, C], for a batch of one task."""
-        total = torch.stack(
+    def predictions(self, batch: Batch) -> Tensor:
+        """Mean of the members' probabilities, or numbers, for a batch of one task: [B, C]."""
+        return torch.stack(
             [
-                share * member.probabilities(batch)  # pyright: ignore[reportCallIssue]
+                share * member.predictions(batch)  # pyright: ignore[reportCallIssue]
                 for share, member in zip(self.shares, self.members)
             ]
         ).sum(0)
-        return [total.clamp(min=torch.finfo(total.dtype).tiny).log()]
+
+    def scores(self, batch: Batch) -> list[Tensor]:
+        """Logarithms of the mean probabilities [n, C], for a batch of one task."""
+        found = self.predictions(batch)
+        return [found.clamp(min=torch.finfo(found.dtype).tiny).log()]
 
     @property
     def _first(self) -> EncoderClassifier:

@@ -20,6 +20,7 @@ class TokenisedRows:
     ids: tuple[np.ndarray, ...]
     labels: np.ndarray
     pairs: bool = field(default=False, kw_only=True)  # of two segments each
+    values: np.ndarray | None = field(default=None, kw_only=True)  # [n, W], see Rows
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,6 +39,7 @@ class Batch:
     labels: Tensor  # [B]
     heads: tuple[tuple[str, int], ...]
     pairs: bool = field(default=False, kw_only=True)  # some examples have two segments
+    values: Tensor | None = field(default=None, kw_only=True)  # [B, most W], 0 where an example has none
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +52,7 @@ class Batch:
             self.labels.to(device, non_blocking=True),
             self.heads,
             pairs=self.pairs,
+            values=None if self.values is None else self.values.to(device, non_blocking=True),
         )
 
 
@@ -79,7 +82,20 @@ def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch
         torch.from_numpy(labels),
         tuple(counts.items()),
         pairs=any(rows.pairs for rows, _ in ordered),
+        values=_values(ordered),
     )
+
+
+def _values(examples: Sequence[tuple[TokenisedRows, int]]) -> Tensor | None:
+    """What examples have in place of one label, side by side; None if none has."""
+    widths = [0 if rows.values is None else rows.values.shape[1] for rows, _ in examples]
+    if not any(widths):
+        return None
+    found = np.zeros((len(examples), max(widths)), dtype=np.float32)
+    for place, ((rows, index), width) in enumerate(zip(examples, widths)):
+        if rows.values is not None:
+            found[place, :width] = rows.values[index]
+    return torch.from_numpy(found)
 
 
 def tokenise(
@@ -106,7 +122,8 @@ def tokenise(
             )
             known.update(zip(group, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
     pairs = any(not isinstance(text, str) for text in rows.texts)
-    return TokenisedRows(head, tuple(known[text] for text in rows.texts), rows.labels, pairs=pairs)
+    ids = tuple(known[text] for text in rows.texts)
+    return TokenisedRows(head, ids, rows.labels, pairs=pairs, values=rows.values)
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import Batch, TokenisedRows, collate, tokenise
+from sgg_ray.models.objectives import Objective
 from sgg_ray.models.segments import numbers_segments, segment_numbers
 from sgg_ray.models.task_model import TaskModel, inner_model
 from sgg_ray.tasks import Rows, Task, Text
@@ -32,6 +33,7 @@ class EncoderClassifier(TaskModel):
         pooling: ``mean`` over real tokens, ``cls`` (first token) or ``own`` (the architecture's pooler).
         max_length: tokens kept of a text.
         precision: ``float32``, or ``bfloat16`` for autocast (parameters stay fp32).
+        objectives: by head key, those that are not classification.
         known_ids: token ids by text of an earlier model with the same tokenizer and ``max_length``; added to.
     """
 
@@ -46,8 +48,11 @@ class EncoderClassifier(TaskModel):
         precision: str = "float32",
         known_ids: dict[Text, np.ndarray] | None = None,
         parts: Mapping[str, Sequence[str]] | None = None,
+        objectives: Mapping[str, Objective] | None = None,
     ):
-        super().__init__(backbone, tokenizer, heads, max_length=max_length, precision=precision)
+        super().__init__(
+            backbone, tokenizer, heads, max_length=max_length, precision=precision, objectives=objectives
+        )
         self.pooling = pooling
         self.known_ids = known_ids
         self.numbers_segments = numbers_segments(tokenizer, inner_model(backbone))
@@ -55,7 +60,10 @@ class EncoderClassifier(TaskModel):
         # Label names may hold dots, which module names must not: heads are registered by position.
         self._positions = {key: str(position) for position, key in enumerate(self.labels)}
         self.heads = nn.ModuleDict(
-            {self._positions[key]: nn.Linear(self.width, len(names)) for key, names in self.labels.items()}
+            {
+                self._positions[key]: nn.Linear(self.width, self.objectives[key].outputs(len(names)))
+                for key, names in self.labels.items()
+            }
         )
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
@@ -112,7 +120,7 @@ class EncoderClassifier(TaskModel):
         return F.normalize(pooled, dim=-1) * self.width**0.5
 
     def scores(self, batch: Batch) -> list[Tensor]:
-        """Logits [n, C] of each stretch under its own head."""
+        """Logits [n, W] of each stretch under its own head."""
         features = self.features(batch)
         parts = features.split([count for _, count in batch.heads])
         return [self._logits(key, part) for (key, _), part in zip(batch.heads, parts)]

@@ -184,8 +184,8 @@ class LanguageModel(TaskModel):
             for (key, _), part in zip(batch.heads, parts)
         ]
 
-    def _losses_of(self, key: str, scores: Tensor, labels: Tensor) -> Tensor:
-        return -scores[:, 0] if key == COMPLETIONS else super()._losses_of(key, scores, labels)
+    def _losses_of(self, key: str, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
+        return -scores[:, 0] if key == COMPLETIONS else super()._losses_of(key, scores, labels, values)
 
     @torch.no_grad()
     def calibrate(self, task: Task) -> None:
@@ -196,7 +196,7 @@ class LanguageModel(TaskModel):
         self.eval()
         empty = Rows(NO_CONTENT, np.zeros(len(NO_CONTENT), dtype=np.int64))
         rows = self.tokenise(task, empty)
-        found = self.probabilities(self.collate([(rows, row) for row in range(len(rows))]))
+        found = self.predictions(self.collate([(rows, row) for row in range(len(rows))]))
         self.train(training)
         self.offsets[task.head] = -found.mean(0).log()
 

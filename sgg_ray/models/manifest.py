@@ -13,6 +13,7 @@ from sgg_ray.errors import ModelError
 
 MODEL_MANIFEST = "sgg_model.json"
 LARGEST_MIB = 4
+Scale = tuple[float, Annotated[float, Field(gt=0)]]
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 
 
@@ -53,6 +54,8 @@ class Manifest(_Strict):
         pooling: of an encoder.
         language_model: of a causal language model.
         temperature: that probabilities were calibrated to.
+        scales: of heads of kind regression, mean and standard deviation of the numbers that they were trained on.
+        thresholds: of kind multi_label, the probability from which on each of the target's labels is predicted.
         shares: of a model that is an average, each member's share; member number i lies in the folder ``member-i``.
         files: SHA-256 of each file, by its path in the folder.
     """
@@ -67,6 +70,8 @@ class Manifest(_Strict):
     pooling: Literal["mean", "cls", "own"] | None = None
     language_model: SpokenLabels | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
+    scales: dict[str, Scale] = Field(default_factory=dict)
+    thresholds: list[Annotated[float, Field(ge=0, le=1)]] | None = None
     shares: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=8)] | None = (
         None
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sgg_ray.config import Config, ModelConfig
+from sgg_ray.config import Config, Kind, ModelConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.models.backbone import (
     Origin,
@@ -29,6 +29,7 @@ SEGMENTS = 2  # that an encoder's tokenizer puts together
 LOOKED_AT = 100  # rows of a task
 SPARE_PARAMETERS = 50_000_000  # that may be missing in the weights, such as a pooler's
 MUCH_CUT = 0.25  # of its texts
+HEADS_ONLY: tuple[Kind, ...] = ("regression", "multi_label")  # kinds that label words cannot say
 
 
 def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -> None:
@@ -135,6 +136,12 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     else:
         prompter = _prompter(config, origin, config.train.max_length)
         for task in tasks:
+            if task.kind in HEADS_ONLY:
+                problems.append(
+                    f"{task.place}.kind: {task.kind} needs an encoder, {config.model.path} is a causal language model; "
+                    f"give an encoder, {_instead(task.kind)}"
+                )
+                continue
             try:
                 share = prompter.cut(task, task.train.take(np.arange(min(LOOKED_AT, len(task.train)))))
             except ModelError as error:
@@ -147,6 +154,13 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
     if problems:
         raise ModelError(problems)
     return notes
+
+
+def _instead(kind: Kind) -> str:
+    """What a causal language model can do in place of a kind that needs a head."""
+    if kind == "regression":
+        return "or kind: ordinal for numbers of a few steps"
+    return "or a task for each label, of kind classification"
 
 
 def fit_tasks(

@@ -29,11 +29,12 @@ from sgg_ray.models.manifest import (
     write_manifest,
 )
 from sgg_ray.models.model_files import read_object
+from sgg_ray.models.objectives import Number, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.prompts import template_of
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
-from sgg_ray.tasks import Task
+from sgg_ray.tasks import Task, kind_of
 
 HEADS = "heads.safetensors"
 BACKBONE = "backbone"
@@ -71,8 +72,16 @@ def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel |
         )
     known = foundation.known_ids(config.train.max_length) if shared else None
     target = set(tasks[0].labels)
-    parts = {key: names for key, names in labels.items() if config.train.share_labels and set(names) < target}
+    parts = {
+        task.head: task.labels
+        for task in tasks
+        if config.train.share_labels
+        and task.kind == tasks[0].kind == "classification"
+        and set(task.labels) < target
+    }
     heads = {key: names for key, names in labels.items() if key not in parts}
+    # Where tasks share a head, the first one says where numbers lie: they are of one unit.
+    objectives = {task.head: objective_of(task.kind, task.train) for task in reversed(tasks)}
     return EncoderClassifier(
         backbone,
         foundation.tokenizer,
@@ -80,6 +89,7 @@ def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel |
         pooling=config.model.pooling,
         known_ids=known,
         parts=parts,
+        objectives=objectives,
         **common,
     )
 
@@ -128,6 +138,11 @@ def save_model(
             files=checksums(folder),
             pooling=pooling,  # pyright: ignore[reportArgumentType]
             language_model=spoken,
+            scales={
+                key: (own.centre, own.spread)
+                for key, own in model.objectives.items()
+                if isinstance(own, Number)
+            },
         ),
     )
 
@@ -179,7 +194,14 @@ def _load(folder: Path, manifest: Manifest) -> TaskModel:
     tokenizer = load_tokenizer(str(folder / BACKBONE))
     if spoken is None:
         encoder = EncoderClassifier(
-            backbone, tokenizer, labels, pooling=pooling, max_length=manifest.max_length
+            backbone,
+            tokenizer,
+            labels,
+            pooling=pooling,
+            max_length=manifest.max_length,
+            objectives={
+                key: objective_of(kind_of(key), scale=manifest.scales.get(key)) for key in manifest.heads
+            },
         )
         encoder.heads.load_state_dict(load_file(folder / HEADS))
         return encoder

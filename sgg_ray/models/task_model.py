@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgg_ray.models.batch import Batch, TokenisedRows
-from sgg_ray.tasks import Rows, Task, Text
+from sgg_ray.models.objectives import Objective, OneOfMany
+from sgg_ray.tasks import Rows, Task, Text, kind_of
 
 
 class TaskModel(nn.Module, ABC):
@@ -23,6 +23,7 @@ class TaskModel(nn.Module, ABC):
         labels: label names by label-set key, see ``Task.head``.
         max_length: tokens kept of a row.
         precision: ``float32``, or ``bfloat16`` for autocast (trainable parameters stay fp32).
+        objectives: by label-set key, those that are not classification.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class TaskModel(nn.Module, ABC):
         *,
         max_length: int,
         precision: str,
+        objectives: Mapping[str, Objective] | None = None,
     ):
         super().__init__()
         self.backbone = backbone
@@ -40,6 +42,7 @@ class TaskModel(nn.Module, ABC):
         self.labels = {key: tuple(names) for key, names in labels.items()}
         self.max_length = max_length
         self.precision = precision
+        self.objectives = {key: (objectives or {}).get(key, OneOfMany()) for key in self.labels}
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +65,7 @@ class TaskModel(nn.Module, ABC):
     def task_of(self, key: str, texts: Sequence[Text]) -> Task:
         """Texts without labels as the training rows of a task with the labels of this key."""
         rows = Rows(tuple(texts), np.zeros(len(texts), dtype=np.int64))
-        return Task("texts", self.labels[key], rows, rows, "target")
+        return Task("texts", self.labels[key], rows, rows, "target", kind=kind_of(key))
 
     @abstractmethod
     def tokenise(self, task: Task, rows: Rows) -> TokenisedRows:
@@ -74,25 +77,30 @@ class TaskModel(nn.Module, ABC):
 
     @abstractmethod
     def scores(self, batch: Batch) -> list[Tensor]:
-        """Score of each label, in fp32: one tensor [n, C] for each stretch of ``batch.heads``."""
+        """Scores, in fp32, one a label for most kinds: one tensor [n, W] for each stretch of ``batch.heads``."""
 
     def losses(self, batch: Batch) -> Tensor:
-        """Cross-entropy of each example over its own task's labels: [B]."""
+        """Loss of each example by its own task's objective: [B]."""
         parts, start = [], 0
         for (key, _), scores in zip(batch.heads, self.scores(batch)):
             stop = start + len(scores)
-            parts.append(self._losses_of(key, scores, batch.labels[start:stop]))
+            values = None if batch.values is None else batch.values[start:stop, : scores.shape[1]]
+            parts.append(self._losses_of(key, scores, batch.labels[start:stop], values))
             start = stop
         return torch.cat(parts)
 
-    def _losses_of(self, key: str, scores: Tensor, labels: Tensor) -> Tensor:
-        """Loss [n] of the examples of one label set from their scores [n, C]."""
-        return F.cross_entropy(scores, labels, reduction="none")
+    def _losses_of(self, key: str, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
+        """Loss [n] of the examples of one label set from their scores [n, W]."""
+        return self.objective(key).losses(scores, labels, values)
 
-    def probabilities(self, batch: Batch) -> Tensor:
-        """Softmax over the labels of a batch of one task: [B, C]."""
+    def objective(self, key: str) -> Objective:
+        """What the scores of a label set mean."""
+        return self.objectives.get(key) or OneOfMany()
+
+    def predictions(self, batch: Batch) -> Tensor:
+        """Probabilities of the labels for a batch of one task [B, C], or of kind regression its numbers [B, 1]."""
         (scores,) = self.scores(batch)
-        return scores.softmax(-1)
+        return self.objective(batch.heads[0][0]).predictions(scores)
 
     def autocast(self) -> AbstractContextManager:
         """Context manager with the model's precision; run forward passes inside it."""

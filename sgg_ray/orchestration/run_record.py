@@ -103,8 +103,11 @@ def _uses(task: Task) -> Iterator[tuple[Literal["training", "source", "test"], R
 def _dataset(
     task: Task, rows: Rows, context: Literal["training", "source", "test"], path: str
 ) -> TrackedDataset:
-    columns = ("prompt", "completion") if task.generates else ("text", "label")
-    kinds = tuple((column, "string") for column in columns)
+    columns = ("prompt", "completion") if task.generates else (*task.fields, "label")
+    kinds = tuple(
+        (column, "double" if column == "label" and task.kind == "regression" else "string")
+        for column in columns
+    )
     return TrackedDataset(task.name, redacted(path), _digest(rows), len(rows), context, kinds)
 
 
@@ -112,7 +115,7 @@ def fingerprint(tasks: Sequence[Task]) -> str:
     """Hash of all rows: equal only for the same texts, labels and splits."""
     digest = hashlib.blake2b(digest_size=16)
     for task in tasks:
-        digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words)).encode())
+        digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words, task.kind)).encode())
         for rows in (task.train, task.test):
             digest.update(_digest(rows).encode())
     return digest.hexdigest()
@@ -126,4 +129,6 @@ def _digest(rows: Rows) -> str:
         data = FIELD_END.join(parts_of(text)).encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     digest.update(rows.labels.tobytes())
+    if rows.values is not None:
+        digest.update(rows.values.tobytes())
     return digest.hexdigest()

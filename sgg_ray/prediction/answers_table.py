@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgg_ray.evaluation import normalised, rouge_l, share_interval
-from sgg_ray.prediction.predictor import GENERATED, Predictor
+from sgg_ray.prediction.columns import GENERATED
+from sgg_ray.prediction.predictor import Predictor
 from sgg_ray.tasks import History, answered_question, as_texts, messages_in, question
 
 if TYPE_CHECKING:

@@ -8,16 +8,23 @@ import numpy as np
 import torch
 
 from sgg_ray.errors import DataError
-from sgg_ray.evaluation import scaled
-from sgg_ray.models import LanguageModel, load_model, read_manifest, read_temperature
-from sgg_ray.tasks import COMPLETIONS, History, Rows, Text, in_one, is_blank, parts_of
+from sgg_ray.evaluation import given_labels, median_level, scaled
+from sgg_ray.models import LanguageModel, load_model, read_manifest
+from sgg_ray.prediction.columns import (
+    CONFIDENCE,
+    GENERATED,
+    PREDICTED,
+    Column,
+    prediction_columns,
+    probability_column,
+)
+from sgg_ray.tasks import COMPLETIONS, History, Rows, Text, in_one, is_blank, joined_set, kind_of, parts_of
 from sgg_ray.training import SingleProcess, generate_texts, predict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 64  # texts the model sees at once
-GENERATED = "generated"  # name of the column with answers
 
 
 class Predictor:
@@ -36,7 +43,10 @@ class Predictor:
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.labels = model.labels[self.head]
         self.fields = tuple(read_manifest(Path(folder)).fields)  # of each text: one, or several as a tuple
-        self.temperature = read_temperature(Path(folder))  # None: the model was not calibrated
+        self.kind = kind_of(self.head)
+        manifest = read_manifest(Path(folder))
+        self.temperature = manifest.temperature  # None: the model was not calibrated
+        self.thresholds = manifest.thresholds  # of kind multi_label; None: ½ for each label
 
     @property
     def generates(self) -> bool:
@@ -44,14 +54,15 @@ class Predictor:
         return self.head == COMPLETIONS
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns that predictions add to a table."""
-        if self.generates:
-            return (GENERATED,)
-        return ("predicted", *(f"p_{label}" for label in self.labels), "confidence")
+    def columns(self) -> dict[str, Column]:
+        """What the columns hold that predictions add to a table, by name."""
+        return prediction_columns(self.kind, self.labels)
 
     def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
-        """Probability of each label [n, C], as the model gives it: in a row, before any temperature."""
+        """Probability of each label [n, C], as the model gives it: in a row, before any temperature.
+
+        Of kind regression the number of each text: [n, 1].
+        """
         task = self.model.task_of(self.head, texts)
         return predict(self.model, self.model.tokenise(task, task.train), BATCH, SingleProcess())
 
@@ -67,13 +78,31 @@ class Predictor:
         return generate_texts(self.model, task, rows, BATCH)
 
     def confidence(self, probabilities: np.ndarray) -> np.ndarray:
-        """How likely each row's most probable label is right [n], after temperature scaling."""
-        return scaled(probabilities, self.temperature or 1.0).max(axis=1)
+        """How likely each row's predicted label is right [n], after temperature scaling."""
+        calibrated = scaled(probabilities, self.temperature or 1.0)
+        return calibrated[np.arange(len(calibrated)), self._chosen(probabilities)]
+
+    def _chosen(self, probabilities: np.ndarray) -> np.ndarray:
+        """The predicted label of each row [n]: the most probable one, or where labels have an order the median."""
+        return median_level(probabilities) if self.kind == "ordinal" else probabilities.argmax(axis=1)
+
+    def _labelled(self, found: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of rows that have a text, from what the model says of them [n, W]."""
+        if self.kind == "regression":
+            return {PREDICTED: found[:, 0]}
+        columns = {probability_column(name): found[:, place] for place, name in enumerate(self.labels)}
+        if self.kind == "multi_label":
+            given = given_labels(found, self.thresholds)
+            names = [joined_set([self.labels[place] for place in np.flatnonzero(row)]) for row in given]
+            return {PREDICTED: np.array(names, dtype=object), **columns}
+        names = np.array(self.labels, dtype=object)[self._chosen(found)]
+        return {PREDICTED: names, **columns, CONFIDENCE: self.confidence(found)}
 
     def predict(self, texts: Sequence[Text]) -> "pd.DataFrame":
         """One row a text: ``predicted``, ``p_<label>`` and ``confidence``; nothing for texts that are blank.
 
-        Of a model that answers prompts: ``generated``.
+        Of kind regression ``predicted`` is a number, without probabilities; of kind multi_label it holds all labels as
+        ``a|b``, and ``[]`` where there is none. Of a model that answers prompts: ``generated``.
 
         Args:
             texts: of a model that was trained on several columns, a tuple with the value of each.
@@ -93,15 +122,15 @@ class Predictor:
             return self.complete([in_one(text) for text in texts])
 
         usable = np.flatnonzero([not is_blank(text) for text in texts])
-        values = np.full((len(texts), len(self.labels) + 1), np.nan)
-        predicted = np.full(len(texts), None, dtype=object)
+        columns = {
+            name: np.full(len(texts), None, dtype=object) if holds == "text" else np.full(len(texts), np.nan)
+            for name, holds in self.columns.items()
+        }
         if len(usable):
-            probabilities = self.probabilities([texts[int(row)] for row in usable])
-            values[usable] = np.column_stack([probabilities, self.confidence(probabilities)])
-            predicted[usable] = np.array(self.labels, dtype=object)[probabilities.argmax(axis=1)]
-        frame = pd.DataFrame(values, columns=list(self.columns[1:]))
-        frame.insert(0, "predicted", pd.Series(predicted, dtype=object))
-        return frame
+            found = self._labelled(self.probabilities([texts[int(row)] for row in usable]))
+            for name, values in found.items():
+                columns[name][usable] = values
+        return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
     def complete(self, texts: Sequence[str], histories: Sequence[History] = ()) -> "pd.DataFrame":
         """One row a prompt: ``generated``; nothing for prompts that are blank."""

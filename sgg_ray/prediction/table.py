@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgg_ray.config import label_name
-from sgg_ray.evaluation import Reliability, metrics_of
+from sgg_ray.evaluation import OrdinalMetrics, Reliability, metrics_of
 from sgg_ray.prediction.predictor import Predictor
 from sgg_ray.tasks import joined_texts
 
@@ -18,12 +18,10 @@ MOST_UNKNOWN = 5  # values that are named
 
 
 @dataclass(frozen=True)
-class Labelling:
-    """Which columns of a file hold what: texts, and true labels if there are any."""
+class Reading:
+    """Which columns of a file hold the texts."""
 
     texts: tuple[str, ...]
-    label: str | None
-    names: Mapping[str, str]  # label name by value in the file
 
     def predict(self, predictor: Predictor, table: "pa.Table") -> "pa.Table":
         """The table with the columns of the predictions at its end.
@@ -36,10 +34,19 @@ class Labelling:
         columns = [table.column(name).to_pandas().rename(name) for name in self.texts]
         texts, _ = joined_texts(columns, "--text", "the data")
         found = predictor.predict(texts)
-        for name in predictor.columns:
-            kind = pa.string() if name == "predicted" else pa.float64()
+        for name, holds in predictor.columns.items():
+            kind = pa.string() if holds == "text" else pa.float64()
             table = table.append_column(name, pa.array(found[name], type=kind, from_pandas=True))
         return table
+
+
+@dataclass(frozen=True)
+class Labelling(Reading):
+    """Which columns of a file hold what: texts, and true labels if there are any."""
+
+    label: str | None
+    names: Mapping[str, str]  # label name by value in the file
+    ordinal: bool = False  # the labels have an order
 
     def truth(self, table: "pa.Table") -> list[str | None]:
         """The label name of each row; None where there is none, or one that the model does not know."""
@@ -99,5 +106,7 @@ class Tally:
             "metrics": None,
         }
         if self.confusion.any():
-            found["metrics"] = {**metrics_of(self.confusion).to_dict(), "ece": self.reliability.error}
+            metrics = metrics_of(self.confusion)
+            metrics = OrdinalMetrics.of(metrics) if self.labelling.ordinal else metrics
+            found["metrics"] = {**metrics.to_dict(), "ece": self.reliability.error}
         return found

@@ -11,7 +11,7 @@ from sgg_ray.report.console import print_line, print_table
 def print_predictions(console: Console, found: Mapping[str, Any], seconds: float) -> None:
     """Label counts; accuracy, calibration error and the confusion matrix of rows with labels.
 
-    Of answers: exact match and ROUGE-L of rows with references.
+    Of numbers: errors and rank correlation. Of answers: exact match and ROUGE-L of rows with references.
 
     Args:
         found: as ``Tally.to_dict`` or ``AnswerTally.to_dict`` gives it.
@@ -20,6 +20,9 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
     rows, metrics = found["rows"], found["metrics"]
     rate = f", {rows / seconds:,.0f} a second" if seconds > 0 and rows else ""
     print_line(console, f"{rows:,} rows in {seconds:.1f} s{rate}", style="bold")
+    if "mean_predicted" in found:
+        _print_numbers(console, found)
+        return
     if "predicted" not in found:
         _print_answers(console, found)
         return
@@ -34,11 +37,18 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         print_line(
             console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
         )
-    if unknown := found["unknown_labels"]:
+    if unknown := found.get("unknown_labels"):
         shown = ", ".join(f"'{value[:40]}'" if value != "…" else value for value in unknown)
         count = f"{sum(unknown.values()):,} rows"
         print_line(console, f"{count} have a label that the model does not know: {shown}", style="yellow")
     if metrics is None:
+        return
+    if "micro_f1" in metrics:
+        print_line(
+            console,
+            f"on {metrics['rows']:,} labelled rows: micro-F1 {100 * metrics['micro_f1']:.1f} %, macro-F1 "
+            f"{100 * metrics['macro_f1']:.1f} %, all labels right in {100 * metrics['exact_match']:.1f} %",
+        )
         return
     interval = f"{100 * metrics['accuracy_low']:.1f} … {100 * metrics['accuracy_high']:.1f}"
     print_line(
@@ -46,6 +56,11 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         f"on {metrics['rows']:,} labelled rows: accuracy {100 * metrics['accuracy']:.1f} % (95 % interval {interval}), "
         f"macro-F1 {100 * metrics['macro_f1']:.1f} %, calibration error {100 * metrics['ece']:.1f} points",
     )
+    if "mae" in metrics:
+        print_line(
+            console,
+            f"off by {metrics['mae']:.2f} levels on average, Spearman {metrics['spearman']:+z.2f}",
+        )
     majority = max(map(sum, metrics["confusion"])) / metrics["rows"]
     print_line(console, f"always naming the most frequent label would be right in {100 * majority:.1f} %")
     names = [name for name, _ in counts]
@@ -54,6 +69,21 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         ["true \\ predicted", *names, ""],
         [[name, *(f"{count:,}" for count in line), ""] for name, line in zip(names, metrics["confusion"])],
     )
+
+
+def _print_numbers(console: Console, found: Mapping[str, Any]) -> None:
+    if found["without_text"]:
+        print_line(
+            console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
+        )
+    if found["mean_predicted"] is not None:
+        print_line(console, f"mean of the predictions {found['mean_predicted']:.3f}")
+    if metrics := found["metrics"]:
+        print_line(
+            console,
+            f"on {metrics['rows']:,} rows with numbers: mean absolute error {metrics['mae']:.3f}, RMSE "
+            f"{metrics['rmse']:.3f}, Spearman {metrics['spearman']:+z.3f}",
+        )
 
 
 def _print_answers(console: Console, found: Mapping[str, Any]) -> None:

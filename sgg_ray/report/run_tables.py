@@ -38,7 +38,11 @@ def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
         for run in runs
     ]
     print_table(console, headings, rows, left=3)
-    print_line(console, "quality: accuracy, or exact match; gain: points over the target-only baseline")
+    print_line(
+        console,
+        "quality: accuracy, micro-F1, exact match or Spearman's correlation; gain: points over the target-only "
+        "baseline",
+    )
     for run in runs:
         if run["note"]:
             print_line(console, f"{run['name']}: {run['note']}", style="yellow")
@@ -55,13 +59,26 @@ def print_quality(console: Console, metrics: Mapping[str, Any]) -> None:
     }
     headings = {
         "accuracy": "accuracy",
+        "micro_f1": "micro-F1",
         "macro_f1": "macro-F1",
         "exact_match": "exact match",
         "rouge_l": "ROUGE-L",
     }
+    plain = {"mae": "mean error", "rmse": "RMSE", "spearman": "Spearman"}
     kept = [name for name in headings if any(name in values for values in found.values())]
-    rows = [[model, *(_percent(values.get(name)) for name in kept), ""] for model, values in found.items()]
-    print_table(console, ["model", *(headings[name] for name in kept), ""], rows)
+    more = [name for name in plain if any(name in values for values in found.values())]
+    rows = [
+        [
+            model,
+            *(_percent(values.get(name)) for name in kept),
+            *("" if values.get(name) is None else f"{values[name]:.3f}" for name in more),
+            "",
+        ]
+        for model, values in found.items()
+    ]
+    print_table(
+        console, ["model", *(headings[name] for name in kept), *(plain[name] for name in more), ""], rows
+    )
     gain = metrics.get("difference")
     if isinstance(gain, Mapping) and "low" in gain:
         print_line(
@@ -79,8 +96,18 @@ def print_wrong_rows(console: Console, frame: pd.DataFrame, most: int) -> None:
         most: rows to show.
     """
     wrong = wrong_rows(frame)
-    print_line(console, f"{len(wrong):,} of {len(frame):,} test rows are wrong", style="bold")
+    if "error" in frame:
+        print_line(console, f"the largest errors of {len(frame):,} test rows", style="bold")
+    else:
+        print_line(console, f"{len(wrong):,} of {len(frame):,} test rows are wrong", style="bold")
     if wrong.empty or most == 0:
+        return
+    if "error" in frame:
+        rows = [
+            [f"{row['label']:g}", f"{row['predicted']:.2f}", f"{row['error']:+z.2f}", _short(_text_of(row))]
+            for row in wrong.head(most).to_dict("records")
+        ]
+        print_table(console, ["true", "predicted", "error", "text"], rows)
         return
     if "predicted" in frame:
         headings = ["label", "predicted", "confidence", "text"]
@@ -89,7 +116,7 @@ def print_wrong_rows(console: Console, frame: pd.DataFrame, most: int) -> None:
                 str(row["label"]),
                 str(row["predicted"]),
                 f"{100 * row['confidence']:.0f} %",
-                _short(row["text"]),
+                _short(_text_of(row)),
             ]
             for row in wrong.head(most).to_dict("records")
         ]
@@ -103,7 +130,12 @@ def print_wrong_rows(console: Console, frame: pd.DataFrame, most: int) -> None:
 
 
 def wrong_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose label, or answer, is not the true one, with the model's confidence, the surest first."""
+    """Rows whose label, or answer, is not the true one, with the model's confidence, the surest first.
+
+    Of numbers all rows, those that are furthest off first.
+    """
+    if "error" in frame:
+        return frame.reindex(frame["error"].abs().sort_values(ascending=False, kind="stable").index)
     if "predicted" not in frame:
         return frame[~frame["exact_match"]].sort_values("loss", ascending=False)
     chances = frame[[name for name in frame.columns if name.startswith("p_")]]
@@ -122,6 +154,16 @@ def settings_of(settings: Mapping[str, Any]) -> dict[str, str]:
         "seed": "seed",
     }
     return {name: str(settings[key]) for name, key in shown.items() if settings.get(key) is not None}
+
+
+def _text_of(row: Mapping[Any, Any]) -> str:
+    """A row's text: all fields before its label, one or several."""
+    fields = []
+    for name, value in row.items():
+        if name == "label":
+            break
+        fields.append(str(value))
+    return " | ".join(fields)
 
 
 def _number(value: int | None) -> str:

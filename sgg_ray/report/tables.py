@@ -12,16 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
-from sgg_ray.evaluation import (
-    ClassificationMetrics,
-    Comparison,
-    GenerationComparison,
-    GenerationMetrics,
-    Metrics,
-    PairedComparison,
-)
+from sgg_ray.evaluation import ClassificationMetrics, Comparison, Metrics, PairedComparison
 from sgg_ray.report.console import print_line, print_pairs, print_table
-from sgg_ray.report.generation_table import HEADINGS, generation_caption, generation_rows
+from sgg_ray.report.kind_tables import kind_table, ordinal_lines
 
 VERDICT_STYLES = {"helps": "green", "unclear": "yellow", "harmful": "red", "failed": "magenta"}
 
@@ -55,12 +48,13 @@ def print_scores(console: Console, report: AlignmentReport) -> None:
 def print_comparison(console: Console, results: Sequence[ModelResult], confidence: float = 0.95) -> None:
     """Accuracy and macro-F1 of every model, and its gain over the first one on the same rows.
 
-    Of models that say texts: token loss, perplexity, exact match and ROUGE-L.
+    Of other kinds of tasks their own metrics, see :func:`kind_table`.
     """
-    said = generation_results(results)
-    if said:
-        print_table(console, HEADINGS, [[Text(cell) for cell in row] for row in generation_rows(said)])
-        print_line(console, generation_caption(said[0][1].rows))
+    other = kind_table(results)
+    if other is not None:
+        print_table(console, other.headings, [[Text(cell) for cell in row] for row in other.rows])
+        for line in other.lines:
+            print_line(console, line)
         return
     percent = f"{100 * confidence:g} %"
     headings = ["model", "accuracy", f"{percent} interval", "macro-F1", "gain", f"{percent} interval", "p"]
@@ -98,7 +92,7 @@ def conclusions(results: Sequence[ModelResult]) -> list[str]:
         return []
     others = [result for result in results if isinstance(result.gain, PairedComparison)]
     gains = f"; gain in points of accuracy over {results[0].name}" if others else ""
-    lines = [f"on {first.rows} test rows{gains}"]
+    lines = [f"on {first.rows} test rows{gains}", *ordinal_lines(results)]
     if first.is_skewed:
         lines.append(
             f"{100 * first.majority:.0f} % of the test rows are of one class, which any model can name: macro-F1 "
@@ -111,17 +105,6 @@ def conclusions(results: Sequence[ModelResult]) -> list[str]:
         else:
             lines.append(f"{result.name} is {result.gain.verdict} than {results[0].name}")
     return lines
-
-
-def generation_results(
-    results: Sequence[ModelResult],
-) -> list[tuple[str, GenerationMetrics, GenerationComparison | None]]:
-    """Those models that say texts: all of them or none."""
-    return [
-        (result.name, result.metrics, result.gain if isinstance(result.gain, GenerationComparison) else None)
-        for result in results
-        if isinstance(result.metrics, GenerationMetrics)
-    ]
 
 
 def print_json(payload: Mapping[str, Any]) -> None:

@@ -53,8 +53,8 @@ def answer_contrasts(
 
 
 def classes_of(task: Task, labels: Sequence[str]) -> np.ndarray:
-    """Class [n] of each training row: the place of its label in ``labels``, or −1; rows with completions are of one."""
-    if task.generates:
+    """Class [n] of each training row: the place of its label in ``labels``, or −1; all 0 where rows have none."""
+    if task.strata == 1:
         return np.zeros(len(task.train), dtype=np.int64)
     number = {task.labels.index(name): place for place, name in enumerate(labels)}
     return np.array([number.get(int(label), -1) for label in task.train.labels])

@@ -54,9 +54,21 @@ def balanced_parts(chosen: np.ndarray, classes: np.ndarray, most: int) -> list[P
     return parts
 
 
-def _residuals(classes: np.ndarray, labels: int) -> Tensor:
+def class_residuals(classes: np.ndarray, labels: int) -> Tensor:
     """onehot(y) − 1/C: [n, C]."""
     return F.one_hot(torch.from_numpy(classes), labels).float() - 1 / labels
+
+
+def centred(targets: np.ndarray) -> Tensor:
+    """What scores are drawn to, less its mean: [n, W]. For rows without classes that could be balanced.
+
+    Of squared error and of a sigmoid's cross-entropy this is the residual of a head that predicts the mean: what all
+    examples have in common cancels, as it does for classes.
+
+    Args:
+        targets: [n, W], see ``sgg_ray.models.Objective.targets``.
+    """
+    return torch.from_numpy(targets - targets.mean(axis=0)).float()
 
 
 @torch.no_grad()
@@ -72,22 +84,19 @@ def row_features(
     return features
 
 
-def head_contrasts(
-    features: Tensor, chosen: np.ndarray, classes: np.ndarray, labels: int, parts: Sequence[Part]
-) -> Tensor:
-    """Gradient of the contrast loss at the weights of a head over ``labels`` classes: [len(parts), labels·H].
+def head_contrasts(features: Tensor, chosen: np.ndarray, residuals: Tensor, parts: Sequence[Part]) -> Tensor:
+    """Gradient of the contrast loss at the weights of a head with W scores: [len(parts), W·H].
 
     In closed form, −residual ⊗ features, so the features of one forward pass serve any number of parts.
 
     Args:
         features: [n, H] of the chosen rows, by :func:`row_features`.
         chosen: row numbers [n] that the parts draw from.
-        classes: class of each chosen row [n], in 0..labels−1.
+        residuals: of these rows [n, W], by :func:`class_residuals` or :func:`centred`.
     """
     features = features.cpu()
-    residuals = _residuals(classes, labels)
     place = {int(row): position for position, row in enumerate(chosen)}
-    gradients = torch.empty(len(parts), labels * features.shape[1])
+    gradients = torch.empty(len(parts), residuals.shape[1] * features.shape[1])
     for number, part in enumerate(parts):
         where = [place[int(row)] for row in part.rows]
         weighted = residuals[where] * torch.from_numpy(part.weights).float().unsqueeze(1)
@@ -134,7 +143,7 @@ def backbone_contrasts(
     if head is None:
         head = class_mean_head(model, rows, chosen, classes, labels, batch_size)
     head = head.to(model.device)
-    residuals = _residuals(classes, labels).to(model.device)
+    residuals = class_residuals(classes, labels).to(model.device)
     place = {int(row): position for position, row in enumerate(chosen)}
     trainable = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
 
@@ -161,7 +170,7 @@ def label_word_contrasts(
 
     def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
         (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
-        return scores, _residuals(classes[batch], scores.shape[1]).to(scores.device)
+        return scores, class_residuals(classes[batch], scores.shape[1]).to(scores.device)
 
     def losses_of(batch: np.ndarray) -> Tensor:
         scores, residuals = scores_of(batch)

@@ -20,16 +20,18 @@ from sgg_ray.alignment import Evidence, Noise, Texts, matching, text_features, w
 from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
-from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
+from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel, objective_of
 from sgg_ray.scoring.answer_contrasts import answer_contrasts, answer_parts, classes_of
 from sgg_ray.scoring.class_contrasts import (
     Part,
     balanced_parts,
+    centred,
+    class_residuals,
     head_contrasts,
     row_features,
     single_example_parts,
 )
-from sgg_ray.tasks import Task, joined, label_name_rows
+from sgg_ray.tasks import ONE_LABEL, Task, joined, label_name_rows
 
 ALL_PARAMETERS = "all parameters"
 NOISE_DIRECTIONS = (
@@ -68,6 +70,8 @@ def comparison_space(target: Task, source: Task, causal: bool = False, share_lab
     """
     if causal:
         return Space()
+    if not target.kind == source.kind == "classification":
+        return Space(target.labels, matched=target.head != source.head)
     common = tuple(name for name in target.labels if name in source.labels)
     if len(common) > 1 and (share_labels or len(common) == len(target.labels) == len(source.labels)):
         return Space(common)
@@ -106,6 +110,7 @@ class _Gradients:
     dimension: int  # P, their length before
     parts: list[Part]
     features: np.ndarray | None  # [n, H] of the rows, where gradients are taken at a head
+    rows: int = 1  # of the matrix that a gradient at a head is: its scores
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class _Kept:
     vectors: np.ndarray  # [parts, D]
     noise: Noise | None
     texts: Texts | None
+    rows: int
 
 
 class TaskSummariser:
@@ -141,7 +147,8 @@ class TaskSummariser:
         strata = np.zeros(len(found.parts), dtype=np.int64) if task.generates else classes
         names = self._names(task, space)
         texts = None if found.features is None else text_features(found.features, classes)
-        return TargetGradients(summary, found.vectors, strata, _rows(summary, space.labels), names, texts)
+        rows = found.rows if summary.seed is None else 1  # a gradient that is sketched has none
+        return TargetGradients(summary, found.vectors, strata, rows, names, texts)
 
     def source(
         self, task: Task, space: Space, step: int, target: Callable[[], TargetGradients]
@@ -157,7 +164,7 @@ class TaskSummariser:
         kept = self._source_parts(task, space, step)
         summary, vectors = kept.summary, kept.vectors
         other = target()
-        rows = _rows(summary, task.labels if space.matched else space.labels)
+        rows = kept.rows if summary.seed is None else 1
         if space.matched:
             mine, theirs = vectors.mean(axis=0), other.vectors.mean(axis=0)
             turn = matching(theirs.reshape(other.rows, -1), mine.reshape(rows, -1)).astype(np.float32)
@@ -179,12 +186,16 @@ class TaskSummariser:
         key = (task.name, space)
         if key not in self._kept:
             chosen, classes = self._select(task, space)
-            if len(np.unique(classes)) < 2 and not task.generates:
+            if task.kind in ONE_LABEL and not task.generates and len(np.unique(classes)) < 2:
                 raise TrainingError("rows of one class only: no contrast to compare")
+            if task.train.values is not None and not np.ptp(task.train.values[chosen], axis=0).any():
+                raise TrainingError("all rows have the same values: no contrast to compare")
             found = self._gradients(task, space, chosen, classes, SOURCE_PARTS)
             summary = self._summary(task, space, step, found, len(chosen))
             noise, texts = self._beside(summary, found.features, classes)
-            self._kept[key] = _Kept(summary, found.vectors, noise, texts)
+            if task.kind != "classification":
+                noise = None  # its formula is that of balanced classes
+            self._kept[key] = _Kept(summary, found.vectors, noise, texts, found.rows)
         return self._kept[key]
 
     def _select(self, task: Task, space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +207,8 @@ class TaskSummariser:
             return chosen, classes[chosen]
         random = np.random.default_rng([self.seed, 3])
         members = [
-            random.permutation(np.flatnonzero(classes == number)) for number in range(max(1, len(labels)))
+            random.permutation(np.flatnonzero(classes == number))
+            for number in range(max(1, len(labels) if task.strata > 1 else 1))
         ]
         present = [rows for rows in members if len(rows)]
         share = max(1, self.config.rows // max(1, len(present)))
@@ -228,13 +240,14 @@ class TaskSummariser:
             assert isinstance(self.model, EncoderClassifier)
             parts = single_example_parts(chosen) if most is None else balanced_parts(chosen, classes, most)
             tokens = self.model.tokenise(task, task.train)
-            labels = len(self._labels(task, space))
+            residuals = self._residuals(task, space, chosen, classes)
+            rows = residuals.shape[1]
             features = row_features(self.model, tokens, chosen, BATCH_ROWS).cpu()
-            full = head_contrasts(features, chosen, classes, labels, parts)
+            full = head_contrasts(features, chosen, residuals, parts)
             compressed = self._summariser(full.shape[1], space).compress(full)
             dimension = full.shape[1]
         else:
-            features = None
+            features, rows = None, 1
             pieces: list[torch.Tensor] = []
             dimension = 0
             assert isinstance(self.model, LanguageModel)
@@ -246,11 +259,19 @@ class TaskSummariser:
         vectors = compressed.cpu().numpy().astype(np.float32)
         if not np.isfinite(vectors).all():
             raise TrainingError(f"{task.name}: gradients are not finite")
-        return _Gradients(vectors, dimension, parts, None if features is None else features.numpy())
+        return _Gradients(vectors, dimension, parts, None if features is None else features.numpy(), rows)
+
+    def _residuals(self, task: Task, space: Space, chosen: np.ndarray, classes: np.ndarray) -> torch.Tensor:
+        """What a head that predicts without knowledge of the texts leaves of the targets: [n, W]."""
+        labels = len(self._labels(task, space))
+        if task.kind == "classification":
+            return class_residuals(classes, labels)
+        rows = task.train.take(chosen)
+        return centred(objective_of(task.kind, rows).targets(classes, rows.values, labels))
 
     def _names(self, task: Task, space: Space) -> np.ndarray | None:
         """Gradient of the contrast loss of the labels' own names, compressed [D]; None where they say nothing."""
-        if not space.labels or not self.config.label_name_prior:
+        if not space.labels or not self.config.label_name_prior or task.kind != "classification":
             return None
         names = label_name_rows(space.labels)
         if names is None:
@@ -280,11 +301,6 @@ class TaskSummariser:
         sums = torch.from_numpy(found.vectors) * (examples / len(found.vectors))
         name = f"head {joined(self._labels(task, space))}" if space.labels else space.name
         return self._summariser(found.dimension, space).summary(task.name, name, step, sums, examples)
-
-
-def _rows(summary: GradientSummary, labels: Sequence[str]) -> int:
-    """A gradient that is not sketched has a row for each label of its head."""
-    return len(labels) if labels and summary.seed is None else 1
 
 
 def comparison_spaces(

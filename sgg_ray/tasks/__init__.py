@@ -11,20 +11,24 @@ from sgg_ray.tasks.select import FIELD_END, is_blank
 from sgg_ray.tasks.stream import RowStream, open_stream
 from sgg_ray.tasks.task import (
     COMPLETIONS,
+    ONE_LABEL,
     History,
     Rows,
     Task,
     Text,
     in_one,
     joined,
+    kind_of,
     parts_of,
     sharing_labels,
 )
 from sgg_ray.tasks.task_loading import Reader, load_tasks
+from sgg_ray.tasks.values import joined_set, labels_in, marked_labels
 
 __all__ = [
     "COMPLETIONS",
     "FIELD_END",
+    "ONE_LABEL",
     "Fold",
     "Guess",
     "History",
@@ -44,11 +48,15 @@ __all__ = [
     "in_one",
     "is_blank",
     "joined",
+    "joined_set",
     "joined_texts",
+    "kind_of",
     "label_name_rows",
     "label_twins",
+    "labels_in",
     "language_of",
     "load_tasks",
+    "marked_labels",
     "messages_in",
     "no_column",
     "open_stream",

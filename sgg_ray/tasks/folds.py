@@ -36,7 +36,7 @@ def hold_out(target: Task, folds: int | None, seed: int) -> list[Fold]:
     """
     from sklearn.model_selection import StratifiedKFold
 
-    shots = int(np.bincount(target.train.labels, minlength=len(target.labels)).min())
+    shots = int(np.bincount(target.train.labels, minlength=target.strata).min())
     if folds is None:
         folds = 1 if len(target.train) // QUARTER >= ENOUGH_ROWS else min(QUARTER, shots)
     parts = min(QUARTER, shots) if folds == 1 else folds

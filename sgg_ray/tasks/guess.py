@@ -4,14 +4,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sgg_ray.config import TaskConfig
+from sgg_ray.config import Kind, TaskConfig, label_name
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.labels import MOST_LABELS, clean_labelled, label_names, number_labels
+from sgg_ray.tasks.labels import (
+    MOST_LABELS,
+    clean_labelled,
+    in_order,
+    label_names,
+    number_labels,
+    several_labels,
+)
 from sgg_ray.tasks.read import no_column, read_table
 from sgg_ray.tasks.stream import open_stream
+from sgg_ray.tasks.values import read_label_sets, read_numbers
 
 TEXT_NAMES = (
     "text",
@@ -48,9 +57,13 @@ LABEL_NAMES = (
     "intent",
     "tag",
     "rating",
+    "stars",
+    "score",
 )
+SCALES = ("rating", "stars", "score", "grade")  # names of columns whose numbers have an order
 LOOKED_AT = 1000  # rows
-MOST_SHOTS = 16
+MOST_SHOTS, MOST_NUMBERS = 16, 64  # of each class, and of kind regression in total
+MOST_LEVELS = 10  # different numbers that are taken for levels, and not for any number
 FEW_ROWS, LARGE_SHARE, SMALL_SHARE = (
     200,
     0.3,
@@ -64,13 +77,10 @@ class Guess:
 
     text: tuple[str, ...]  # one column, or the two of a pair
     label: str
-    labels: dict[str, int]  # distinct usable rows of each label
+    labels: dict[str, int]  # distinct usable rows of each label; none of kind regression
     assumed: tuple[str, ...]  # for people: what was taken for what, and why
-
-    @property
-    def rows(self) -> int:
-        """Distinct usable rows."""
-        return sum(self.labels.values())
+    rows: int  # distinct usable ones
+    kind: Kind = "classification"
 
     @property
     def fraction(self) -> float:
@@ -79,12 +89,19 @@ class Guess:
 
     @property
     def shots(self) -> int:
-        """Examples of each class beside the test rows, up to the default; smaller classes give all they have."""
+        """Examples of each class beside the test rows, up to the default; smaller classes give all they have.
+
+        Of kind regression examples in total.
+        """
+        if self.kind == "regression":
+            return max(2, min(MOST_NUMBERS, self.rows - math.ceil(self.fraction * self.rows) - 1))
         most = max(self.labels.values())
         return max(1, min(MOST_SHOTS, most - math.ceil(self.fraction * most) - 1))
 
 
-def guess_task(path: Path, where: str, text: Sequence[str] = (), label: str | None = None) -> Guess:
+def guess_task(
+    path: Path, where: str, text: Sequence[str] = (), label: str | None = None, kind: Kind | None = None
+) -> Guess:
     """Look at a file.
 
     Args:
@@ -92,6 +109,7 @@ def guess_task(path: Path, where: str, text: Sequence[str] = (), label: str | No
         where: the option that named it, for messages.
         text: the columns with the texts, if they are known.
         label: the column with the labels, if it is known.
+        kind: of the task, if it is known.
 
     Raises:
         DataError: the file cannot be read, a named column is not there, or nothing looks like texts and labels.
@@ -109,7 +127,11 @@ def guess_task(path: Path, where: str, text: Sequence[str] = (), label: str | No
     columns = {name: [str(value) for value in sample[name] if value is not None] for name in names}
     label, why_label = (label, "as told") if label else _label_column(columns, text, f"{where}: {path}")
     texts, why_text = (tuple(text), "as told") if text else _text_columns(columns, label, f"{where}: {path}")
-    counts, notes = _count(path, where, texts, label)
+    told = (kind, "as told") if kind else _kind(label, [value for value in sample[label] if _is_there(value)])
+    entry = TaskConfig.model_validate(
+        {"path": str(path), "kind": told[0], "columns": {"text": list(texts), "label": label}}
+    )
+    counts, rows, notes = _count(entry, where, path)
     held = (
         f"column '{texts[0]}' holds the texts"
         if len(texts) == 1
@@ -121,10 +143,37 @@ def guess_task(path: Path, where: str, text: Sequence[str] = (), label: str | No
         counts,
         (
             f"{held} ({why_text})",
-            f"column '{label}' holds the labels ({why_label})",
+            f"column '{label}' holds the {'numbers' if told[0] == 'regression' else 'labels'} ({why_label})",
+            *([] if told[0] == "classification" else [f"kind: {told[0]} ({told[1]})"]),
             *notes,
         ),
+        rows,
+        told[0],
     )
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and value == value if isinstance(value, float) else value is not None
+
+
+def _kind(column: str, values: Sequence[Any]) -> tuple[Kind, str]:
+    """Kind of a task from its values, and why; classification where nothing speaks for another one."""
+    if any(isinstance(value, list | tuple | np.ndarray) for value in values):
+        return "multi_label", "the values are lists"
+    names = tuple(dict.fromkeys(map(label_name, values)))
+    joined = several_labels(names)
+    if joined:
+        return "multi_label", f"'{joined}' joins several labels"
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return "classification", ""
+    whole = all(number.is_integer() for number in numbers)
+    if len(names) > MOST_LABELS or (not whole and len(names) > MOST_LEVELS):
+        return "regression", "many different numbers"
+    if len(names) > 2 and (not whole or column.lower() in SCALES):
+        return "ordinal", "numbers have an order"
+    return "classification", ""
 
 
 def _label_column(columns: dict[str, list[str]], text: Sequence[str], where: str) -> tuple[str, str]:
@@ -163,20 +212,27 @@ def _text_column(columns: dict[str, list[str]], label: str, where: str) -> tuple
     return name, f"its values are the longest, {lengths[name]:.0f} characters on average"
 
 
-def _count(
-    path: Path, where: str, texts: Sequence[str], label: str
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Distinct usable rows by label, and what was noticed while counting."""
-    entry = TaskConfig.model_validate({"path": str(path), "columns": {"text": list(texts), "label": label}})
+def _count(entry: TaskConfig, where: str, path: Path) -> tuple[dict[str, int], int, tuple[str, ...]]:
+    """Distinct usable rows of each label, and in all, and what was noticed while counting."""
+    if entry.kind == "regression":
+        _, cleaned = read_numbers(entry, where)
+        return {}, len(cleaned.rows), cleaned.notes
+    if entry.kind == "multi_label":
+        labels, cleaned = read_label_sets(entry, where)
+        assert cleaned.rows.values is not None
+        counts = cleaned.rows.values.sum(axis=0).astype(int)
+        return dict(zip(labels, counts.tolist())), len(cleaned.rows), cleaned.notes
     table = read_table(entry, where)
     if not 2 <= len(table.values) <= MOST_LABELS:
         raise DataError(
-            f"{where}: column '{label}' of {path} has {len(table.values):,} different values, too many for labels; "
-            "name another column with --label"
+            f"{where}: column '{entry.columns.label}' of {path} has {len(table.values):,} different values, too many "
+            "for labels; name another column with --label"
         )
     names = label_names(entry, where, table.values)
     labels = tuple(names.values())
+    if entry.kind == "ordinal":
+        labels = in_order(labels, entry, where)
     numbers = number_labels(table, names, labels, where, entry)
     cleaned = clean_labelled(table, numbers)
     counts = np.bincount(cleaned.rows.labels, minlength=len(labels))
-    return dict(zip(labels, counts.tolist())), cleaned.notes
+    return dict(zip(labels, counts.tolist())), len(cleaned.rows), cleaned.notes

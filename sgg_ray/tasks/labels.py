@@ -54,13 +54,30 @@ def label_names(entry: TaskConfig, key: str, found: tuple[str, ...]) -> dict[str
             f"{key}.labels: column '{column}' of {entry.path} holds {held}, which {_difference(twins)}; say what is "
             f"one label: {{{pairs}}}"
         )
-    several = _several(found)
+    several = several_labels(found)
     if several:
         raise DataError(
             f"{key}.columns.label: column '{column}' of {entry.path} holds several labels in one value ('{several}'), "
-            "a row has one; keep one of them, or list the values in labels if each is a label of its own"
+            "a row has one; add kind: multi_label, or list the values in labels if each is a label of its own"
         )
     return {value: value for value in found}
+
+
+def in_order(labels: tuple[str, ...], entry: TaskConfig, key: str) -> tuple[str, ...]:
+    """Labels of a task of kind ordinal from the lowest to the highest: as listed, or numbers by their size.
+
+    Raises:
+        DataError: they are not listed, and no numbers.
+    """
+    if entry.labels is not None:
+        return labels
+    try:
+        return tuple(sorted(labels, key=float))
+    except ValueError:
+        raise DataError(
+            f"{key}.labels: kind ordinal needs the order of {', '.join(labels)}; list them from the lowest to the "
+            "highest"
+        ) from None
 
 
 def _difference(twins: dict[str, list[str]]) -> str:
@@ -75,7 +92,7 @@ def told_labels(values: tuple[str, ...]) -> tuple[str, ...]:
     return others if numbered else values
 
 
-def _several(values: tuple[str, ...]) -> str | None:
+def several_labels(values: tuple[str, ...]) -> str | None:
     """A value that is a list of labels: one in brackets, or of parts that are labels of other rows; None without."""
     whole = set(values)
     for value in values:

@@ -198,7 +198,8 @@ def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tupl
         raw_codes, raw = pd.factorize(column)
     except TypeError:  # not hashable
         raise DataError(
-            f"{where}: column '{column.name}' of {path} holds lists or objects; a row has one label, a text or a number"
+            f"{where}: column '{column.name}' of {path} holds lists or objects; a row has one label, a text or a "
+            "number, and of kind multi_label several"
         ) from None
     named = [label_name(value.item() if isinstance(value, np.generic) else value) for value in raw]
     values = sorted(set(named) - {""})

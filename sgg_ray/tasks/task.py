@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from sgg_ray.config import TEXT
+from sgg_ray.config import TEXT, Kind
 
+ONE_LABEL: tuple[Kind, ...] = ("classification", "ordinal")  # kinds whose rows have one label each
 COMPLETIONS = ""  # in place of a label set: what tasks share whose rows have completions
 Text = str | tuple[str, ...]  # one text, or the fields of a row that is made of several
 History = tuple[tuple[str, str], ...]  # (role, content) of each message
@@ -28,6 +29,8 @@ class Rows:
     """Texts and what belongs to them, side by side: label numbers [n], or completions.
 
     Attributes:
+        values: [n, W] of kind regression one number, of kind multi_label 1 for each label that a row has and else 0;
+            the labels are then all 0. None for other kinds.
         completions: what is to be said after each text; the labels are then all 0. None for rows with labels.
         histories: messages of a conversation before each text; none of them if no row has any.
     """
@@ -36,6 +39,7 @@ class Rows:
     labels: np.ndarray
     completions: tuple[str, ...] = ()
     histories: tuple[History, ...] = ()
+    values: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -48,6 +52,7 @@ class Rows:
             self.labels[positions],
             tuple(self.completions[position] for position in positions) if self.completions else (),
             tuple(self.histories[position] for position in positions) if self.histories else (),
+            None if self.values is None else self.values[positions],
         )
 
     def history(self, row: int) -> History:
@@ -70,6 +75,7 @@ class Task:
         None  # causal language models: what to say for each label; None = its name
     )
     fields: tuple[str, ...] = (TEXT,)  # what the parts of a text are called in a prompt
+    kind: Kind = "classification"  # of tasks without labels generation, whatever stands here
 
     @property
     def place(self) -> str:
@@ -83,8 +89,19 @@ class Task:
 
     @property
     def head(self) -> str:
-        """Key of the label set: tasks with the same label names share one head, and so do all with completions."""
-        return joined(self.labels) if self.labels else COMPLETIONS
+        """Key of the label set: tasks with the same label names share one head, and so do all with completions.
+
+        Tasks of other kinds share one with tasks of their own kind: regression where the columns have one name.
+        """
+        if not self.labels:
+            return COMPLETIONS
+        return joined(self.labels) if self.kind == "classification" else f"|{self.kind}|{joined(self.labels)}"
+
+    @property
+    def strata(self) -> int:
+        """How many groups of labels the rows are drawn from evenly: the classes, or one where rows have no single
+        label."""
+        return len(self.labels) if self.labels and self.kind in ONE_LABEL else 1
 
 
 def sharing_labels(target: Task, sources: Sequence[Task]) -> list[Task]:
@@ -93,7 +110,18 @@ def sharing_labels(target: Task, sources: Sequence[Task]) -> list[Task]:
     Where gradients are compared, tasks meet at their common labels (docs/method.md); this lets them meet there in
     training too. A source with fewer than two common labels stays as it is.
     """
-    return [_cut_to(target.labels, source) for source in sources]
+    same = "classification"
+    return [
+        _cut_to(target.labels, source) if target.kind == source.kind == same else source for source in sources
+    ]
+
+
+def kind_of(head: str) -> Kind:
+    """Kind of the tasks with this head, see :attr:`Task.head`."""
+    if head == COMPLETIONS:
+        return "generation"
+    # Names of labels have no bar that is not escaped: they cannot be taken for a kind.
+    return cast(Kind, head.split("|")[1]) if head.startswith("|") else "classification"
 
 
 def _cut_to(labels: Sequence[str], source: Task) -> Task:

@@ -7,13 +7,21 @@ import numpy as np
 from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.completions import clean_pairs, read_pairs, shuffle_completions
-from sgg_ray.tasks.labels import LabelOrders, clean_labelled, label_names, label_words, number_labels
+from sgg_ray.tasks.labels import (
+    LabelOrders,
+    clean_labelled,
+    in_order,
+    label_names,
+    label_words,
+    number_labels,
+)
 from sgg_ray.tasks.read import Table, counted, read_table
-from sgg_ray.tasks.select import Cleaned, first_of_each_class, flip, shuffled, stratified
-from sgg_ray.tasks.task import Rows, Task
+from sgg_ray.tasks.select import Cleaned, flip, shuffled, stratified
+from sgg_ray.tasks.shots import about_test_rows, draw_shots, few_shots
+from sgg_ray.tasks.task import ONE_LABEL, Rows, Task
+from sgg_ray.tasks.values import read_label_sets, read_numbers
 
-LEAST_SKEWED = 10  # rows
-SKEWED = 0.8  # share of the largest class from which on it is told
+VALUED = ("regression", "multi_label")  # kinds whose rows have values and no single label
 NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
 
 
@@ -23,6 +31,7 @@ class Reader:
     def __init__(self):
         self._tables: dict[str, Table] = {}
         self._cleaned: dict[tuple[str, tuple[str, ...]], Cleaned] = {}
+        self._valued: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], Cleaned]] = {}
 
     def read(self, entry: TaskConfig, key: str, orders: LabelOrders) -> tuple[tuple[str, ...], Cleaned]:
         """Label names, in the order that every task with these labels uses, and the distinct rows.
@@ -31,9 +40,15 @@ class Reader:
         """
         if entry.kind == "generation":
             return (), self.pairs(entry, key)
+        if entry.kind in VALUED:
+            return self.valued(entry, key)
         table = self.table(entry, key)
         names = label_names(entry, key, table.values)
-        labels = orders.setdefault(frozenset(names.values()), tuple(dict.fromkeys(names.values())))
+        labels = tuple(dict.fromkeys(names.values()))
+        if entry.kind == "ordinal":
+            labels = in_order(labels, entry, key)
+        else:
+            labels = orders.setdefault(frozenset(labels), labels)
         place = _origin(entry), labels
         if place not in self._cleaned:
             numbers = number_labels(table, names, labels, key, entry)
@@ -47,6 +62,21 @@ class Reader:
             pairs = read_pairs(entry, key)
             self._cleaned[place] = _usable(entry, f"{key}.columns", clean_pairs(pairs))
         return self._cleaned[place]
+
+    def valued(
+        self, entry: TaskConfig, key: str, labels: tuple[str, ...] = ()
+    ) -> tuple[tuple[str, ...], Cleaned]:
+        """Names and distinct rows of a task of kind regression or multi_label.
+
+        Args:
+            labels: the names, where another file has told them.
+        """
+        place = _origin(entry), labels
+        if place not in self._valued:
+            regression = entry.kind == "regression"
+            names, rows = read_numbers(entry, key) if regression else read_label_sets(entry, key, labels)
+            self._valued[place] = names, _usable(entry, f"{key}.columns.text", rows)
+        return self._valued[place]
 
     def table(self, entry: TaskConfig, key: str) -> Table:
         """The rows as they are in the file."""
@@ -116,9 +146,8 @@ def _target(
         raise DataError(
             "target.test: no test rows are left; raise target.test.fraction or give target.test.path"
         )
-    notes += _few_shots(entry, labels, apart.rows, notes)
-    count = len(apart.rows) if entry.shots == "all" else entry.shots
-    chosen = first_of_each_class(shuffled(apart.keys, seed, "shots"), apart.rows.labels, count)
+    notes += few_shots(entry, labels, apart.rows, notes)
+    chosen = draw_shots(entry, shuffled(apart.keys, seed, "shots"), apart.rows)
     if eval_split == "validation":
         test = apart.take(np.setdiff1d(np.arange(len(apart.rows)), chosen))
         if not len(test.rows):
@@ -128,10 +157,7 @@ def _target(
         test_keys |= set(test.keys)
     if entry.max_rows is not None:
         test = test.take(stratified(shuffled(test.keys, seed, "limit"), test.rows.labels, entry.max_rows))
-    absent = [name for number, name in enumerate(labels) if number not in test.rows.labels]
-    if absent:
-        notes.append(f"test: no row of class {', '.join(absent)}")
-    notes += _skew(labels, test.rows)
+    notes += about_test_rows(entry.kind, labels, test.rows)
     task = Task(
         entry.name,
         labels,
@@ -142,40 +168,9 @@ def _target(
         entry.prompt,
         label_words(entry, "target", labels),
         tuple(text_fields(entry)),
+        entry.kind,
     )
     return task, test_keys
-
-
-def _few_shots(entry: TargetConfig, labels: tuple[str, ...], rows: Rows, told: list[str]) -> list[str]:
-    """A note about classes that have fewer rows than ``shots``.
-
-    Args:
-        told: what reading has reported, for the message.
-
-    Raises:
-        DataError: a class has no row at all, or a task without labels too few.
-    """
-    because = f" ({'; '.join(told)})" if told else ""
-    advice = "lower target.shots or target.test.fraction, or add rows"
-    if not labels:
-        if entry.shots != "all" and len(rows) < entry.shots:
-            found = f"{entry.shots} rows are needed beside the test rows, found {len(rows)}{because}"
-            raise DataError(f"target.shots: {found}; {advice}")
-        return []
-    have = np.bincount(rows.labels, minlength=len(labels))
-    empty = [name for name, count in zip(labels, have) if not count]
-    if empty:
-        counts = ", ".join(f"{name} {count}" for name, count in zip(labels, have))
-        raise DataError(
-            f"target.shots: no row of class {', '.join(empty)} is left beside the test rows, found {counts}{because}; "
-            f"{advice}, or leave the class out of target.labels"
-        )
-    if entry.shots == "all":
-        return []
-    fewer = [f"{name} {count}" for name, count in zip(labels, have) if count < entry.shots]
-    if not fewer:
-        return []
-    return [f"fewer rows than target.shots {entry.shots}, all of them used: {', '.join(fewer)}"]
 
 
 def _ordered(entry: TargetConfig, labels: tuple[str, ...]) -> list[str]:
@@ -184,20 +179,17 @@ def _ordered(entry: TargetConfig, labels: tuple[str, ...]) -> list[str]:
         values = [float(label) for label in labels]
     except ValueError:
         return []
-    if entry.labels is not None or len(values) < 3 or all(value.is_integer() for value in values):
+    if (
+        entry.kind != "classification"
+        or entry.labels is not None
+        or len(values) < 3
+        or all(value.is_integer() for value in values)
+    ):
         return []
-    return [f"the labels {', '.join(labels)} are numbers, taken for classes without an order"]
-
-
-def _skew(labels: tuple[str, ...], rows: Rows) -> list[str]:
-    """A note if one class is so large that accuracy says little."""
-    if not labels or len(rows) < LEAST_SKEWED:
-        return []
-    share = np.bincount(rows.labels, minlength=len(labels)) / len(rows)
-    most = labels[int(share.argmax())]
-    if share.max() < SKEWED:
-        return []
-    return [f"{share.max():.0%} of the test rows are '{most}'; always predicting it would score as well"]
+    return [
+        f"the labels {', '.join(labels)} are numbers, taken for classes without an order; kind: ordinal or regression "
+        "keeps it"
+    ]
 
 
 def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[str], reader: Reader) -> Task:
@@ -214,7 +206,7 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
     chosen = chosen.take(stratified(order, chosen.rows.labels, entry.max_rows or len(order)))
     rows = chosen.rows
     present = np.unique(rows.labels)
-    if labels and len(present) == 1:
+    if entry.kind in ONE_LABEL and len(present) == 1:
         notes.append(f"rows of one class only ({labels[int(present[0])]})")
     if entry.flip_labels > 0:
         rows = flip(rows, chosen.keys, entry.flip_labels, len(labels), seed)
@@ -227,7 +219,9 @@ def _source(entry: SourceConfig, seed: int, orders: LabelOrders, test_keys: set[
         )
     words = label_words(entry, key, labels)
     fields = tuple(text_fields(entry))
-    return Task(entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words, fields)
+    return Task(
+        entry.name, labels, rows, NO_ROWS, "source", tuple(notes), entry.prompt, words, fields, entry.kind
+    )
 
 
 def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...], reader: Reader) -> Cleaned:
@@ -237,6 +231,8 @@ def _own_test(entry: TargetConfig, test: HeldOutConfig, labels: tuple[str, ...],
     own = entry.model_copy(update=changes)
     if not labels:
         return reader.pairs(own, "target.test")
+    if entry.kind in VALUED:
+        return reader.valued(own, "target.test", labels)[1]
     table = reader.table(own, "target.test")
     names = label_names(own, "target", table.values) if own.labels else {name: name for name in labels}
     return _cleaned(own, "target.test", table, number_labels(table, names, labels, "target.test", own))

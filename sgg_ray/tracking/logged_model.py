@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgg_ray.models import read_manifest
+from sgg_ray.prediction.columns import prediction_columns
+from sgg_ray.tasks import kind_of
 from sgg_ray.tracking.datasets import TrackedDataset
 
 if TYPE_CHECKING:
@@ -90,10 +92,9 @@ def _pack(folder: Path, labels: tuple[str, ...], packed: Path) -> None:
     from mlflow.types import ColSpec, DataType, Schema
 
     fields = read_manifest(folder).fields
-    outputs = [ColSpec(DataType.string, "predicted" if labels else "generated")]
-    if labels:
-        names = (*(f"p_{label}" for label in labels), "confidence")
-        outputs += [ColSpec(DataType.double, name) for name in names]
+    columns = prediction_columns(kind_of(read_manifest(folder).target_head), labels)
+    types = {"text": DataType.string, "number": DataType.double}
+    outputs = [ColSpec(types[holds], name) for name, holds in columns.items()]
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, field) for field in fields]), outputs=Schema(list(outputs))
     )

@@ -11,7 +11,7 @@ class TextClassifier(PythonModel):
     """Labels the column ``text`` of a table, or the columns that the model was trained on: ``predicted``, ``p_<label>``
     and ``confidence`` for each row.
 
-    A model of kind generation answers it: ``generated``.
+    Other kinds of models have other columns: numbers, sets of labels as ``a|b``, or answers (``generated``).
     """
 
     def load_context(self, context) -> None:

@@ -17,7 +17,7 @@ def predict(
     communicator: Communicator,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
-    """Probabilities [len(rows), C] in the order of the rows, the same array on every worker.
+    """Probabilities [len(rows), C] in the order of the rows, the same array on every worker; of kind regression [., 1].
 
     Args:
         rows: all with one head.
@@ -30,7 +30,7 @@ def predict(
     done = 0
     for indices in batches_by_length(rows, batch_size, mine):
         batch = model.collate([(rows, int(row)) for row in indices])
-        result[torch.from_numpy(indices).to(model.device)] = model.probabilities(batch).float()
+        result[torch.from_numpy(indices).to(model.device)] = model.predictions(batch).float()
         done += len(indices)
         on_progress(done, len(mine))
     communicator.all_reduce(result)

@@ -259,7 +259,8 @@ def _probe(model: TaskModel, target: Task, hooks: Hooks) -> dict[str, tuple[Toke
 
 def _names(model: TaskModel, target: Task, config: Config) -> TokenisedRows | None:
     """What the target's labels are called, if its head begins there."""
-    rows = label_name_rows(target.labels) if config.train.head == "label_names" else None
+    wanted = config.train.head == "label_names" and target.kind == "classification"
+    rows = label_name_rows(target.labels) if wanted else None
     return None if rows is None else model.tokenise(target, rows)
 
 

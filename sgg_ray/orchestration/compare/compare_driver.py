@@ -147,7 +147,7 @@ def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:
         own = with_target(config, name, max(shots_of(config)), config.seed)
         target, sources = load_tasks(own, reader, config.compare.eval_split)
         (target, *sources), lines = fit_tasks(own, [target, *sources], max_length)
-        if target.generates:
+        if target.kind != "classification":
             check_tasks(own, [target])
         lines += [f"{task.name}: {note}" for task in (target, *sources) for note in task.notes]
         tasks += [target, *sources]

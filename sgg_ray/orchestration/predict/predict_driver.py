@@ -12,10 +12,24 @@ from sgg_ray.artifacts import FinishedRun, check_output, open_run, table_writer,
 from sgg_ray.config import TargetConfig, as_list, label_name, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.orchestration.listener import Listener, NullListener
-from sgg_ray.prediction import Answering, AnswerTally, Labelling, Predictor, Tally
+from sgg_ray.prediction import (
+    CONFIDENCE,
+    Answering,
+    AnswerTally,
+    Labelling,
+    LabelSetReading,
+    LabelSetTally,
+    NumberReading,
+    NumberTally,
+    Predictor,
+    Tally,
+)
 from sgg_ray.tasks import RowStream, no_column, open_stream
 
 ROWS = 1024  # rows in memory at once, per worker
+
+AnyReading = Labelling | LabelSetReading | NumberReading | Answering
+AnyTally = Tally | LabelSetTally | NumberTally | AnswerTally
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,7 @@ class PredictResult:
     """Path of the predictions, their counts, and metrics if the rows had labels."""
 
     path: Path
-    tally: Tally | AnswerTally
+    tally: AnyTally
     seconds: float  # of predicting, without loading
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,7 +97,7 @@ def predict(
         raise DataError(
             f"--data: {data} has columns of the names that predictions get ({', '.join(taken)}); rename or drop them"
         )
-    if predictor.temperature is None and not predictor.generates:
+    if predictor.temperature is None and CONFIDENCE in predictor.columns:
         listener.note("the model was not calibrated: confidence is its plain probability")
     label = label or (own_label if own_label in stream.schema.names else None)
     if len(texts) != len(predictor.fields):
@@ -91,7 +105,8 @@ def predict(
             f"--text: the model takes {', '.join(predictor.fields)}, found {', '.join(texts)}; name "
             f"{len(predictor.fields)} of the columns, one --text for each"
         )
-    labelling, tally = _reader(trained.config.target, predictor, texts, label)
+    marked = predictor.kind == "multi_label" and set(predictor.labels) <= set(stream.schema.names)
+    labelling, tally = _reader(trained.config.target, predictor, texts, label, marked)
     listener.stage("predicting")
     started = time.perf_counter()
     tables = _predictions(trained, predictor, labelling, stream, workers)
@@ -113,7 +128,7 @@ def _write(
     out: Path,
     empty: pa.Table,
     escapes: bool,
-    tally: Tally | AnswerTally,
+    tally: AnyTally,
     on_rows: Callable[[int], None],
 ) -> int:
     """Write and count the tables; return how many of their cells were marked as no formulas."""
@@ -131,7 +146,7 @@ def _write(
 def _predictions(
     trained: FinishedRun,
     predictor: Predictor,
-    labelling: Labelling | Answering,
+    labelling: AnyReading,
     stream: RowStream,
     workers: int,
 ) -> Iterator[pa.Table]:
@@ -148,21 +163,33 @@ def _own_columns(target: TargetConfig) -> tuple[tuple[str, ...], str | None]:
     """Where the target's own file has texts, and labels or references."""
     columns = target.columns
     if target.kind != "generation":
-        return tuple(text_fields(target).values()), columns.label
+        return tuple(text_fields(target).values()), None if columns.labels else columns.label
     if columns.messages is not None:
         return (columns.messages,), None
     return (columns.prompt,), columns.completion
 
 
 def _reader(
-    target: TargetConfig, predictor: Predictor, texts: tuple[str, ...], label: str | None
-) -> tuple[Labelling | Answering, Tally | AnswerTally]:
-    """What reads the file's columns and writes predictions beside them, and what counts these."""
+    target: TargetConfig, predictor: Predictor, texts: tuple[str, ...], label: str | None, marked: bool
+) -> tuple[AnyReading, AnyTally]:
+    """What reads the file's columns and writes predictions beside them, and what counts these.
+
+    Args:
+        marked: the file has a column of 0 and 1 for each label.
+    """
     if predictor.generates:
         (text,) = texts
         answering = Answering(text, label, text == target.columns.messages)
         return answering, AnswerTally(answering)
-    labelling = Labelling(texts, label, _label_names(target, predictor.labels))
+    if predictor.kind == "regression":
+        numbers = NumberReading(texts, label)
+        return numbers, NumberTally(numbers)
+    names = _label_names(target, predictor.labels)
+    if predictor.kind == "multi_label":
+        columns = predictor.labels if marked and label is None else ()
+        sets = LabelSetReading(texts, label, columns, predictor.labels, names)
+        return sets, LabelSetTally(sets)
+    labelling = Labelling(texts, label, names, predictor.kind == "ordinal")
     return labelling, Tally(predictor.labels, labelling)
 
 

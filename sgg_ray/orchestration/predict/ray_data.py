@@ -11,7 +11,7 @@ from ray.data.datasource import Datasource, ReadTask
 
 from sgg_ray.artifacts import FinishedRun
 from sgg_ray.orchestration.runtime.cluster import check_room, connected
-from sgg_ray.prediction import Answering, Labelling, Predictor
+from sgg_ray.prediction import Answering, Predictor, Reading
 from sgg_ray.tasks import RowStream
 
 BLOCK = 1 << 18  # bytes; small, so that a file of some thousand rows keeps every worker busy
@@ -35,7 +35,7 @@ class _Rows(Datasource):
 class _Worker:
     """A model in a process of its own."""
 
-    def __init__(self, folder: str, labelling: Labelling | Answering, device: str):
+    def __init__(self, folder: str, labelling: Reading | Answering, device: str):
         self.predictor, self.labelling = Predictor(folder, device), labelling
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -43,7 +43,7 @@ class _Worker:
 
 
 def predict_with_ray_data(
-    trained: FinishedRun, labelling: Labelling | Answering, stream: RowStream, workers: int, rows: int
+    trained: FinishedRun, labelling: Reading | Answering, stream: RowStream, workers: int, rows: int
 ) -> Iterator[pa.Table]:
     """Tables with predictions, in the order of the file, computed by ``workers`` processes of ``rows`` at a time.
 

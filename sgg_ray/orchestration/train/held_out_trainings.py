@@ -24,7 +24,7 @@ def usable_folds(config: Config, target: Task) -> list[Fold]:
     """
     if not predictions_class(target).calibrated:
         return []
-    shots = int(np.bincount(target.train.labels, minlength=len(target.labels)).min())
+    shots = int(np.bincount(target.train.labels, minlength=target.strata).min())
     count = min(config.train.calibration_folds, shots)
     return hold_out(target, count, config.seed) if count > 1 else []
 

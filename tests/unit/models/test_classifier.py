@@ -58,13 +58,13 @@ def test_equal_label_sets_share_a_head_and_others_do_not(model, tasks):
 def test_label_names_may_hold_anything(make_config):
     task = make_task("dots", ("a.b", "c d", ""), ["word1"], [0])
     model = build_model(make_config(), [task])
-    assert model.eval().probabilities(batch_of(model, task)).shape == (1, 3)
+    assert model.eval().predictions(batch_of(model, task)).shape == (1, 3)
 
 
 def test_a_zero_head_predicts_uniformly(model, tasks):
     model.eval()
     for task in tasks:
-        probabilities = model.probabilities(batch_of(model, task))
+        probabilities = model.predictions(batch_of(model, task))
         assert torch.equal(probabilities, torch.full_like(probabilities, 1 / len(task.labels)))
 
 
@@ -90,8 +90,8 @@ def test_padding_does_not_change_a_prediction(make_config, tasks, pooling):
     model = build_model(make_config(model={"pooling": pooling}), tasks).eval()
     set_heads(model)
     task = tasks[0]
-    alone = torch.cat([model.probabilities(batch_of(model, task, [row])) for row in range(len(task.train))])
-    together = model.probabilities(batch_of(model, task))
+    alone = torch.cat([model.predictions(batch_of(model, task, [row])) for row in range(len(task.train))])
+    together = model.predictions(batch_of(model, task))
     assert batch_of(model, task, [0]).input_ids.shape[1] < batch_of(model, task).input_ids.shape[1]
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
 

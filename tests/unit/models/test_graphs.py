@@ -133,9 +133,9 @@ def test_passes_without_gradients_see_the_parameters_as_they_are(passes):
         flat.values.mul_(1.2)
         model.eval()
         with torch.no_grad():
-            found = model.probabilities(batches[0])
+            found = model.predictions(batches[0])
     with torch.no_grad():
-        torch.testing.assert_close(found, model.probabilities(batches[0]))
+        torch.testing.assert_close(found, model.predictions(batches[0]))
 
 
 @on_gpu

@@ -155,7 +155,7 @@ def test_contextual_calibration_divides_by_the_probabilities_without_a_text(make
     def probabilities(rows):
         tokens = model.tokenise(task, rows)
         with torch.no_grad():
-            return model.probabilities(model.collate([(tokens, row) for row in range(len(rows))]))
+            return model.predictions(model.collate([(tokens, row) for row in range(len(rows))]))
 
     empty = type(task.train)(("N/A", "", "[MASK]"), np.zeros(3, dtype=np.int64))
     prior, before = probabilities(empty).mean(0), probabilities(task.test)

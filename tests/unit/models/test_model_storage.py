@@ -38,7 +38,7 @@ def saved(request, make_config, tmp_path):
 def probabilities(model, target) -> torch.Tensor:
     tokens = model.tokenise(target, target.test)
     with torch.no_grad():
-        return model.probabilities(model.collate([(tokens, row) for row in range(len(tokens))]))
+        return model.predictions(model.collate([(tokens, row) for row in range(len(tokens))]))
 
 
 def test_a_loaded_model_predicts_the_same(saved):

@@ -11,6 +11,7 @@ from sgg_ray.models import build_model
 from sgg_ray.scoring.class_contrasts import (
     backbone_contrasts,
     balanced_parts,
+    class_residuals,
     head_contrasts,
     row_features,
     single_example_parts,
@@ -31,7 +32,7 @@ def test_the_closed_form_is_autograds_at_a_zero_head(model_and_task):
     chosen = np.array([11, 2, 33, 4, 25, 16])
     classes = task.train.labels[chosen]
     parts = single_example_parts(chosen)
-    found = head_contrasts(row_features(model, rows, chosen, 4), chosen, classes, 2, parts)
+    found = head_contrasts(row_features(model, rows, chosen, 4), chosen, class_residuals(classes, 2), parts)
     weight = model.head(task.head).weight
     for gradient, row in zip(found, chosen):
         loss = model.losses(model.collate([(rows, int(row))])).sum()
@@ -45,9 +46,9 @@ def test_a_part_is_the_weighted_mean_of_its_examples(model_and_task):
     chosen = np.arange(20)
     classes = task.train.labels[chosen]
     features = row_features(model, rows, chosen, 8)
-    single = head_contrasts(features, chosen, classes, 2, single_example_parts(chosen))
+    single = head_contrasts(features, chosen, class_residuals(classes, 2), single_example_parts(chosen))
     parts = balanced_parts(chosen, classes, 3)
-    joint = head_contrasts(features, chosen, classes, 2, parts)
+    joint = head_contrasts(features, chosen, class_residuals(classes, 2), parts)
     for gradient, part in zip(joint, parts):
         expected = torch.from_numpy(part.weights).float() @ single[torch.from_numpy(part.rows)]
         torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
@@ -108,7 +109,9 @@ def test_what_all_rows_share_cancels(model_and_task):
     shift = torch.randn(model.width, generator=torch.Generator().manual_seed(0))
 
     def gradients(parts):
-        return head_contrasts(row_features(model, rows, chosen, 8), chosen, classes, 2, parts)
+        return head_contrasts(
+            row_features(model, rows, chosen, 8), chosen, class_residuals(classes, 2), parts
+        )
 
     single, balanced = single_example_parts(chosen), balanced_parts(chosen, classes, 4)
     plain = gradients(single), gradients(balanced)

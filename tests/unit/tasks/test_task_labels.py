@@ -183,7 +183,7 @@ def test_control_and_invisible_characters_alone_are_no_text(configure, write, no
 
 def test_numbers_with_fractions_as_labels_are_said(configure, write):
     path = write("t.csv", [(f"r{n}", (1.0, 3.5, 5.0)[n % 3]) for n in range(30)])
-    note = "the labels 1, 3.5, 5 are numbers, taken for classes without an order"
+    note = "the labels 1, 3.5, 5 are numbers, taken for classes without an order; kind: ordinal or regression keeps it"
     assert load_tasks(configure(path=path))[0].notes == (note,)
     assert load_tasks(configure(path=path, labels=[1, 3.5, 5]))[0].notes == ()
     whole = write("w.csv", [(f"r{n}", n % 3) for n in range(30)])

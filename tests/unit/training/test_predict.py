@@ -25,7 +25,7 @@ def test_predictions_follow_the_rows(model_and_rows):
     together = predict(model, rows, 64, SingleProcess())
     with torch.no_grad():
         alone = np.concatenate(
-            [model.probabilities(model.collate([(rows, row)])).numpy() for row in range(len(rows))]
+            [model.predictions(model.collate([(rows, row)])).numpy() for row in range(len(rows))]
         )
     np.testing.assert_allclose(together, alone, atol=1e-6)
     np.testing.assert_allclose(together.sum(1), 1.0, atol=1e-6)

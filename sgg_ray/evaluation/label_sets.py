@@ -1,0 +1,182 @@
+"""How good predicted sets of labels are: micro- and macro-F1, and whole sets; thresholds from held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sgg_ray.evaluation.paired import PairedComparison, compare_paired
+from sgg_ray.evaluation.resampling import Interval, bootstrap_interval
+
+THRESHOLD = 0.5  # where nothing was calibrated
+LEAST_ROWS = (
+    4  # held-out rows that have a label, and that lack it, from which on it gets a threshold of its own
+)
+
+
+@dataclass(frozen=True)
+class LabelSetMetrics:
+    """F1 over all labels of all rows, its mean over labels, and the share of rows whose whole set is right."""
+
+    micro_f1: float
+    micro_f1_low: float  # NaN where the rows are no longer there to resample
+    micro_f1_high: float
+    macro_f1: float  # a label that is neither true nor predicted anywhere counts 0
+    exact_match: float
+    f1: tuple[float, ...]  # of each label
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        found = {name: value for name, value in asdict(self).items() if value == value}
+        return found | {"f1": list(self.f1)}
+
+    def numbers(self) -> dict[str, float]:
+        """The metrics without interval, by name."""
+        return {"micro_f1": self.micro_f1, "macro_f1": self.macro_f1, "exact_match": self.exact_match}
+
+    def of_cell(self) -> dict[str, float]:
+        """Cells are ranked by micro-F1, which takes the place of accuracy."""
+        return {"accuracy": self.micro_f1, "macro_f1": self.macro_f1}
+
+
+@dataclass(frozen=True)
+class LabelSetComparison:
+    """Differences of a model to a baseline on the same rows, with intervals."""
+
+    micro_f1: Interval
+    exact_match: PairedComparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    def gains(self) -> dict[str, float]:
+        """Differences by name; above 0 is better."""
+        return {"micro_f1": self.micro_f1.difference, "exact_match": self.exact_match.difference}
+
+    @property
+    def verdict(self) -> str:
+        """What the interval of micro-F1 shows, in words."""
+        if self.micro_f1.low <= 0 <= self.micro_f1.high:
+            return "no difference shown"
+        return "better" if self.micro_f1.low > 0 else "worse"
+
+
+def evaluate_label_sets(predicted: np.ndarray, true: np.ndarray, confidence: float = 0.95) -> LabelSetMetrics:
+    """Metrics over all rows. The interval of micro-F1 is bootstrap over rows.
+
+    Args:
+        predicted: whether each row is given each label [n, C].
+        true: whether it has it [n, C].
+
+    Raises ValueError when there are no rows, or shapes differ.
+    """
+    predicted, true = _checked(predicted, true)
+    right, said, there = _counts(predicted, true)
+
+    def micro(rows: np.ndarray) -> float:
+        return _f1(right[rows].sum(), said[rows].sum(), there[rows].sum())
+
+    found = bootstrap_interval(len(true), micro, confidence)
+    whole = int((predicted == true).all(axis=1).sum())
+    return metrics_of_counts(
+        (predicted & true).sum(axis=0),
+        predicted.sum(axis=0),
+        true.sum(axis=0),
+        whole,
+        len(true),
+        (found.low, found.high),
+    )
+
+
+def metrics_of_counts(
+    right: np.ndarray,
+    predicted: np.ndarray,
+    true: np.ndarray,
+    whole: int,
+    rows: int,
+    interval: tuple[float, float] = (float("nan"), float("nan")),
+) -> LabelSetMetrics:
+    """The same metrics from counts of rows.
+
+    Args:
+        right: that are rightly given each label [C].
+        predicted: that are given it [C].
+        true: that have it [C].
+        whole: whose set is right as a whole.
+    """
+    each = tuple(_f1(*counts) for counts in zip(right, predicted, true))
+    micro = _f1(right.sum(), predicted.sum(), true.sum())
+    return LabelSetMetrics(micro, *interval, float(np.mean(each)), whole / rows, each, rows)
+
+
+def compare_label_sets(
+    predicted: np.ndarray, baseline: np.ndarray, true: np.ndarray, confidence: float = 0.95
+) -> LabelSetComparison:
+    """A model's sets minus a baseline's on the same rows [n, C]: bootstrap over rows; McNemar's test of whole sets."""
+    predicted, true = _checked(predicted, true)
+    baseline, _ = _checked(baseline, true)
+    mine, theirs = _counts(predicted, true), _counts(baseline, true)
+
+    def gain(rows: np.ndarray) -> float:
+        own, other = (_f1(*(count[rows].sum() for count in counts)) for counts in (mine, theirs))
+        return own - other
+
+    ones = np.ones(len(true), dtype=bool)
+    whole = [(one == true).all(axis=1) for one in (predicted, baseline)]
+    return LabelSetComparison(
+        bootstrap_interval(len(true), gain, confidence), compare_paired(*whole, ones, confidence)
+    )
+
+
+def fit_thresholds(probabilities: np.ndarray, true: np.ndarray) -> list[float]:
+    """For each label the probability from which on predicting it gives the best F1 on held-out rows [C].
+
+    Candidates lie halfway between neighbouring probabilities; of equally good ones that nearest to ½ is taken. A label
+    with fewer than LEAST_ROWS rows on either side keeps ½: its best threshold would be chance.
+
+    Args:
+        probabilities: [n, C] of rows that the model was not trained on.
+        true: whether each row has each label [n, C].
+    """
+    return [_best_threshold(column, marks > 0) for column, marks in zip(probabilities.T, np.asarray(true).T)]
+
+
+def given_labels(probabilities: np.ndarray, thresholds: Sequence[float] | None) -> np.ndarray:
+    """Which labels are predicted [n, C]: those whose probability reaches their threshold."""
+    return probabilities >= (THRESHOLD if thresholds is None else np.asarray(thresholds))
+
+
+def _best_threshold(probabilities: np.ndarray, true: np.ndarray) -> float:
+    if min(int(true.sum()), int((~true).sum())) < LEAST_ROWS:
+        return THRESHOLD
+    values = np.unique(probabilities)
+    candidates = np.append((values[1:] + values[:-1]) / 2, THRESHOLD)
+    scores = [
+        _f1((true & (probabilities >= c)).sum(), (probabilities >= c).sum(), true.sum()) for c in candidates
+    ]
+    best = candidates[np.isclose(scores, max(scores))]
+    return float(best[np.abs(best - THRESHOLD).argmin()])
+
+
+def _counts(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row [n]: labels rightly given, given, and there."""
+    return (predicted & true).sum(axis=1), predicted.sum(axis=1), true.sum(axis=1)
+
+
+def _f1(right: float, predicted: float, true: float) -> float:
+    """2·right / (predicted + true); 0 where there is nothing."""
+    return float(2 * right / (predicted + true)) if predicted + true else 0.0
+
+
+def _checked(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    predicted, true = np.asarray(predicted) > 0, np.asarray(true) > 0
+    if predicted.shape != true.shape or true.ndim != 2 or not len(true):
+        raise ValueError(
+            f"expected sets of the same rows and labels, found {predicted.shape} and {true.shape}"
+        )
+    return predicted, true
