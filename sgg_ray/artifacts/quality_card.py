@@ -89,12 +89,12 @@ def _quality_of_label_sets(metrics: Mapping[str, Any]) -> str:
             f"\nOn the same test rows micro-F1 differs by {100 * micro['difference']:+.1f} points "
             f"({_bounds(micro, 100, 1)}). This is one seed; another choice of examples gives a different number."
         )
-    if thresholds := metrics.get("thresholds"):
+    if calibration := metrics.get("calibration"):
+        found = ", ".join(f"{value:.2f}" for value in calibration["thresholds"])
         lines.append(
-            f"\nA label is predicted from its own probability on, fitted on {thresholds['rows']} shots that were left "
-            f"out of training in {thresholds['folds']} parts: "
-            + ", ".join(f"{value:.2f}" for value in thresholds["values"])
-            + "."
+            f"\nThe table counts a label from a probability of 0.5 on. The model predicts with thresholds ({found}), "
+            f"fitted on {calibration['rows']} shots that were left out of training in {calibration['folds']} parts: "
+            f"micro-F1 {calibration['micro_f1_calibrated']:.3f}, macro-F1 {calibration['macro_f1_calibrated']:.3f}."
         )
     return "\n".join(lines) + "\n"
 

@@ -20,7 +20,6 @@ from sgg_ray.evaluation.generation_metrics import (
     share_interval,
 )
 from sgg_ray.evaluation.kept_model import BASELINE, GUIDED, HeldOutComparison, compare_held_out
-from sgg_ray.evaluation.measures import Comparison, Metrics
 from sgg_ray.evaluation.label_sets import (
     LabelSetComparison,
     LabelSetMetrics,
@@ -30,6 +29,7 @@ from sgg_ray.evaluation.label_sets import (
     given_labels,
     metrics_of_counts,
 )
+from sgg_ray.evaluation.measures import Comparison, Metrics
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.selection import Difference, gains_of_best
 from sgg_ray.evaluation.regression import (

@@ -27,7 +27,7 @@ class Cell:
     target: str
     shots: int  # per class
     seed: int
-    accuracy: float  # of kind generation exact match
+    accuracy: float  # of kind generation exact match, multi_label micro-F1, regression Spearman's correlation
     macro_f1: float
     right: np.ndarray  # [rows] whether each test row was predicted right
     stability: float = math.nan  # mean cosine of consecutive target gradients
@@ -36,6 +36,7 @@ class Cell:
     cross_task: float = math.nan  # accuracy on tasks that were neither target nor source
     loss: float = math.nan  # kind generation: mean over all tokens of the references
     rouge_l: float = math.nan  # kind generation
+    mae: float = math.nan  # kind regression: mean absolute error
     step_seconds: float = math.nan
     trainable: float = math.nan  # parameters
     memory: float = math.nan  # peak, bytes of the device
@@ -54,6 +55,7 @@ MEASURES = (
     "cross_task",
     "loss",
     "rouge_l",
+    "mae",
     "step_seconds",
     "trainable",
     "memory",
@@ -214,7 +216,8 @@ def _contrast(own: Sequence[Cell], cells: Sequence[Cell], baseline: str, resampl
     low, high = _bootstrap(differences, resamples)
     ones = np.concatenate([one.right for one, _ in pairs]).astype(int)
     zeros = np.concatenate([other.right for _, other in pairs]).astype(int)
-    pooled = compare_paired(ones, zeros, np.ones(len(ones), dtype=int), resamples=1)
+    # Numbers are near or far, not right or wrong: there is nothing to count.
+    pooled = compare_paired(ones, zeros, np.ones(len(ones), dtype=int), resamples=1) if len(ones) else None
     wilcoxon = signed_rank(differences.tolist())
     return Contrast(
         pairs=len(pairs),
@@ -223,10 +226,10 @@ def _contrast(own: Sequence[Cell], cells: Sequence[Cell], baseline: str, resampl
         high=high,
         wilcoxon=wilcoxon,
         wilcoxon_holm=wilcoxon,
-        mcnemar=pooled.p_value,
-        mcnemar_holm=pooled.p_value,
-        gained=pooled.gained,
-        lost=pooled.lost,
+        mcnemar=pooled.p_value if pooled else math.nan,
+        mcnemar_holm=pooled.p_value if pooled else math.nan,
+        gained=pooled.gained if pooled else 0,
+        lost=pooled.lost if pooled else 0,
     )
 
 

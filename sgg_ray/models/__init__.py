@@ -18,7 +18,7 @@ from sgg_ray.models.model_folder import (
     load_model,
     read_temperature,
     save_model,
-    write_temperature,
+    write_calibration,
 )
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
@@ -60,5 +60,5 @@ __all__ = [
     "read_object",
     "read_temperature",
     "save_model",
-    "write_temperature",
+    "write_calibration",
 ]

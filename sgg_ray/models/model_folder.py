@@ -1,7 +1,8 @@
 """Write a trained task model as a folder, and load it again, without the run that made it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -248,6 +249,7 @@ def read_temperature(folder: Path) -> float | None:
     return read_manifest(folder).temperature
 
 
-def write_temperature(folder: Path, temperature: float) -> None:
-    """Keep the temperature beside the model that :func:`save_model` wrote."""
-    write_manifest(folder, read_manifest(folder).model_copy(update={"temperature": float(temperature)}))
+def write_calibration(folder: Path, found: Mapping[str, Any]) -> None:
+    """Keep ``temperature`` or ``thresholds`` beside the model that :func:`save_model` wrote; other keys are left."""
+    kept = {name: found[name] for name in ("temperature", "thresholds") if name in found}
+    write_manifest(folder, read_manifest(folder).model_copy(update=kept))

@@ -39,12 +39,11 @@ def scores_cells(report: AlignmentReport) -> Cells:
 def results_cells(results: Sequence[ModelResult]) -> Cells:
     """Quality of several models on the same test rows, and their gains over the first."""
     from sgg_ray.evaluation import ClassificationMetrics, PairedComparison
-    from sgg_ray.report.generation_table import HEADINGS, generation_rows
-    from sgg_ray.report.tables import generation_results
+    from sgg_ray.report.kind_tables import kind_table
 
-    said = generation_results(results)
-    if said:
-        return HEADINGS, generation_rows(said)
+    other = kind_table(results)
+    if other is not None:
+        return other.headings, other.rows
     headings = ["model", "accuracy", "95 % interval", "macro-F1", "gain", "95 % interval"]
     rows = []
     for result in results:

@@ -89,6 +89,7 @@ class Comparison:
             ("macro-F1", "macro_f1", lambda v: f"{100 * v:.1f}"),
             ("token loss", "loss", lambda v: f"{v:.3f}"),
             ("ROUGE-L", "rouge_l", lambda v: f"{100 * v:.1f}"),
+            ("mean error", "mae", lambda v: f"{v:.3f}"),
             ("sd over seeds", "", lambda v: f"{100 * v:.1f}"),
             ("gradient stability", "stability", lambda v: f"{v:+z.3f}"),
             ("cv of ‖g‖", "norm_variation", lambda v: f"{v:.2f}"),

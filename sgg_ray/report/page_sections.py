@@ -12,9 +12,12 @@ from sgg_ray.evaluation import (
     ClassificationMetrics,
     GenerationComparison,
     GenerationMetrics,
+    LabelSetMetrics,
     PairedComparison,
+    RegressionMetrics,
 )
 from sgg_ray.report.cells import results_cells, scores_cells
+from sgg_ray.report.kind_tables import kind_table
 from sgg_ray.report.page import PageTable, Section, as_sentence, pictures, sentences
 from sgg_ray.report.run_tables import wrong_rows
 from sgg_ray.report.tables import ModelResult, conclusions
@@ -57,6 +60,10 @@ def quality_section(results: Sequence[ModelResult], lines: Sequence[str] = ()) -
 def quality_lines(results: Sequence[ModelResult]) -> list[str]:
     """What the numbers show, in sentences."""
     last = results[-1]
+    other = kind_table(results)
+    if isinstance(last.metrics, RegressionMetrics | LabelSetMetrics):
+        assert other is not None
+        return sentences(other.lines)
     if isinstance(last.metrics, GenerationMetrics):
         share, gain = last.metrics.exact_match, last.gain
         lines = [f"{last.name} gives the reference in {100 * share:.1f} % of {last.metrics.rows:,} test rows"]
@@ -87,6 +94,8 @@ def wrong_section(frame: pd.DataFrame, metrics: object, labels: Sequence[str]) -
     wrong = wrong_rows(frame)
     shown = wrong.head(MOST_WRONG)
     line = f"{len(wrong):,} of {len(frame):,} test rows are wrong."
+    if "error" in frame:
+        return _errors_section(frame, shown)
     if len(shown) < len(wrong):
         line += f" Shown are {len(shown)}; predictions.parquet has all of them."
     if "predicted" not in frame:
@@ -109,6 +118,17 @@ def wrong_section(frame: pd.DataFrame, metrics: object, labels: Sequence[str]) -
         headings = ["label", "predicted", "confidence", *fields]
         tables.append(PageTable(headings, rows, "the model's surest mistakes first"))
     return Section("Rows that went wrong", [line], tables)
+
+
+def _errors_section(frame: pd.DataFrame, shown: pd.DataFrame) -> Section:
+    fields = list(frame.columns[: list(frame.columns).index("label")])
+    rows = [
+        [f"{row['label']:g}", f"{row['predicted']:.3f}", f"{row['error']:+z.3f}"]
+        + [_shortened(row[name]) for name in fields]
+        for row in shown.to_dict("records")
+    ]
+    table = PageTable(["true", "predicted", "error", *fields], rows, "the largest errors first")
+    return Section("Largest errors", [f"Shown are {len(shown)} of {len(frame):,} test rows."], [table])
 
 
 def _confusion_table(confusion: np.ndarray, labels: Sequence[str]) -> PageTable:

@@ -19,6 +19,7 @@ from sgg_ray.models import (
     build_model,
 )
 from sgg_ray.tasks import Task, label_name_rows, sharing_labels
+from sgg_ray.training.array_predictions import ArrayPredictions
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, member_config, names_steepness
 from sgg_ray.training.communicator import Communicator, SingleProcess
@@ -62,6 +63,12 @@ class Outcome:
     trainable: int  # P
     weights: dict[str, float] = field(default_factory=dict)  # of the sources, as they were at the end
     choice: Choice | None = None  # of method auto
+
+    @property
+    def array(self) -> np.ndarray:
+        """What a head, or label words, give for each test row [test rows, W]; a target of completions has none."""
+        assert isinstance(self.predictions, ArrayPredictions)
+        return self.predictions.found
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -187,11 +194,12 @@ def _average(found: Sequence[Outcome], choice: Choice) -> Outcome:
     if len(found) == 1:
         return replace(first, choice=choice)
     members = [outcome.model for outcome in found if isinstance(outcome.model, EncoderClassifier)]
-    predicted = np.sum([share * outcome.probabilities for share, outcome in zip(shares, found)], axis=0)
+    assert isinstance(first.predictions, ArrayPredictions)
+    predicted = np.sum([share * outcome.array for share, outcome in zip(shares, found)], axis=0)
     return replace(
         first,
         model=AveragedModel(members, shares),
-        predictions=LabelPredictions(first.predictions.task, first.predictions.rows, predicted),
+        predictions=replace(first.predictions, found=predicted),
         skipped_steps=sum(outcome.skipped_steps for outcome in found),
         trainable=sum(outcome.trainable for outcome in found),
         choice=choice,

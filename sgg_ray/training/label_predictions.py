@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sgg_ray.evaluation import (
     ClassificationMetrics,
+    OrdinalMetrics,
     PairedComparison,
     calibration_errors,
     compare_paired,
     evaluate_classification,
+    fit_temperature,
+    median_level,
 )
-from sgg_ray.models import TaskModel
-from sgg_ray.tasks import Rows, Task, parts_of
-from sgg_ray.training.communicator import Communicator
-from sgg_ray.training.evaluate import predict
-from sgg_ray.training.predictions import Predictions, Progress
+from sgg_ray.tasks import Rows
+from sgg_ray.training.array_predictions import ArrayPredictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,41 +28,17 @@ SMALLEST = 1e-12  # probability that a loss is cut at
 
 
 @dataclass(frozen=True)
-class LabelPredictions(Predictions):
+class LabelPredictions(ArrayPredictions):
     """Probabilities [n, C] of a task's labels; the label is the most probable one."""
 
     file = "probabilities.npy"
     metric = "accuracy"
     calibrated = True
 
-    task: Task
-    rows: Rows
-    probabilities: np.ndarray
-
-    @classmethod
-    def of(
-        cls,
-        model: TaskModel,
-        task: Task,
-        rows: Rows,
-        batch_size: int,
-        communicator: Communicator,
-        on_progress: Progress,
-    ) -> LabelPredictions:
-        """Predict ``rows`` under the task's own head."""
-        found = predict(model, model.tokenise(task, rows), batch_size, communicator, on_progress)
-        return cls(task, rows, found)
-
-    @classmethod
-    def load(cls, path: Path, task: Task, rows: Rows) -> LabelPredictions:
-        """What :meth:`save` wrote."""
-        return cls(task, rows, np.load(path))
-
-    def save(self, path: Path) -> None:
-        """Write the probabilities as a NumPy file, whole or not at all."""
-        part = path.with_name(f".{path.name}")
-        np.save(part, self.probabilities)  # numpy leaves a name alone that ends with .npy
-        os.replace(part, path)
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of each label [n, C]."""
+        return self.found
 
     def metrics(self) -> ClassificationMetrics:
         """Accuracy and macro-F1 over all rows."""
@@ -84,18 +59,20 @@ class LabelPredictions(Predictions):
         right = self.probabilities[np.arange(len(self.rows)), self.rows.labels]
         return -np.log(np.maximum(right, SMALLEST))
 
-    def calibration(self, temperature: float) -> dict[str, float]:
-        """Expected calibration errors without and with a temperature."""
-        return calibration_errors(self.probabilities, self.rows.labels, temperature)
+    @classmethod
+    def fit_calibration(cls, found: np.ndarray, rows: Rows) -> dict[str, Any]:
+        """A temperature."""
+        return {"temperature": fit_temperature(found, rows.labels)}
+
+    def calibration(self, fitted: Mapping[str, Any]) -> dict[str, float]:
+        """Expected calibration errors without and with the temperature."""
+        return calibration_errors(self.probabilities, self.rows.labels, fitted["temperature"])
 
     def frame(self) -> pd.DataFrame:
         """The fields of each text, ``label``, ``predicted`` and ``p_<label>``."""
-        import pandas as pd
-
         names = self.task.labels
-        return pd.DataFrame(
+        return self._frame(
             {
-                **dict(zip(self.task.fields, zip(*map(parts_of, self.rows.texts)))),
                 "label": [names[number] for number in self.rows.labels],
                 "predicted": [names[number] for number in self._predicted],
                 **{f"p_{name}": self.probabilities[:, number] for number, name in enumerate(names)},
@@ -105,3 +82,16 @@ class LabelPredictions(Predictions):
     @property
     def _predicted(self) -> np.ndarray:
         return self.probabilities.argmax(axis=1)
+
+
+class OrdinalPredictions(LabelPredictions):
+    """Of labels with an order: the label is the median, which on average is least far off."""
+
+    def metrics(self) -> OrdinalMetrics:
+        """Accuracy and macro-F1, and how far off predictions are."""
+        chosen = np.eye(self.probabilities.shape[1])[self._predicted]
+        return OrdinalMetrics.of(evaluate_classification(chosen, self.rows.labels))
+
+    @property
+    def _predicted(self) -> np.ndarray:
+        return median_level(self.probabilities)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sgg_ray.config import Kind
 from sgg_ray.models import TaskModel
 from sgg_ray.tasks import Rows, Task
 from sgg_ray.training.communicator import Communicator, SingleProcess
-from sgg_ray.training.label_predictions import LabelPredictions
+from sgg_ray.training.label_predictions import LabelPredictions, OrdinalPredictions
 from sgg_ray.training.predictions import Predictions, Progress
 from sgg_ray.training.text_predictions import TextPredictions
+from sgg_ray.training.value_predictions import LabelSetPredictions, NumberPredictions
 
-KINDS: tuple[type[Predictions], ...] = (LabelPredictions, TextPredictions)
+OF_KIND: dict[Kind, type[Predictions]] = {
+    "classification": LabelPredictions,
+    "ordinal": OrdinalPredictions,
+    "multi_label": LabelSetPredictions,
+    "regression": NumberPredictions,
+    "generation": TextPredictions,
+}
 
 
 def predictions_class(task: Task) -> type[Predictions]:
     """The class of a task's predictions."""
-    return TextPredictions if task.generates else LabelPredictions
+    return OF_KIND["generation" if task.generates else task.kind]
 
 
 def predict_rows(
@@ -44,4 +52,4 @@ def load_predictions(path: Path, task: Task) -> Predictions:
 
 def holds_predictions(folder: Path) -> bool:
     """Whether there are predictions of any kind in a folder."""
-    return any((folder / kind.file).exists() for kind in KINDS)
+    return any((folder / kind.file).exists() for kind in OF_KIND.values())

@@ -7,7 +7,7 @@ Whoever measures, compares, stores or lists predictions knows this interface alo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +29,7 @@ class Predictions(ABC):
 
     file: ClassVar[str]  # what :meth:`save` calls it in a run folder or checkpoint
     metric: ClassVar[str]  # the one of ``metrics().numbers()`` that says how good a model is
-    calibrated: ClassVar[bool]  # whether there are probabilities that a temperature can be fitted to
+    calibrated: ClassVar[bool]  # whether :meth:`fit_calibration` finds anything
 
     task: Task
     rows: Rows
@@ -83,6 +83,15 @@ class Predictions(ABC):
     def frame(self) -> pd.DataFrame:
         """One row a row, with its truth, as predictions.parquet has it."""
 
-    def calibration(self, temperature: float) -> dict[str, float]:
-        """Calibration errors without and with a temperature; none of kinds that are not ``calibrated``."""
+    @classmethod
+    def fit_calibration(cls, found: np.ndarray, rows: Rows) -> dict[str, Any]:
+        """What makes predictions fit rows that the model was not trained on: ``temperature``, or ``thresholds``.
+
+        Args:
+            found: what a model gives for the rows [n, W].
+        """
+        return {}
+
+    def calibration(self, fitted: Mapping[str, Any]) -> dict[str, float]:
+        """How good these predictions are with what :meth:`fit_calibration` found; nothing where there is nothing."""
         return {}

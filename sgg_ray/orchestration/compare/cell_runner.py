@@ -205,10 +205,10 @@ class CellRunner:
     def _cross_task(
         self, model: TaskModel, target: Task, unseen: list[Task], config: Config
     ) -> dict[str, float]:
-        """Accuracy, or exact match, on the unseen tasks with the target's labels, or with completions as it has."""
+        """What cells are ranked by, on the unseen tasks that have the target's head, or completions as it has."""
         size = config.train.eval_batch_size
         return {
-            task.name: float(np.mean(predict_rows(model, task, task.train, size).correct))
+            task.name: predict_rows(model, task, task.train, size).metrics().of_cell()["accuracy"]
             for task in unseen
             if task.head == target.head
         }

@@ -37,6 +37,9 @@ from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.tracking import Tracker, check_database
 from sgg_ray.training import check_setfit
 
+# What strategies are judged by, where it is not accuracy.
+MEASURED = {"generation": "exact match", "multi_label": "micro-F1", "regression": "Spearman's correlation"}
+
 
 @dataclass(frozen=True)
 class CompareResult:
@@ -302,7 +305,7 @@ def summarise(plan: _Plan, cells: list[Cell], failures: Mapping[CellKey, str]) -
         missing=len(plan.keys) - len(cells),
         failures={_cell_name(key): reason for key, reason in failures.items()},
         descriptions=descriptions,
-        measure="exact match" if _kind(plan) == "generation" else "accuracy",
+        measure=MEASURED.get(_kind(plan), "accuracy"),
     )
 
 

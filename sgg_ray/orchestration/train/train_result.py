@@ -49,6 +49,8 @@ from sgg_ray.training import Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+CALIBRATED = ("ece", "ece_uncalibrated", "micro_f1_calibrated", "macro_f1_calibrated")
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -140,7 +142,7 @@ def evaluate(
     stored = session.folder.path / CALIBRATION
     if stored.exists():
         found = json.loads(stored.read_text(encoding="utf-8"))
-        summary["calibration"] = found | judged.calibration(found["temperature"])
+        summary["calibration"] = found | judged.calibration(found)
     return TrainResult(
         session.folder.path,
         guided.metrics(),
@@ -187,9 +189,8 @@ def write_results(session: Session, predictions: Predictions, result: TrainResul
     )
     _write_page(session, result, table)
     final = result.final_numbers()
-    if calibration := result.summary.get("calibration"):
-        final["test/ece"] = calibration["ece"]
-        final["test/ece_uncalibrated"] = calibration["ece_uncalibrated"]
+    calibration = result.summary.get("calibration", {})
+    final |= {f"test/{name}": calibration[name] for name in CALIBRATED if name in calibration}
     session.tracker.log_metrics([(session.config.train.max_steps, final)])
     session.tracker.log_artifacts([folder.path / name for name in written])
     session.tracker.log_model(
@@ -229,7 +230,13 @@ def _explanations(session: Session, result: TrainResult) -> list[str]:
         members = " + ".join(f"{100 * share:.0f} % {name}" for name, share in choice["shares"].items())
         lines.append(as_sentence(f"strategy auto chose {members}, because {choice['evidence']}"))
     lines += [as_sentence(line) for line in result.conclusions()]
-    if found := result.summary.get("calibration"):
+    found = result.summary.get("calibration", {})
+    if "micro_f1_calibrated" in found:
+        lines.append(
+            f"With a threshold for each label, found on held-out shots, micro-F1 is "
+            f"{100 * found['micro_f1_calibrated']:.1f} %, macro-F1 {100 * found['macro_f1_calibrated']:.1f} %."
+        )
+    if "ece" in found:
         lines.append(
             f"Calibration error {100 * found['ece']:.1f} points, {100 * found['ece_uncalibrated']:.1f} without "
             "calibration."

@@ -14,7 +14,7 @@ import toy
 from sgg_ray.artifacts import default_form, export_model, open_run
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError, ModelError
-from sgg_ray.models import load_model, write_temperature
+from sgg_ray.models import load_model, write_calibration
 from sgg_ray.tasks import Rows, Task
 
 TEXTS = [*(row["text"] for row in toy.sentences(9, seed=21)), "good1 [SEP] word1 [PAD] [CLS] bad1"]
@@ -113,7 +113,7 @@ def test_the_pipeline_knows_the_labels(runs, elsewhere):
 
 def test_the_card_says_how_to_load_it(runs, tmp_path):
     run = shutil.copytree(runs["lora"], tmp_path / "run")
-    write_temperature(run / "model", 2.5)
+    write_calibration(run / "model", {"temperature": 2.5})
     (run / "model" / "README.md").write_text("# toy\n\n## How to load it\n\nwith sgg_ray\n")
     card = (export_model(open_run(run), tmp_path / "out", "adapter") / "README.md").read_text()
     assert "with sgg_ray" not in card

@@ -11,7 +11,7 @@ import toy
 
 from sgg_ray.artifacts import open_run
 from sgg_ray.errors import ConfigError, DataError
-from sgg_ray.models import write_temperature
+from sgg_ray.models import write_calibration
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.predict.predict_driver import predict
 from sgg_ray.prediction import Predictor
@@ -211,7 +211,7 @@ def test_values_keep_their_types(finished_run, tmp_path):
 
 def test_confidence_follows_the_temperature(finished_run, source, tmp_path, monkeypatch):
     run = shutil.copytree(finished_run, tmp_path / "hot")
-    write_temperature(run / "model", 3.0)
+    write_calibration(run / "model", {"temperature": 3.0})
     heard = Heard()
     plain = read(predict(finished_run, source("in.csv"), tmp_path / "a.csv", heard).path)
     assert any("was not calibrated" in note for note in heard.notes)
