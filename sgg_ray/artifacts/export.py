@@ -97,7 +97,7 @@ _ACTIVATIONS = {
     "ordinal": ".sigmoid()",
     "regression": "",
 }  # where not softmax
-_PROBLEMS = {  # words of Transformers; a sigmoid for each value
+_PROBLEMS: Any = {  # words of Transformers; a sigmoid for each value
     "multi_label": "multi_label_classification",
     "ordinal": "multi_label_classification",
     "regression": "regression",

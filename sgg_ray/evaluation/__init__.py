@@ -19,7 +19,7 @@ from sgg_ray.evaluation.generation_metrics import (
     score_answers,
     share_interval,
 )
-from sgg_ray.evaluation.kept_model import BASELINE, GUIDED, HeldOutComparison, compare_held_out
+from sgg_ray.evaluation.kept_model import BASELINE, GUIDED, HeldOutComparison, compare_held_out, compare_losses
 from sgg_ray.evaluation.label_sets import (
     LabelSetComparison,
     LabelSetMetrics,
@@ -71,6 +71,7 @@ __all__ = [
     "compare_generation",
     "compare_held_out",
     "compare_label_sets",
+    "compare_losses",
     "compare_paired",
     "compare_regression",
     "directional_alignment",

@@ -60,8 +60,6 @@ def compare_held_out(
 
     Raises ValueError for fewer than two rows or shapes that do not fit.
     """
-    from scipy.stats import t
-
     guided, baseline, labels = np.asarray(guided), np.asarray(baseline), np.asarray(labels)
     if guided.shape != baseline.shape or len(guided) != len(labels) or len(labels) < 2:
         raise ValueError(
@@ -73,16 +71,29 @@ def compare_held_out(
         calibrated = scaled(probabilities, fit_temperature(probabilities, labels))
         return -np.log(np.maximum(calibrated[rows, labels], SMALLEST))
 
-    difference = losses(baseline) - losses(guided)
-    error = difference.std(ddof=1) / len(rows) ** 0.5
-    reach = float(t.ppf((1 + confidence) / 2, len(rows) - 1) * error)
+    right = (guided.argmax(1) == labels, baseline.argmax(1) == labels)
+    return compare_losses(losses(guided), losses(baseline), *right, confidence)
+
+
+def compare_losses(
+    guided: np.ndarray,
+    baseline: np.ndarray,
+    right: np.ndarray,
+    right_before: np.ndarray,
+    confidence: float = 0.9,
+) -> HeldOutComparison:
+    """Compare losses [n] of two models on the same held-out rows, two at least, paired by row.
+
+    Args:
+        right: whether the guided model predicts each row right [n].
+        right_before: whether the baseline does [n].
+    """
+    from scipy.stats import t
+
+    difference = baseline - guided
+    rows = len(difference)
+    reach = float(t.ppf((1 + confidence) / 2, rows - 1) * difference.std(ddof=1) / rows**0.5)
     gain = float(difference.mean())
     return HeldOutComparison(
-        gain,
-        gain - reach,
-        gain + reach,
-        float((guided.argmax(1) == labels).mean()),
-        float((baseline.argmax(1) == labels).mean()),
-        len(rows),
-        confidence,
+        gain, gain - reach, gain + reach, float(right.mean()), float(right_before.mean()), rows, confidence
     )

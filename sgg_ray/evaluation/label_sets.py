@@ -84,9 +84,7 @@ def evaluate_label_sets(predicted: np.ndarray, true: np.ndarray, confidence: flo
     found = bootstrap_interval(len(true), micro, confidence)
     whole = int((predicted == true).all(axis=1).sum())
     return metrics_of_counts(
-        (predicted & true).sum(axis=0),
-        predicted.sum(axis=0),
-        true.sum(axis=0),
+        np.stack([(predicted & true).sum(axis=0), predicted.sum(axis=0), true.sum(axis=0)]),
         whole,
         len(true),
         (found.low, found.high),
@@ -94,24 +92,26 @@ def evaluate_label_sets(predicted: np.ndarray, true: np.ndarray, confidence: flo
 
 
 def metrics_of_counts(
-    right: np.ndarray,
-    predicted: np.ndarray,
-    true: np.ndarray,
-    whole: int,
-    rows: int,
-    interval: tuple[float, float] = (float("nan"), float("nan")),
+    counts: np.ndarray, whole: int, rows: int, interval: tuple[float, float] | None = None
 ) -> LabelSetMetrics:
     """The same metrics from counts of rows.
 
     Args:
-        right: that are rightly given each label [C].
-        predicted: that are given it [C].
-        true: that have it [C].
-        whole: whose set is right as a whole.
+        counts: of each label, rows that are rightly given it, that are given it, and that have it [3, C].
+        whole: rows whose set is right as a whole.
+        interval: of micro-F1, if it is known.
     """
-    each = tuple(_f1(*counts) for counts in zip(right, predicted, true))
-    micro = _f1(right.sum(), predicted.sum(), true.sum())
-    return LabelSetMetrics(micro, *interval, float(np.mean(each)), whole / rows, each, rows)
+    each = tuple(_f1(*label) for label in counts.T)
+    low, high = interval or (float("nan"), float("nan"))
+    return LabelSetMetrics(
+        micro_f1=_f1(*counts.sum(axis=1)),
+        micro_f1_low=low,
+        micro_f1_high=high,
+        macro_f1=float(np.mean(each)),
+        exact_match=whole / rows,
+        f1=each,
+        rows=rows,
+    )
 
 
 def compare_label_sets(
@@ -127,9 +127,9 @@ def compare_label_sets(
         return own - other
 
     ones = np.ones(len(true), dtype=bool)
-    whole = [(one == true).all(axis=1) for one in (predicted, baseline)]
+    whole, before = ((one == true).all(axis=1) for one in (predicted, baseline))
     return LabelSetComparison(
-        bootstrap_interval(len(true), gain, confidence), compare_paired(*whole, ones, confidence)
+        bootstrap_interval(len(true), gain, confidence), compare_paired(whole, before, ones, confidence)
     )
 
 

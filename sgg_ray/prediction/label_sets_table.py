@@ -74,5 +74,5 @@ class LabelSetTally:
             "metrics": None,
         }
         if self.compared:
-            found["metrics"] = metrics_of_counts(*self.counts, self.whole, self.compared).to_dict()
+            found["metrics"] = metrics_of_counts(self.counts, self.whole, self.compared).to_dict()
         return found

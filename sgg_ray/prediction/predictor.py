@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sgg_ray.config import Kind
 from sgg_ray.errors import DataError
 from sgg_ray.evaluation import given_labels, median_level, scaled
 from sgg_ray.models import LanguageModel, load_model, read_manifest
@@ -43,7 +44,7 @@ class Predictor:
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.labels = model.labels[self.head]
         self.fields = tuple(read_manifest(Path(folder)).fields)  # of each text: one, or several as a tuple
-        self.kind = kind_of(self.head)
+        self.kind: Kind = kind_of(self.head)
         manifest = read_manifest(Path(folder))
         self.temperature = manifest.temperature  # None: the model was not calibrated
         self.thresholds = manifest.thresholds  # of kind multi_label; None: ½ for each label

@@ -10,9 +10,11 @@ import numpy as np
 
 from sgg_ray.evaluation import (
     ClassificationMetrics,
+    HeldOutComparison,
     OrdinalMetrics,
     PairedComparison,
     calibration_errors,
+    compare_held_out,
     compare_paired,
     evaluate_classification,
     fit_temperature,
@@ -63,6 +65,11 @@ class LabelPredictions(ArrayPredictions):
     def fit_calibration(cls, found: np.ndarray, rows: Rows) -> dict[str, Any]:
         """A temperature."""
         return {"temperature": fit_temperature(found, rows.labels)}
+
+    @classmethod
+    def compare_held_out(cls, guided: np.ndarray, baseline: np.ndarray, rows: Rows) -> HeldOutComparison:
+        """By cross-entropy at each model's own best temperature."""
+        return compare_held_out(guided, baseline, rows.labels)
 
     def calibration(self, fitted: Mapping[str, Any]) -> dict[str, float]:
         """Expected calibration errors without and with the temperature."""

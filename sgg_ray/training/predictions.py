@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sgg_ray.evaluation import Comparison, Metrics
+from sgg_ray.evaluation import Comparison, HeldOutComparison, Metrics
 from sgg_ray.models import TaskModel
 from sgg_ray.tasks import Rows, Task
 from sgg_ray.training.communicator import Communicator
@@ -91,6 +91,16 @@ class Predictions(ABC):
             found: what a model gives for the rows [n, W].
         """
         return {}
+
+    @classmethod
+    def compare_held_out(cls, guided: np.ndarray, baseline: np.ndarray, rows: Rows) -> HeldOutComparison:
+        """How two models compare on rows that neither was trained on; only of kinds that are ``calibrated``.
+
+        Args:
+            guided: what the one gives for the rows [n, W].
+            baseline: what the other gives.
+        """
+        raise NotImplementedError
 
     def calibration(self, fitted: Mapping[str, Any]) -> dict[str, float]:
         """How good these predictions are with what :meth:`fit_calibration` found; nothing where there is nothing."""

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgg_ray.evaluation import (
+    HeldOutComparison,
     LabelSetComparison,
     LabelSetMetrics,
     RegressionComparison,
     RegressionMetrics,
     compare_label_sets,
+    compare_losses,
     compare_regression,
     evaluate_label_sets,
     evaluate_regression,
     fit_thresholds,
     given_labels,
 )
-from sgg_ray.tasks import Rows, joined_set
+from sgg_ray.tasks import Rows, Task, joined_set
 from sgg_ray.training.array_predictions import ArrayPredictions
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ class LabelSetPredictions(ArrayPredictions):
         """A threshold for each label."""
         assert rows.values is not None
         return {"thresholds": fit_thresholds(found, rows.values)}
+
+    @classmethod
+    def compare_held_out(cls, guided: np.ndarray, baseline: np.ndarray, rows: Rows) -> HeldOutComparison:
+        """By cross-entropy, summed over the labels; right are whole sets."""
+        task = Task("held out", (), rows, rows, "target", kind="multi_label")
+        one, other = cls(task, rows, guided), cls(task, rows, baseline)
+        return compare_losses(one.losses, other.losses, one.correct, other.correct)
 
     def calibration(self, fitted: Mapping[str, Any]) -> dict[str, float]:
         """F1 with the thresholds."""

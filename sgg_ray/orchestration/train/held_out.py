@@ -13,8 +13,8 @@ from ray.exceptions import RayError
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.errors import SggError
-from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison, compare_held_out, fit_temperature
-from sgg_ray.models import write_temperature
+from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison
+from sgg_ray.models import write_calibration
 from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.train.held_out_trainings import (
     HELD_OUT,
@@ -27,6 +27,7 @@ from sgg_ray.orchestration.train.torch_trainer import wait_for
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL
 from sgg_ray.tasks import Fold
+from sgg_ray.training import predictions_class
 
 CALIBRATION = "calibration.json"
 KEPT = "kept.json"  # which model the run keeps, and why
@@ -40,20 +41,19 @@ def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
     folds = usable_folds(session.config, session.target)
     if not folds or not _trained(session, weights, folds):
         return
-    labels = session.target.train.labels
+    kind, shots = predictions_class(session.target), session.target.train
     guided = held_out_predictions(session.folder, folds, GUIDED)
     assert guided is not None
     baseline = held_out_predictions(session.folder, folds, BASELINE)
     kept = guided
     if baseline is not None:
-        compared = compare_held_out(guided, baseline, labels)
+        compared = kind.compare_held_out(guided, baseline, shots)
         session.folder.write_json(KEPT, compared.to_dict())
         if compared.kept == BASELINE:
             kept = baseline
             _take_baseline(session.folder)
-    temperature = fit_temperature(kept, labels)
-    write_temperature(session.folder.path / MODEL, temperature)
-    found = {"temperature": temperature, "rows": len(labels), "folds": len(folds)}
+    found = {**kind.fit_calibration(kept, shots), "rows": len(shots), "folds": len(folds)}
+    write_calibration(session.folder.path / MODEL, found)
     session.folder.write_json(CALIBRATION, found)
 
 

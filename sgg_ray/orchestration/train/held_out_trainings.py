@@ -61,7 +61,7 @@ def predict_held_out(
     run: str,
     log: EventLogHandle,
 ) -> np.ndarray:
-    """Train as the run did on the target's rows, and predict its held-out ones: [n, C].
+    """Train as the run did on the target's rows, and predict its held-out ones: [n, W].
 
     ``sources`` come out of the object store, which holds one copy for all trainings.
     """
@@ -71,7 +71,7 @@ def predict_held_out(
 
     hooks = Hooks(on_events=tell)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
-    return run_training(config, target, sources, weights, device, hooks=hooks).probabilities
+    return run_training(config, target, sources, weights, device, hooks=hooks).array
 
 
 def start_held_out(

@@ -24,7 +24,7 @@ def test_metrics_are_those_of_scikit_learn():
     assert found.f1 == pytest.approx(f1_score(TRUE, GOOD, average=None, zero_division=0))
     assert found.exact_match == pytest.approx((GOOD == TRUE).all(axis=1).mean())
     assert found.micro_f1_low < found.micro_f1 < found.micro_f1_high
-    counts = metrics_of_counts((GOOD & TRUE).sum(0), GOOD.sum(0), TRUE.sum(0), 30, 60)
+    counts = metrics_of_counts(np.stack([(GOOD & TRUE).sum(0), GOOD.sum(0), TRUE.sum(0)]), 30, 60)
     assert (counts.micro_f1, counts.macro_f1, counts.exact_match) == (found.micro_f1, found.macro_f1, 0.5)
     assert "micro_f1_low" not in counts.to_dict()  # NaN is no JSON
 
