@@ -19,7 +19,13 @@ from sgg_ray.evaluation.generation_metrics import (
     score_answers,
     share_interval,
 )
-from sgg_ray.evaluation.kept_model import BASELINE, GUIDED, HeldOutComparison, compare_held_out, compare_losses
+from sgg_ray.evaluation.kept_model import (
+    BASELINE,
+    GUIDED,
+    HeldOutComparison,
+    compare_held_out,
+    compare_losses,
+)
 from sgg_ray.evaluation.label_sets import (
     LabelSetComparison,
     LabelSetMetrics,
@@ -31,7 +37,6 @@ from sgg_ray.evaluation.label_sets import (
 )
 from sgg_ray.evaluation.measures import Comparison, Metrics
 from sgg_ray.evaluation.paired import PairedComparison, compare_paired
-from sgg_ray.evaluation.selection import Difference, gains_of_best
 from sgg_ray.evaluation.regression import (
     RegressionComparison,
     RegressionMetrics,
@@ -39,19 +44,20 @@ from sgg_ray.evaluation.regression import (
     evaluate_regression,
     spearman,
 )
+from sgg_ray.evaluation.selection import Difference, gains_of_best
 from sgg_ray.evaluation.stability import GradientStability, directional_alignment, gradient_stability
 from sgg_ray.evaluation.standings import Cell, Contrast, Ranking, Standing, mean_ranks, standings
 from sgg_ray.evaluation.trials import Trial, gains_of_first, ranked, within_noise
 
 __all__ = [
-    "AnswerScores",
     "BASELINE",
+    "GUIDED",
+    "AnswerScores",
     "Cell",
     "ClassificationMetrics",
     "Comparison",
     "Contrast",
     "Difference",
-    "GUIDED",
     "GenerationComparison",
     "GenerationMetrics",
     "GradientStability",
