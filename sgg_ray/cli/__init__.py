@@ -17,6 +17,7 @@ from sgg_ray.cli.predict import predict
 from sgg_ray.cli.rows import rows
 from sgg_ray.cli.runs import runs_app, show
 from sgg_ray.cli.score import score
+from sgg_ray.cli.serve import serve
 from sgg_ray.cli.train import train
 from sgg_ray.cli.tune import tune
 
@@ -42,7 +43,7 @@ def _options(
 ) -> None: ...
 
 
-for command in (init, doctor, data, score, rows, train, tune, compare, predict, export, show):
+for command in (init, doctor, data, score, rows, train, tune, compare, predict, serve, export, show):
     app.command(cls=OnceCommand)(command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")
