@@ -180,7 +180,7 @@ def make_generation(generation: dict[str, Any], tmp_path: Path) -> MakeConfig:
     def make(**changes: Any) -> Config:
         outputs = {
             "ray": {"storage_path": str(tmp_path / "runs")},
-            "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+            "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db", "traces": 0},
         }
         return Config.model_validate(toy.merged(toy.merged(generation, outputs), changes))
 

@@ -39,7 +39,8 @@ def doctor(
         # One display for all of it: its clock shows that a check that takes long is still being made.
         with report.ProgressDisplay(console) as display:
             announce_loading(display)
-            from sgg_ray.orchestration.doctor.checks import Check, examine
+            from sgg_ray.orchestration.doctor.check import Check
+            from sgg_ray.orchestration.doctor.checks import examine
             from sgg_ray.orchestration.doctor.smoke import run_smoke
 
             display.stage("checking this machine")

@@ -476,6 +476,14 @@ class TrackingConfig(Section):
     register_as: str | None = Field(
         None, description="name in MLflow's model registry under which `sgg train` registers the model"
     )
+    traces: CountOrZero = Field(
+        20,
+        description="kind generation: first test rows whose answers MLflow gets as traces, with exact match and "
+        "ROUGE-L of each; 0 = none",
+    )
+    system_metrics: bool = Field(
+        False, description="CPU, memory, disk, network and GPUs of the driver's machine as metrics of the run"
+    )
 
 
 class Config(Section):

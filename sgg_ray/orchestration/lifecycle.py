@@ -116,4 +116,5 @@ def start_tracking(
         run_id=folder.record.get("mlflow_run_id"),
         on_problem=listener.note,
         datasets=tracked_datasets(config, tasks),
+        system_metrics=config.tracking.system_metrics,
     )

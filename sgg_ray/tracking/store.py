@@ -19,6 +19,7 @@ from sgg_ray.secrets import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 _BATCH_PARAMETERS = 100  # most that one log_batch request may hold
 _PARAMETER_LENGTH = 6000
@@ -125,6 +126,15 @@ def open_run(
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
     return client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+
+
+def monitor_system(uri: str, run_id: str) -> SystemMetricsMonitor:
+    """A thread that logs how busy this machine is every ten seconds; a run that goes on continues its curves."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:

@@ -23,15 +23,18 @@ from sgg_ray.tracking.store import (
     connect,
     database_to_itself,
     log_params,
+    monitor_system,
     open_experiment,
     open_run,
     reason,
     valid_key,
 )
+from sgg_ray.tracking.traced_answers import TracedAnswers, trace_answers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 _BATCH_METRICS = 1000  # most that one log_batch request may hold
 _FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 300.0  # seconds without an attempt after a failure; doubles each time
@@ -59,6 +62,8 @@ class Tracker:
         self._known: dict[str, tuple[int, float]] | None = None if run_id else {}
         self._files: list[tuple[Path, str | None]] = []
         self._models: list[TrainedModel] = []
+        self._model_id: str | None = None  # of the last one that was logged
+        self._monitor: SystemMetricsMonitor | None = None
         self._tags: dict[str, str] = {}
         self._start: tuple[str, Mapping[str, Any], dict[str, str]] | None = None  # of a run not opened yet
         self._pause = _FIRST_PAUSE
@@ -76,6 +81,7 @@ class Tracker:
         run_id: str | None = None,
         on_problem: Callable[[str], None] | None = None,
         datasets: Sequence[TrackedDataset] = (),
+        system_metrics: bool = False,
     ) -> Tracker:
         """Open the experiment (made when missing) and start a run in it, or go on with ``run_id``.
 
@@ -85,6 +91,7 @@ class Tracker:
 
         Args:
             datasets: the run's inputs.
+            system_metrics: also log CPU, memory, disk, network and GPUs of this machine, until :meth:`finish`.
 
         Raises ClusterError when the store at ``uri`` cannot be used.
         """
@@ -112,6 +119,8 @@ class Tracker:
         tracker = cls(client, uri, run_id, experiment_id, on_problem)
         if run_id != before:
             tracker._known = {}  # a new run has nothing yet
+        if system_metrics:
+            tracker._monitor = monitor_system(client.tracking_uri, run_id)
         return tracker
 
     def child(
@@ -161,9 +170,22 @@ class Tracker:
         self._models.append(trained)
         self._flush()
 
+    def log_answers(self, answers: TracedAnswers) -> None:
+        """Log answers of the model that was logged last as traces. Tried once: they are in the run folder as well."""
+        if self.run_id is None or self._models:
+            return  # MLflow does not answer, which has been told
+        try:
+            uri = str(self._client.tracking_uri)
+            trace_answers(uri, self.experiment_id, self.run_id, answers, self._model_id)
+        except Exception as error:
+            self._on_problem(f"MLflow at {self.uri} did not take the answers as traces: {reason(error)}")
+
     def finish(self, status: str = "finished") -> bool:
         """Send what is left, end the run (``finished``, ``failed``, ``killed``); False if MLflow failed."""
         self._retry_at = 0.0
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
         self._flush()
         files = len(self._files) + len(self._models)
         unsent = len(self._pending) + len(self._curves)
@@ -200,7 +222,7 @@ class Tracker:
                 self._send(run_id, *self._files[0])
                 del self._files[0]
             while self._models:
-                log_model(self._client, run_id, self.experiment_id, self._models[0])
+                self._model_id = log_model(self._client, run_id, self.experiment_id, self._models[0])
                 del self._models[0]
         except Exception as error:
             if not self._told:

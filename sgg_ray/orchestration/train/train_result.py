@@ -43,7 +43,7 @@ from sgg_ray.report import (
     training_section,
     wrong_section,
 )
-from sgg_ray.tracking import TrainedModel
+from sgg_ray.tracking import TracedAnswers, TrainedModel
 from sgg_ray.training import Predictions
 
 if TYPE_CHECKING:
@@ -203,6 +203,11 @@ def write_results(session: Session, predictions: Predictions, result: TrainResul
             f"test/{predictions.metric}",
         )
     )
+    traced = predictions.head(session.config.tracking.traces)
+    if target.generates and len(traced):
+        session.tracker.log_answers(
+            TracedAnswers(list(traced["prompt"]), list(traced["generated"]), list(traced["reference"]))
+        )
     if not (folder.path / MODEL / MODEL_MANIFEST).exists():
         raise TrainingError(f"{folder.path / MODEL}: the model was not written; look for a full disk")
 
