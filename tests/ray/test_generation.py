@@ -7,6 +7,7 @@ import numpy as np
 import pandas
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from sgg_ray.artifacts import open_run
 from sgg_ray.config import Config, load_config
@@ -90,10 +91,21 @@ def mlflow_model(config: Config, folder: Path):
 @pytest.mark.slow
 def test_two_workers_train_under_ray(make_generation):
     config = make_generation(
-        target={"max_rows": 10}, sources=[], ray={"num_workers": 2}, train={"baseline": False}
+        target={"max_rows": 10},
+        sources=[],
+        ray={"num_workers": 2},
+        train={"baseline": False},
+        tracking={"traces": 2},
     )
     result = train(config)
     assert result.baseline is None
+    client = MlflowClient(config.tracking.uri)
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    traces = client.search_traces(locations=[experiment.experiment_id])
+    assert len(traces) == 2
+    assert {one.name for one in traces[0].info.assessments} == {"exact_match", "rouge_l", "expected_response"}
+    page = (result.folder / "report.html").read_text()
+    assert "gives the reference in" in page
     assert len(pandas.read_parquet(result.folder / "predictions.parquet")) == 10
 
 
