@@ -1,6 +1,5 @@
 """The HTTP interface to a trained model: requests and answers, their bounds, and metrics. Knows nothing of Ray."""
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +40,10 @@ class PredictRequest(BaseModel):
 class Prediction(BaseModel):
     """What the model says to one text; null where the text is blank."""
 
-    predicted: str | None = Field(default=None, description="the most probable label")
+    predicted: str | float | None = Field(
+        default=None,
+        description="the most probable label; all labels as a|b, or a number, by the target's kind",
+    )
     confidence: float | None = Field(
         default=None, description="how likely it is right, after temperature scaling"
     )
@@ -166,13 +168,14 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:
-    if "generated" in row:
-        return Prediction(generated=row["generated"])
-    if row["predicted"] is None or math.isnan(row["confidence"]):
-        return Prediction()
+    """A row without the columns that its kind of target has not: numbers have no probabilities."""
+    known = {name: value for name, value in row.items() if not (value is None or value != value)}  # nan
     probabilities = {
-        name.removeprefix("p_"): float(value) for name, value in row.items() if name.startswith("p_")
+        name.removeprefix("p_"): float(value) for name, value in known.items() if name.startswith("p_")
     }
     return Prediction(
-        predicted=row["predicted"], confidence=float(row["confidence"]), probabilities=probabilities
+        predicted=known.get("predicted"),
+        confidence=known.get("confidence"),
+        probabilities=probabilities or None,
+        generated=known.get("generated"),
     )

@@ -108,6 +108,15 @@ def test_answers_of_a_model_that_writes():
     assert body["predictions"][0]["generated"] == "WHY"
 
 
+def test_numbers_have_no_probabilities():
+    async def number(texts):
+        return [{"predicted": 2.5 if text else math.nan} for text in texts]
+
+    body = post(build_app(Served("prices", ()), number, Metrics()), {"texts": ["a", ""]})[1]
+    assert [one["predicted"] for one in body["predictions"]] == [2.5, None]
+    assert body["predictions"][0]["probabilities"] is None
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [
