@@ -82,8 +82,11 @@ class SggError(Exception):
         return (type(self), (self.problems,))
 
 
-class Terminated(BaseException):
-    """SIGTERM has come. Like KeyboardInterrupt no error, and caught by nobody but the command line."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come. No error, and caught by nobody but the command line.
+
+    A KeyboardInterrupt, because Ray 2.60 forgets any other exception of a signal handler while it waits.
+    """
 
 
 class ConfigError(SggError):

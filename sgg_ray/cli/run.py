@@ -51,12 +51,12 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
         for problem in error.problems:
             typer.echo(f"error: {problem}", err=True)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; repeat the command to resume from the last checkpoint", err=True)
-        raise SystemExit(130) from None
     except Terminated:
         typer.echo("terminated; the same command goes on from the last checkpoint", err=True)
         raise SystemExit(EXIT_TERMINATED) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; repeat the command to resume from the last checkpoint", err=True)
+        raise SystemExit(130) from None
     except Exception as error:
         if debug:
             typer.echo(redacted(traceback.format_exc()), err=True)
@@ -71,7 +71,11 @@ def orderly_termination() -> Iterator[None]:
     Further ones change nothing: whoever cannot wait sends SIGKILL.
     """
 
+    came = False
+
     def terminate(number: int, frame: object) -> None:
+        nonlocal came
+        came = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
@@ -81,6 +85,10 @@ def orderly_termination() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    except KeyboardInterrupt as interrupt:
+        if came:
+            raise Terminated from interrupt  # Ray 2.60 raises one of its own in place of the handler's
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 
 import psutil
@@ -30,6 +31,29 @@ def all_end(title: str, seconds: float = 20) -> bool:
 
 def kill(process: psutil.Process) -> None:
     os.kill(process.pid, signal.SIGKILL)
+
+
+def end_by_killing(driver: subprocess.Popen, name: str) -> int:
+    """Kill ``gcs_server`` or ``raylet`` of a driver's own Ray; the driver's exit code, when nothing is left of it."""
+    begun = psutil.Process(driver.pid).children(recursive=True)
+    (victim,) = [process for process in begun if process.name() == name]
+    kill(victim)
+    code = driver.wait(60)
+    _, alive = psutil.wait_procs(begun, timeout=30)
+    assert not alive
+    return code
+
+
+def require_ray_died(name: str, code: int, said: str) -> None:
+    """The one line that a command ends with when Ray has died, and its exit code."""
+    assert code == 1, said
+    called = {"gcs_server": "GCS", "raylet": "raylet"}[name]
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith(f"error: Ray's {called} process has died"), said
+    assert "give the same command again to go on" in lines[0]
+    for trace in ("Traceback", "Failed to connect to GCS", "state-dump", "core_worker.cc"):
+        assert trace not in said
 
 
 class Recorder(NullListener):

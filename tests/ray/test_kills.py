@@ -97,6 +97,34 @@ def test_a_process_of_the_training_is_killed(undisturbed, settings, still_encode
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_driver_is_killed(undisturbed, settings, still_encoder, tmp_path, number, moment):
+    def end(driver):
+        driver.send_signal(number)
+        return driver.wait(120)
+
+    config, code, said = stopped_training(settings, still_encoder, tmp_path, moment, end)
+    if number == signal.SIGTERM:
+        assert code == 143, said
+        assert "terminated; the same command goes on from the last checkpoint" in said
+        assert "SIGTERM received" not in said  # Ray's C++ stack trace
+        assert "Traceback" not in said
+    train(config)
+    require_equal(left_by(config), undisturbed)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", ["gcs_server", pytest.param("raylet", marks=pytest.mark.by_hand)])
+def test_ray_itself_dies(undisturbed, settings, still_encoder, tmp_path, victim, moment):
+    def end(driver):
+        return actors.end_by_killing(driver, victim)
+
+    config, code, said = stopped_training(settings, still_encoder, tmp_path, moment, end)
+    actors.require_ray_died(victim, code, said)
+    train(config)
+    require_equal(left_by(config), undisturbed)
+
+
+def stopped_training(settings, still_encoder, tmp_path, moment, end):
+    """Start the command, call ``end`` at a step; the configuration, exit code and what was printed."""
     config = configure(settings, still_encoder, tmp_path)
     path = tmp_path / "toy.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
@@ -110,12 +138,5 @@ def test_the_driver_is_killed(undisturbed, settings, still_encoder, tmp_path, nu
         assert driver.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
-    driver.send_signal(number)
-    code = driver.wait(120)
-    if number == signal.SIGTERM:
-        assert code == 143, log.read_text()
-        assert "terminated; the same command goes on from the last checkpoint" in log.read_text()
-        assert "SIGTERM received" not in log.read_text()  # Ray's C++ stack trace
-        assert "Traceback" not in log.read_text()
-    train(config)
-    require_equal(left_by(config), undisturbed)
+    code = end(driver)
+    return config, code, log.read_text()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,12 @@ def predict(
     labelling, tally = _reader(trained.config.target, predictor, texts, label, marked)
     listener.stage("predicting")
     started = time.perf_counter()
-    tables = _predictions(trained, predictor, labelling, stream, workers)
     empty = labelling.predict(predictor, stream.schema.empty_table())
     escapes = out.suffix.lower() == ".csv" and not raw
-    marked = _write(
-        tables, out, empty, escapes, tally, lambda rows: listener.advance(rows, stream.rows, "rows")
-    )
+    with _predictions(trained, predictor, labelling, stream, workers) as tables:
+        marked = _write(
+            tables, out, empty, escapes, tally, lambda rows: listener.advance(rows, stream.rows, "rows")
+        )
     if marked:
         listener.note(
             f"{marked:,} cells begin like formulas of a spreadsheet: they have an apostrophe before them; --raw leaves "
@@ -149,14 +150,14 @@ def _predictions(
     labelling: AnyReading,
     stream: RowStream,
     workers: int,
-) -> Iterator[pa.Table]:
+) -> AbstractContextManager[Iterator[pa.Table]]:
     if workers and stream.rows:
         from sgg_ray.orchestration.predict.ray_data import (
             predict_with_ray_data,  # Ray Data takes a second to load
         )
 
         return predict_with_ray_data(trained, labelling, stream, workers, ROWS)
-    return (labelling.predict(predictor, table) for table in stream.batches(ROWS))
+    return nullcontext(labelling.predict(predictor, table) for table in stream.batches(ROWS))
 
 
 def _own_columns(target: TargetConfig) -> tuple[tuple[str, ...], str | None]:

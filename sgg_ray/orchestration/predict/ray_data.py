@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 import ray
@@ -42,12 +43,14 @@ class _Worker:
         return self.labelling.predict(self.predictor, table)
 
 
+@contextmanager
 def predict_with_ray_data(
     trained: FinishedRun, labelling: Reading | Answering, stream: RowStream, workers: int, rows: int
-) -> Iterator[pa.Table]:
-    """Tables with predictions, in the order of the file, computed by ``workers`` processes of ``rows`` at a time.
+) -> Iterator[Iterator[pa.Table]]:
+    """For a ``with`` block: tables with predictions, in the order of the file, of ``rows`` at a time.
 
-    A worker gets the CPUs and GPUs that ``ray.cpus_per_worker`` and ``ray.gpus_per_worker`` of the run say.
+    They are computed by ``workers`` processes. Each gets the CPUs and GPUs that ``ray.cpus_per_worker`` and
+    ``ray.gpus_per_worker`` of the run say.
 
     Raises:
         SggError: no cluster answers, or it is too small.
@@ -64,7 +67,7 @@ def predict_with_ray_data(
         device = "cuda" if asked.gpus_per_worker > 0 else "cpu"
         # The reader asks for no CPU of its own: the workers may have taken all of them.
         blocks = ray.data.read_datasource(_Rows(stream, rows), override_num_blocks=1, num_cpus=0)
-        yield from blocks.map_batches(
+        predicted = blocks.map_batches(
             _Worker,
             fn_constructor_args=(str(trained.model), labelling, device),
             batch_format="pyarrow",
@@ -72,4 +75,5 @@ def predict_with_ray_data(
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=asked.cpus_per_worker,
             num_gpus=asked.gpus_per_worker,
-        ).iter_batches(batch_format="pyarrow", batch_size=rows)
+        )
+        yield iter(predicted.iter_batches(batch_format="pyarrow", batch_size=rows))

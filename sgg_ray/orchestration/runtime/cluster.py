@@ -23,6 +23,7 @@ from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Executor, Resources
 from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
+from sgg_ray.orchestration.runtime.ray_watch import leave_dead, watched
 
 # Set for the driver and inherited by every worker: nothing goes out unasked, Ray's own notices stay quiet, and what
 # workers report is seen within half a second, not two: short trainings would wait longer for that than they take.
@@ -48,7 +49,7 @@ def connected(config: RayConfig) -> Iterator[None]:
     is and left as it was.
 
     Raises:
-        ClusterError: no cluster answers at the address; in the block, what Ray has raised.
+        ClusterError: no cluster answers at the address; in the block, what Ray has raised, or that it has died.
     """
     stack, chosen = ExitStack(), set(os.environ)
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
@@ -91,13 +92,20 @@ def connected(config: RayConfig) -> Iterator[None]:
             "start one with 'ray start --head', or use 'local'"
         ) from error
     _keep_handler(on_termination)
+    lost = False
     try:
         if starts and "RAY_AUTH_MODE" not in chosen and not is_token_auth_enabled():
             raise ClusterError("ray.address: Ray started without asking for a token; set RAY_AUTH_MODE=token")
-        with _in_own_words():
-            yield
+        with _in_own_words(), watched(own=starts) as watch:
+            try:
+                yield
+            finally:
+                lost = watch.look()
     finally:
-        ray.shutdown()
+        if lost:
+            leave_dead(own=starts)
+        else:
+            ray.shutdown()
         stack.close()
 
 

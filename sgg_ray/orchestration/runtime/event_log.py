@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sgg_ray.orchestration.messages import Message
 
 ANSWER_SECONDS = 20.0  # bound for one answer of a log that may be starting again
+LAST_SECONDS = 3.0  # bound for the last one: whoever ends a driver, or Ray that has died, does not wait long
 GONE = "the driver of this training is gone"
 
 
@@ -155,7 +156,7 @@ class Inbox:
     def close(self, taken: Mapping[str, int]) -> list[Message]:
         """What is new; from now on workers learn that their driver has gone."""
         try:
-            return ray.get(self.log.actor.close.remote(self.received, taken), timeout=ANSWER_SECONDS)
+            return ray.get(self.log.actor.close.remote(self.received, taken), timeout=LAST_SECONDS)
         except RayError:
             return []
 
