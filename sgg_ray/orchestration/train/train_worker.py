@@ -18,7 +18,7 @@ from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_wh
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
-from sgg_ray.orchestration.runtime.event_log import EventLogHandle
+from sgg_ray.orchestration.runtime.event_log import EventLogHandle, Log
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.history import History, save_histories, saved_histories
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
@@ -57,7 +57,7 @@ class TrainingJob:
     config: Config
     tasks: ray.ObjectRef
     weights: Mapping[str, float]
-    log: EventLogHandle
+    log: Log
     run: str = GUIDED
     workers: TaskWorkers | None = None
     checkpoint: ray.train.Checkpoint | None = None

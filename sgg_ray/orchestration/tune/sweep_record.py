@@ -125,8 +125,8 @@ class SweepRecord:
             for event in events
         )
 
-    def recall(self) -> dict[str, KeptTrial]:
-        """The trials that had begun before the sweep was stopped; those that had ended are in the record again."""
+    def recall(self) -> None:
+        """Remember trials that had begun before the sweep was stopped (``kept``); those that had ended are complete."""
         self.kept = read_trials(self.folder)
         for trial, kept in self.kept.items():
             self.values[trial] = dict(kept.values)
@@ -135,7 +135,6 @@ class SweepRecord:
                 self._keep(trial, done, "failed" if kept.failure else "finished", kept.failure)
         if self.found:
             self.listener.note(f"{len(self.found)} finished trials are kept, the others resume")
-        return dict(self.kept)
 
     def take_results(self, results: Any) -> None:
         """What Ray Tune has in the end; it also knows of trials that ended before this process began."""

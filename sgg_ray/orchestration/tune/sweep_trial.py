@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sgg_ray.config import Config, ModelConfig, depends_on_scores, with_values
 from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.models import PretrainedModel
 from sgg_ray.orchestration.messages import Recorded, TrialBegan, TrialReported
-from sgg_ray.orchestration.runtime.event_log import EventLogHandle
+from sgg_ray.orchestration.runtime.event_log import Log
 from sgg_ray.orchestration.train.history import History, saved_histories, written_history
 from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkpoint, make_trainer
 from sgg_ray.orchestration.train.train_worker import TrainingJob
@@ -41,7 +41,7 @@ class Sweep:
     sources: list[Task]
     folds: list[Fold]
     reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
-    log: EventLogHandle = field(repr=False)
+    log: Log = field(repr=False)
     kept: Mapping[str, KeptTrial]  # what trials came to before the sweep was stopped, by name
     groups: StorageFolder  # where trainings of several workers keep their checkpoints
 
@@ -69,27 +69,49 @@ def score_key(values: Mapping[str, Any]) -> str:
 def run_trial(values: Mapping[str, Any], sweep: Any) -> None:
     """Train and judge one setting; report to Ray Tune after each training, and go on after those reported before.
 
-    A training that comes to nothing (no finite gradients, out of memory) ends the trial as failed and not the sweep.
+    A trial that fails does not end the sweep.
 
     Args:
         values: dotted keys and what they are set to.
         sweep: a :class:`Sweep`, or a reference to one.
     """
     shared: Sweep = ray.get(sweep) if isinstance(sweep, ray.ObjectRef) else sweep
-    config = with_values(shared.config, values)
     trial = str(tune.get_context().get_trial_name())
     shared.log.tell(TrialBegan(trial, dict(values)))
     done, failure = _trainings_so_far() or _report_again(shared, trial, values)
     if failure:
         return
-    while len(done) < shared.trainings:
+    for trainings, reason in trainings_of(shared, trial, values, done):
+        _report(shared, trial, trainings, reason)
+
+
+def trainings_of(
+    sweep: Sweep, trial: str, values: Mapping[str, Any], done: list[dict[str, Any]]
+) -> Iterator[tuple[list[dict[str, Any]], str]]:
+    """Do the trainings of a trial that are missing, one after the other.
+
+    A training that comes to nothing (no finite gradients, out of memory) is the last one.
+
+    Args:
+        trial: its name.
+        values: dotted keys and what they are set to.
+        done: what the trainings before have come to.
+
+    Yields:
+        After each training what all of them have come to, and why the last one failed, or "".
+    """
+    config = with_values(sweep.config, values)
+    while len(done) < sweep.trainings:
+        failure = ""
         try:
-            done.append(_train_once(shared, config, values, len(done), trial))
-        except (TrainingError, torch.OutOfMemoryError) as error:
-            failure = error.problems[0] if isinstance(error, TrainingError) else "out of memory"
-            _report(shared, trial, done, failure)
+            done.append(_train_once(sweep, config, values, len(done), trial))
+        except TrainingError as error:
+            failure = error.problems[0]
+        except torch.OutOfMemoryError:
+            failure = "out of memory"
+        yield done, failure
+        if failure:
             return
-        _report(shared, trial, done)
 
 
 def _train_once(
