@@ -203,7 +203,7 @@ def write_results(session: Session, predictions: Predictions, result: TrainResul
             f"test/{predictions.metric}",
         )
     )
-    traced = predictions.head(session.config.tracking.traces)
+    traced = table.head(session.config.tracking.traces)
     if target.generates and len(traced):
         session.tracker.log_answers(
             TracedAnswers(list(traced["prompt"]), list(traced["generated"]), list(traced["reference"]))
