@@ -24,6 +24,8 @@ from sgg_ray.lazy import loads_when_used
 if TYPE_CHECKING:
     from sgg_ray.artifacts.export import Form, default_form, export_model
     from sgg_ray.artifacts.finished_run import FinishedRun, open_run
+    from sgg_ray.artifacts.hub_push import check_push, push
+    from sgg_ray.artifacts.lm_eval_task import write_lm_eval_task
 
 __all__ = [
     "HUB_MODEL",
@@ -35,6 +37,7 @@ __all__ = [
     "Writer",
     "as_json",
     "check_output",
+    "check_push",
     "default_form",
     "example_tasks",
     "export_model",
@@ -44,6 +47,7 @@ __all__ = [
     "local_folder",
     "location",
     "open_run",
+    "push",
     "remove_runs",
     "starter_model",
     "storage_folder",
@@ -51,6 +55,7 @@ __all__ = [
     "without_formulas",
     "write_example",
     "write_from_files",
+    "write_lm_eval_task",
     "write_model_card",
 ]
 
@@ -59,8 +64,11 @@ __getattr__ = loads_when_used(
     {
         "FinishedRun": "sgg_ray.artifacts.finished_run",
         "Form": "sgg_ray.artifacts.export",
+        "check_push": "sgg_ray.artifacts.hub_push",
         "default_form": "sgg_ray.artifacts.export",
         "export_model": "sgg_ray.artifacts.export",
         "open_run": "sgg_ray.artifacts.finished_run",
+        "push": "sgg_ray.artifacts.hub_push",
+        "write_lm_eval_task": "sgg_ray.artifacts.lm_eval_task",
     },
 )

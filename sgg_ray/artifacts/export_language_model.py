@@ -12,6 +12,15 @@ from sgg_ray.models.greedy import end_tokens, has_virtual_tokens
 
 Form = Literal["transformers", "adapter"]
 
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that --max-lora-rank may have
+_VLLM = """
+vLLM serves the folder as it is:
+
+```sh
+{command}
+```
+"""
+
 _LOADING = """\
 Labels are words that the model says after a prompt; their scores are log-probabilities.{base}
 
@@ -97,7 +106,8 @@ def write_language_model(
         base = read_object(folder / "adapter_config.json")["base_model_name_or_path"]
         load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{name}")'
         where = f" The model that was adapted is loaded from `{base}`."
-        return _loading(model, head, name, load, "from peft import PeftModel", where)
+        lines = _loading(model, head, name, load, "from peft import PeftModel", where)
+        return lines + _vllm_adapter(read_object(folder / "adapter_config.json"), name)
     if any(adapter.is_prompt_learning for adapter in adapters.values()):
         raise ModelError(
             "--form: virtual tokens are no part of the weights and cannot be merged; use adapter"
@@ -106,7 +116,22 @@ def write_language_model(
         backbone = backbone.merge_and_unload()
     backbone.save_pretrained(folder)
     load = f'AutoModelForCausalLM.from_pretrained("{name}")'
-    return _loading(model, head, name, load, "", "")
+    return _loading(model, head, name, load, "", "") + _VLLM.format(command=f"vllm serve {name}")
+
+
+def _vllm_adapter(adapter: dict[str, Any], name: str) -> str:
+    """How vLLM loads an adapter; nothing for those that it refuses (`PEFTHelper`, vLLM 0.10): it takes plain LoRA."""
+    plain_lora = adapter.get("peft_type") == "LORA" and adapter.get("bias", "none") == "none"
+    more = ("use_dora", "modules_to_save", "layer_replication", "megatron_config", "target_parameters")
+    if not plain_lora or any(adapter.get(key) for key in more):
+        return ""
+    ranks = [adapter["r"], *(adapter.get("rank_pattern") or {}).values()]
+    allowed = next((rank for rank in VLLM_RANKS if rank >= max(ranks)), None)
+    if allowed is None:
+        return ""
+    base = adapter["base_model_name_or_path"]
+    command = f"vllm serve {base} --enable-lora --max-lora-rank {allowed} --lora-modules {name}={name}"
+    return _VLLM.format(command=command)
 
 
 def _prompt_code(written: str, fields: Sequence[str], example: str) -> tuple[str, str]:

@@ -59,3 +59,51 @@ def test_a_form_that_it_cannot_take_is_refused(run, tmp_path):
 def test_the_folder_is_an_ordinary_model(run, tmp_path):
     exported = export_model(run, tmp_path / "out")
     assert json.loads((exported / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+
+
+def test_vllm_gets_what_it_takes(run, tmp_path):
+    """Its loader wants these files and names (vLLM itself needs a GPU build, and is not run here)."""
+    from safetensors import safe_open
+
+    merged = export_model(run, tmp_path / "merged")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in merged.iterdir()}
+    assert "vllm serve merged\n" in (merged / "README.md").read_text()
+    if run.config.model.adapter is None:
+        return
+    adapter = export_model(run, tmp_path / "lora", "adapter")
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    assert settings["peft_type"] == "LORA"
+    assert settings["base_model_name_or_path"] == run.config.model.path
+    assert not settings["modules_to_save"]
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as stored:
+        names = list(stored.keys())
+    with safe_open(merged / "model.safetensors", framework="pt") as stored:
+        modules = {name.removesuffix(".weight") for name in stored.keys()}  # noqa: SIM118, no dictionary
+    for name in names:
+        bare = name.removeprefix("base_model.model.")
+        assert bare != name
+        module, kind = bare.rsplit(".lora_", 1)
+        assert kind in ("A.weight", "B.weight")
+        assert module in modules
+    card = (adapter / "README.md").read_text()
+    assert (
+        f"vllm serve {run.config.model.path} --enable-lora --max-lora-rank 8 --lora-modules lora=lora" in card
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"]},
+        {"peft_type": "IA3"},
+        {"r": 1024},
+        {"bias": "all"},
+    ],
+)
+def test_what_vllm_refuses_has_no_line_for_it(more):
+    from sgg_ray.artifacts.export_language_model import _vllm_adapter
+
+    plain = {"peft_type": "LORA", "r": 12, "bias": "none", "base_model_name_or_path": "base"}
+    assert "--max-lora-rank 16 " in _vllm_adapter(plain, "out")
+    assert _vllm_adapter({**plain, **more}, "out") == ""
