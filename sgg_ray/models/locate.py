@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sgg_ray.config import resolved
 from sgg_ray.errors import ModelError
+from sgg_ray.job_folder import why_missing
 from sgg_ray.models.gguf import dequantised
 
 GGUF = ".gguf"
@@ -53,5 +54,6 @@ def locate_model(path: str) -> str:
     if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
         raise ModelError(
             f"model.path: {path} does not exist; give a folder, a .gguf file, a hub id or package://module/folder"
+            f"{why_missing(folder)}"
         )
     return path

@@ -7,15 +7,16 @@ The order is always the same: :func:`read_tasks` (nothing is started or written 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from sgg_ray.artifacts import RunFolder
+from sgg_ray.artifacts import RunFolder, is_uri, local_folder
 from sgg_ray.config import Config, passwords_in
 from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
+from sgg_ray.job_folder import in_job_folder
 from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import tracked_datasets, tracked_parameters, tracked_tags
 from sgg_ray.tasks import Task, load_tasks
-from sgg_ray.tracking import Tracker, check_database
+from sgg_ray.tracking import Tracker, check_database, sqlite_file
 from sgg_ray.training import check_setfit
 
 
@@ -67,6 +68,7 @@ def begin_run(
         content: hash of all rows, with which a run that is resumed is compared.
         tasks: whose rows MLflow shows as the run's inputs.
     """
+    refuse_job_folder(config)
     tracker = start_tracking(config, folder, command, listener, tasks)
     before = folder.record.get("mlflow_run_id")
     try:
@@ -79,6 +81,21 @@ def begin_run(
             tracker.finish("killed")
         raise
     return tracker
+
+
+def refuse_job_folder(config: Config) -> None:
+    """Raise ConfigError if results would be in the folder of a submitted job, which Ray deletes after the job."""
+    places = {"ray.storage_path": None, "tracking.uri": sqlite_file(config.tracking.uri)}
+    if not is_uri(config.ray.storage_path):
+        places["ray.storage_path"] = local_folder(config.ray.storage_path) / config.name
+    inside = [
+        f"{key}: {path} is in the folder that Ray has made for this job and deletes after it; give an absolute path "
+        "outside of it, or a URI"
+        for key, path in places.items()
+        if path is not None and in_job_folder(path)
+    ]
+    if inside:
+        raise ConfigError(inside)
 
 
 @contextmanager

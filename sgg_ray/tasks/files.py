@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgg_ray.errors import DataError
+from sgg_ray.job_folder import why_missing
 from sgg_ray.tasks.arrow import ARROW, arrow_frame, arrow_schema, arrow_texts
 from sgg_ray.tasks.compressed import ENDINGS, bare_suffix
 from sgg_ray.tasks.csv_rows import Oddities, open_csv
@@ -84,7 +85,9 @@ def readable(path: Path, where: str, base: str = "the YAML file") -> Iterator[st
                 )
         yield suffix
     except FileNotFoundError:
-        raise DataError(f"{where}: {path} does not exist; relative paths start at {base}") from None
+        raise DataError(
+            f"{where}: {path} does not exist; relative paths start at {base}{why_missing(path)}"
+        ) from None
     except OSError as error:
         raise DataError(f"{where}: {path} cannot be read ({error.strerror or error})") from None
 

@@ -1,0 +1,76 @@
+"""SIGTERM in the middle of writing leaves nothing half-written, whatever the command: one line, exit code 143."""
+
+import pkgutil
+import signal
+
+import pytest
+import toy
+
+LINE = "terminated; the same command goes on from the last checkpoint"
+
+
+@pytest.fixture
+def rows(here):
+    return toy.write_rows(here / "in.jsonl", toy.sentences(3000, seed=13))
+
+
+def struck(monkeypatch, place, at=1):
+    """Send SIGTERM to this process when ``place`` is called for the ``at``-th time."""
+    original = pkgutil.resolve_name(place)
+    calls = 0
+
+    def strike(*arguments, **named):
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(place, strike)
+
+
+def require_orderly(result):
+    assert result.exit_code == 143, result.output
+    assert result.stderr.splitlines() == [LINE]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_predict_leaves_no_hidden_file(sgg, no_ray, finished_run, rows, here, monkeypatch, suffix):
+    struck(monkeypatch, "sgg_ray.prediction.predictor.predict", at=2)  # some rows are written by then
+    require_orderly(sgg("predict", finished_run, "--data", rows, "--out", f"out{suffix}"))
+    assert list(here.iterdir()) == [rows]
+
+
+def test_predict_keeps_the_file_that_it_was_to_replace(sgg, no_ray, finished_run, rows, here, monkeypatch):
+    (here / "out.csv").write_text("old")
+    struck(monkeypatch, "os.replace")
+    require_orderly(sgg("predict", finished_run, "--data", rows, "--out", "out.csv", "--overwrite"))
+    assert (here / "out.csv").read_text() == "old"
+    assert {path.name for path in here.iterdir()} == {"in.jsonl", "out.csv"}
+
+
+def test_export_leaves_no_folder(sgg, no_ray, finished_run, here, monkeypatch):
+    struck(monkeypatch, "sgg_ray.artifacts.export.save_file")
+    require_orderly(sgg("export", finished_run, "--to", "exported"))
+    assert list(here.iterdir()) == []
+
+
+def test_a_second_signal_does_not_disturb_the_clean_up(sgg, no_ray, finished_run, rows, here, monkeypatch):
+    struck(monkeypatch, "sgg_ray.prediction.predictor.predict", at=2)
+    struck(monkeypatch, "pathlib.Path.unlink")
+    require_orderly(sgg("predict", finished_run, "--data", rows, "--out", "out.csv"))
+    assert list(here.iterdir()) == [rows]
+
+
+def test_what_ray_raises_in_place_of_a_signal_is_told_as_the_signal(
+    sgg, no_ray, finished_run, rows, monkeypatch
+):
+    # Ray 2.60 forgets what a handler has raised while it waits, and raises KeyboardInterrupt itself.
+    def waits(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("sgg_ray.prediction.predictor.predict", waits)
+    require_orderly(sgg("predict", finished_run, "--data", rows, "--out", "out.csv"))
