@@ -245,6 +245,13 @@ class AlignmentConfig(Section):
     )
     refresh_interval: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
+    row_weighting: Literal["none", "keep", "soft", "top"] = Field(
+        "none",
+        description="sgg train: rows within a source; keep = without those whose labels are likely wrong, soft = drawn "
+        "by the probability that the label is right, top = the share 'row_share' with the most influence of what keep "
+        "keeps; none = all rows alike",
+    )
+    row_share: OpenShare = Field(0.5, description="row_weighting top: share of a source's rows")
     confidence: OpenShare = Field(0.95, description="level of the intervals")
     label_name_prior: bool = Field(
         True,

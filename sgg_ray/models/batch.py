@@ -21,6 +21,9 @@ class TokenisedRows:
     labels: np.ndarray
     pairs: bool = field(default=False, kw_only=True)  # of two segments each
     values: np.ndarray | None = field(default=None, kw_only=True)  # [n, W], see Rows
+    weights: np.ndarray | None = field(
+        default=None, kw_only=True
+    )  # by which rows are drawn [n]; None: all alike
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,7 +126,9 @@ def tokenise(
             known.update(zip(group, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
     pairs = any(not isinstance(text, str) for text in rows.texts)
     ids = tuple(known[text] for text in rows.texts)
-    return TokenisedRows(head, ids, rows.labels, pairs=pairs, values=rows.values)
+    return TokenisedRows(
+        head, ids, rows.labels, pairs=pairs, values=rows.values, weights=rows.weights
+    )
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

@@ -131,11 +131,12 @@ class LanguageModel(TaskModel):
         if task.generates:
             return self._tokenise_completions(task, rows)
         ids = self.prompter.prompts(task, rows, self.shots.get(task.head))
-        return PromptedRows(task.head, ids, rows.labels, self.prompter.answers(task))
+        return PromptedRows(task.head, ids, rows.labels, self.prompter.answers(task), weights=rows.weights)
 
     def _tokenise_completions(self, task: Task, rows: Rows) -> PromptedRows:
         ids, completions = self.prompter.fitting(task, rows, self.shots.get(task.head))
-        return PromptedRows(task.head, ids, rows.labels, candidates=tuple((own,) for own in completions))
+        candidates = tuple((own,) for own in completions)
+        return PromptedRows(task.head, ids, rows.labels, candidates=candidates, weights=rows.weights)
 
     def questions(self, task: Task, rows: Rows) -> tuple[np.ndarray, ...]:
         """Token ids of the rows' prompts alone, for :meth:`generate`; texts are cut to fit into ``max_length``."""

@@ -5,7 +5,7 @@ from sgg_ray.scoring.layer_comparison import LayerComparison, LayerGradients
 from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_tasks
 from sgg_ray.scoring.pool_report import alignment_report
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
-from sgg_ray.scoring.row_vectors import RowVectors, name_vectors, row_vectors
+from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors, name_vectors, row_vectors
 from sgg_ray.scoring.task_gradients import (
     SourceGradients,
     Space,
@@ -17,6 +17,7 @@ from sgg_ray.scoring.task_gradients import (
 from sgg_ray.scoring.task_scores import mixture
 
 __all__ = [
+    "WITH_LABELS",
     "LayerComparison",
     "LayerGradients",
     "PoolGradients",

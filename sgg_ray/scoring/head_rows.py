@@ -20,7 +20,7 @@ from sgg_ray.rows import (
     row_products,
 )
 from sgg_ray.rows.contrast_model import parts_of_rows
-from sgg_ray.scoring.row_vectors import RowVectors
+from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors
 from sgg_ray.scoring.task_gradients import Space, comparison_space
 
 NOISE_ROWS, NOISE_DIRECTIONS = 2048, 32  # that a source's noise is estimated from, and that are kept of it
@@ -60,7 +60,8 @@ class HeadPool:
         self.spaces[target.task.name] = own
         self.models: dict[str, ContrastModel] = {}
         for one in (target, *sources):
-            if one is target or len(np.unique(one.task.train.labels)) > 1:
+            sound = one.task.kind in WITH_LABELS and len(np.unique(one.task.train.labels)) > 1
+            if one is target or sound:
                 self.models[one.task.name] = fit_contrast(
                     one.vectors, one.task.train.labels, len(one.task.labels)
                 )
@@ -140,7 +141,7 @@ class HeadPool:
 
     def _model(self, own: RowVectors) -> ContrastModel:
         if own.task.name not in self.models:
-            raise ValueError("rows of one class only: no contrast to compare")
+            raise ValueError("no rows of two labels: no contrast to compare")
         return self.models[own.task.name]
 
     def _said_by(self, other: RowVectors, own: RowVectors) -> list[np.ndarray]:

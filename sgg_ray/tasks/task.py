@@ -33,6 +33,7 @@ class Rows:
             the labels are then all 0. None for other kinds.
         completions: what is to be said after each text; the labels are then all 0. None for rows with labels.
         histories: messages of a conversation before each text; none of them if no row has any.
+        weights: how often each row is drawn in training, relative to the others [n]; None for all alike.
     """
 
     texts: tuple[Text, ...]
@@ -40,6 +41,7 @@ class Rows:
     completions: tuple[str, ...] = ()
     histories: tuple[History, ...] = ()
     values: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -53,7 +55,14 @@ class Rows:
             tuple(self.completions[position] for position in positions) if self.completions else (),
             tuple(self.histories[position] for position in positions) if self.histories else (),
             None if self.values is None else self.values[positions],
+            None if self.weights is None else self.weights[positions],
         )
+
+    def weighted(self, weights: np.ndarray) -> "Rows":
+        """Those of the rows whose weight is above 0, to be drawn by their weights [n]."""
+        kept = np.flatnonzero(weights > 0)
+        alike = np.ptp(weights[kept]) == 0.0
+        return replace(self.take(kept), weights=None if alike else weights[kept])
 
     def history(self, row: int) -> History:
         """The messages before a row's text."""
@@ -131,7 +140,7 @@ def _cut_to(labels: Sequence[str], source: Task) -> Task:
     numbers = np.array([common.index(label) if label in common else -1 for label in source.labels])
     found = numbers[source.train.labels]
     kept = np.flatnonzero(found >= 0)
-    rows = Rows(source.train.take(kept).texts, found[kept])
+    rows = replace(source.train.take(kept), labels=found[kept])
     words = (
         None if source.words is None else tuple(source.words[source.labels.index(label)] for label in common)
     )

@@ -103,7 +103,8 @@ class Passes(GradientPasses):
     ) -> list[Pair]:
         """Rows of a mixture of any sources."""
         sizes = {name: len(rows) for name, rows in sources.items()}
-        drawn = source_batch(sizes, dict(weights), self.settings.source_batch_size, step, self._seed)
+        within = {name: rows.weights for name, rows in sources.items() if rows.weights is not None}
+        drawn = source_batch(sizes, dict(weights), self.settings.source_batch_size, step, self._seed, within)
         return [(sources[name], row) for name, row in drawn]
 
     def seed(self, step: int, *place: int) -> int:

@@ -4,7 +4,7 @@ Nothing is remembered between steps, so a resumed run, a restarted worker and an
 batches, and two strategies with one seed see the same target rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -42,7 +42,14 @@ def target_batch(rows: int, size: int, step: int, seed: int) -> np.ndarray:
     return batch
 
 
-def source_batch(rows: dict[str, int], weights: dict[str, float], size: int, step: int, seed: int):
+def source_batch(
+    rows: dict[str, int],
+    weights: dict[str, float],
+    size: int,
+    step: int,
+    seed: int,
+    within: Mapping[str, np.ndarray] | None = None,
+):
     """Draw a batch from the source mixture Σ_s w_s L_s: (source, row number) pairs.
 
     Systematic sampling: source s gets ⌊size·w_s⌋ or ⌈size·w_s⌉ rows, size·w_s on average, so the mean loss of the
@@ -54,6 +61,7 @@ def source_batch(rows: dict[str, int], weights: dict[str, float], size: int, ste
         size: global batch size.
         step: which step of the run, from 0.
         seed: the run's seed.
+        within: positive weights of the rows [n] by source, for those whose rows are not drawn alike.
 
     Returns:
         ``size`` pairs, or none if every weight is 0.
@@ -69,7 +77,10 @@ def source_batch(rows: dict[str, int], weights: dict[str, float], size: int, ste
     for number, count in zip(*np.unique(chosen, return_counts=True)):
         name = names[number]
         replace = bool(count > rows[name])
-        pairs += [(name, int(row)) for row in random.choice(rows[name], size=int(count), replace=replace)]
+        own = (within or {}).get(name)
+        chances = None if own is None else own / own.sum()
+        drawn = random.choice(rows[name], size=int(count), replace=replace, p=chances)
+        pairs += [(name, int(row)) for row in drawn]
     return pairs
 
 

@@ -22,6 +22,7 @@ from sgg_ray.orchestration.run_page import write_page
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import opened
 from sgg_ray.orchestration.runtime.executor import Executor
+from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
 from sgg_ray.report import (
     Comparison,
     comparison_sections,
@@ -134,6 +135,7 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
         check_combination(own.train.combine)
         check_setfit(own)
         check_method(own)
+        refuse_row_weighting(own, "compare")
         place = own.model.model_dump_json(), own.train.max_length
         if place not in seen:
             seen.add(place)

@@ -1,23 +1,31 @@
 """Score every row of a pool: task workers fill the index, the driver reads it."""
 
+from __future__ import annotations
+
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.artifacts.run_storage import is_uri, local_folder
 from sgg_ray.config import Config
-from sgg_ray.errors import ClusterError, TrainingError
+from sgg_ray.errors import ClusterError, ConfigError, TrainingError
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Reference
 from sgg_ray.orchestration.score.pending_scores import answer
 from sgg_ray.orchestration.score.row_index import FOLDER, Shard, ShardedVectors, shards_of, write_shard
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.scoring import RowVectors, TaskRows, score_rows
+from sgg_ray.rows import row_weights
+from sgg_ray.scoring import WITH_LABELS, RowVectors, TaskRows, score_rows
 from sgg_ray.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHARD_SECONDS = 1800  # without any shard, after which workers are given up
 AHEAD = 2  # shards a worker has been asked for at a time: it never waits, and no more are in memory
@@ -67,6 +75,46 @@ def score_pool_rows(
         )
     except ValueError as error:
         raise TrainingError(f"target: {error}") from error
+
+
+def weights_of_rows(config: Config, sources: Sequence[Task], frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Weight of every row [n] as ``alignment.row_weighting`` wants it, by source.
+
+    Args:
+        frame: scores of these rows, by ``artifacts.row_table.row_frame``.
+    """
+    settings = config.alignment
+    found = {}
+    for source in sources:
+        rows = frame[frame["task"] == source.name]
+        wrong, influence = rows["p_wrong"].to_numpy(), rows["influence"].to_numpy()
+        found[source.name] = row_weights(settings.row_weighting, wrong, influence, settings.row_share)
+    return found
+
+
+def require_labels(target: Task) -> None:
+    """Raise ConfigError if the target's rows have no single label, or completion, that could be wrong."""
+    if target.kind not in WITH_LABELS:
+        raise ConfigError(
+            f"target.kind: scores of rows need one label a row, found {target.kind}; leave out --rows and "
+            "alignment.row_weighting"
+        )
+
+
+def refuse_row_weighting(config: Config, command: str, searched: Collection[str] = ()) -> None:
+    """Raise ConfigError where rows would have to be weighted by a command that does not.
+
+    Args:
+        searched: keys of a sweep.
+    """
+    for key in searched:
+        if key in ("alignment.row_weighting", "alignment.row_share"):
+            raise ConfigError(f"tune.space.{key}: only sgg train weighs rows; search another key")
+    if config.alignment.row_weighting != "none":
+        raise ConfigError(
+            f"alignment.row_weighting: sgg {command} draws all rows of a source alike, found "
+            f"'{config.alignment.row_weighting}'; leave it out, or clean the sources with `sgg rows --export` first"
+        )
 
 
 def index_folder(config: Config, folder: RunFolder) -> Path:

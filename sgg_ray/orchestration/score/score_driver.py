@@ -17,7 +17,7 @@ from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, opened
 from sgg_ray.orchestration.runtime.executor import Executor
-from sgg_ray.orchestration.score.row_scoring import score_pool_rows
+from sgg_ray.orchestration.score.row_scoring import require_labels, score_pool_rows
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.report import (
     as_sentence,
@@ -81,6 +81,8 @@ def prepare_scoring(
     if not config.sources:
         raise ConfigError("sources: there is nothing to score; add at least one source")
     target, sources = read_tasks(config, listener)
+    if rows:
+        require_labels(target)
     folder = RunFolder(config.ray.storage_path, config.name)
     cached = _finished(folder, config, fingerprint([target, *sources]))
     if rows and not (folder.path / ROWS).is_file():
@@ -124,7 +126,7 @@ def score(
             write_page(folder, "score", [as_sentence(report.advice)], page)
             tracker.log_artifact(folder.path / PAGE)
             if found:
-                _record_rows(config, found, folder, tracker)
+                record_rows(config, found, folder, tracker)
             folder.finish()
     tracker.finish()
     return ScoreResult(report, folder.path)
@@ -166,7 +168,7 @@ def score_sources(
         workers.close()
 
 
-def _record_rows(config: Config, found: dict[str, TaskRows], folder: RunFolder, tracker: Tracker) -> None:
+def record_rows(config: Config, found: dict[str, TaskRows], folder: RunFolder, tracker: Tracker) -> None:
     """Write the scores of rows to the run folder and log them to MLflow."""
     frame = row_frame(found)
     folder.write_parquet(ROWS, frame)

@@ -37,6 +37,7 @@ class TaskWorker:
     def __init__(self, config: Config):
         self.config = config
         self.tasks: dict[str, Task] = {}
+        self.cut: set[str] = set()  # tasks that have lost rows since they were loaded
 
     def load(self, rows: Later[list[Task]]) -> None:
         """Build the model, with a head for each label set, unless that was done before.
@@ -89,14 +90,21 @@ class TaskWorker:
         step: int,
         state: np.ndarray | None,
         target: TargetGradients | Later[TargetGradients],
+        kept: np.ndarray | None = None,
     ) -> SourceGradients:
         """Gradients of a source, compared with the target's.
 
         Args:
             target: the target's gradients, now or later: the source's own forward passes need not wait for them.
+            kept: positions of the rows to use; none for all. From the first call with it on, the others are gone.
         """
         self.load(rows)
         self._take_over(state)
+
+        if kept is not None and name not in self.cut:
+            self.tasks[name] = replace(self.tasks[name], train=self.tasks[name].train.take(kept))
+            self.cut.add(name)
+            self.summariser.forget()
 
         def fetch() -> TargetGradients:
             return target.get() if isinstance(target, Later) else target

@@ -1,7 +1,7 @@
 """Score all sources against the target: start the task workers, ask them for summaries, collect the answers."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -48,6 +48,7 @@ class TaskWorkers:
         rows: keeps all rows in the object store, for workers that have to restart.
         causal: the model is a causal language model.
         loading: what tells that an actor has loaded the model; waited for by ``ready``.
+        kept: positions of the rows of a source to use, by name; of others all.
     """
 
     config: Config
@@ -58,6 +59,7 @@ class TaskWorkers:
     rows: Later[list[Task]] = field(repr=False)
     causal: bool = False
     loading: tuple[Reference[None], ...] = field(default=(), repr=False)
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def start(
@@ -138,7 +140,14 @@ class TaskWorkers:
             # a restart calls are retried in any order, and one that waits for one behind it would wait for ever.
             gradients = target[space] if worker is owner else Later(target[space])
             sources[source.name] = worker.call(
-                TaskWorker.source, self.rows, source.name, space, step, shared, gradients
+                TaskWorker.source,
+                self.rows,
+                source.name,
+                space,
+                step,
+                shared,
+                gradients,
+                self.kept.get(source.name),
             )
         return PendingScores(self.executor, step, time.monotonic(), target, sources)
 

@@ -3,14 +3,18 @@
 import shutil
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import ray
 from ray.exceptions import RayError
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
+from sgg_ray.artifacts.row_table import read_rows
 from sgg_ray.config import Config
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
@@ -18,7 +22,14 @@ from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import check_capacity, connected, grow
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle, Inbox
-from sgg_ray.orchestration.score.score_driver import SCORES, record_report, stored_report, write_report
+from sgg_ray.orchestration.score.row_scoring import require_labels, score_pool_rows, weights_of_rows
+from sgg_ray.orchestration.score.score_driver import (
+    SCORES,
+    record_report,
+    record_rows,
+    stored_report,
+    write_report,
+)
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.held_out import judge_on_held_out, replace_folder
 from sgg_ray.orchestration.train.held_out_trainings import usable_folds
@@ -54,6 +65,8 @@ def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Tas
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     target, sources = read_tasks(config, listener)
+    if config.alignment.row_weighting != "none":
+        require_labels(target)
     if resumes:
         check_resumable(folder, fingerprint([target, *sources]))
     return target, sources
@@ -118,12 +131,16 @@ def _scores(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | Non
     refreshed = config.alignment.refresh_interval > 0
     if stored.exists() and not refreshed:
         listener.note(f"scores from {stored}: resuming this run")
+        if config.alignment.row_weighting != "none":
+            _weigh_rows(session, read_rows(folder.path))
         return None, stored_report(folder)
     listener.stage("loading the model in the task workers")
     exchange = TaskWorkers.start(config, session.target, session.sources, listener)
     try:
         listener.stage("scoring the sources")
         report = exchange.score(listener=listener)
+        if config.alignment.row_weighting != "none":
+            exchange, report = _score_rows(session, exchange, report)
     except BaseException:
         exchange.close()
         raise
@@ -134,6 +151,34 @@ def _scores(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | Non
         exchange.close()  # their memory is worth more to the training
         return None, report
     return exchange, report
+
+
+def _score_rows(
+    session: Session, exchange: TaskWorkers, report: AlignmentReport
+) -> tuple[TaskWorkers, AlignmentReport]:
+    """Score every row, weigh the sources' rows, and score the sources anew as what is left of them."""
+    config, folder, listener = session.config, session.folder, session.listener
+    sources = session.sources
+    found = score_pool_rows(config, session.target, sources, exchange, report, folder, listener)
+    record_rows(config, found, folder, session.tracker)
+    weights = _weigh_rows(session, read_rows(folder.path))
+    kept = {name: np.flatnonzero(own > 0) for name, own in weights.items()}
+    exchange = replace(exchange, kept=kept)
+    listener.stage("scoring the sources without the rows left out")
+    return exchange, exchange.score(listener=listener)
+
+
+def _weigh_rows(session: Session, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Give the session's sources their rows' weights: a function of what is written, so that a resume has the same."""
+    weights = weights_of_rows(session.config, session.sources, frame)
+    for source in session.sources:
+        left = int((weights[source.name] == 0).sum())
+        if left:
+            session.listener.note(f"{source.name}: {left:,} of {len(source.train):,} rows left out")
+    session.sources = [
+        replace(source, train=source.train.weighted(weights[source.name])) for source in session.sources
+    ]
+    return weights
 
 
 def _fit(session: Session, weights: dict[str, float], exchange: TaskWorkers | None) -> Predictions | None:

@@ -12,6 +12,7 @@ from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.cluster import rooms
 from sgg_ray.orchestration.runtime.executor import Executor
+from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
 from sgg_ray.tasks import Fold, Task, hold_out
 
 
@@ -51,6 +52,7 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     config = config.model_copy(update={"tune": settings})
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
+    refuse_row_weighting(config, "tune", settings.space)
     target, sources = read_tasks(config, listener)
     folds = hold_out(target, settings.folds, config.seed)
     if settings.scheduler == "asha" and len(folds) * settings.seeds < 2:

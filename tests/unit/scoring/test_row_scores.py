@@ -72,7 +72,7 @@ def test_a_source_of_one_class_has_no_scores_and_says_why(make_config, data, tmp
     single = {"name": "single", "path": str(tmp_path / "single.jsonl"), "labels": ["negative", "positive"]}
     config = make_config(sources=[{"name": "clean", "path": str(data / "clean.jsonl")}, single])
     found, _, _ = scored(config)
-    assert "one class only" in found["single"].note
+    assert "no rows of two labels" in found["single"].note
     assert np.isnan(found["single"].alignment).all()
     assert np.isfinite(found["clean"].alignment).all()
 

@@ -52,6 +52,16 @@ def test_every_source_gets_its_share_rounded_up_or_down(mixture, size, step, see
         assert weight > 0 or not drawn
 
 
+def test_rows_within_a_source_are_drawn_by_their_weights():
+    own = np.array([1.0, 0.25, 0.5, 1.0])
+    counts = np.zeros(4)
+    for step in range(3000):
+        pairs = source_batch({"a": 4, "b": 4}, {"a": 0.25, "b": 0.75}, 4, step, 3, {"a": own})
+        counts[[row for name, row in pairs if name == "a"]] += 1
+        assert pairs == source_batch({"a": 4, "b": 4}, {"a": 0.25, "b": 0.75}, 4, step, 3, {"a": own})
+    np.testing.assert_allclose(counts / counts.sum(), own / own.sum(), atol=0.03)
+
+
 def test_the_draw_is_unbiased():
     """Mean share over many steps against the weights: three standard errors of a systematic draw are below 0.01."""
     rows, weights, size, steps = {"a": 50, "b": 50, "c": 50}, {"a": 0.55, "b": 0.33, "c": 0.12}, 7, 4000

@@ -9,12 +9,15 @@ from typer.testing import CliRunner
 
 from sgg_ray.artifacts.row_table import export_rows, read_rows
 from sgg_ray.cli import app
+from sgg_ray.errors import ConfigError
+from sgg_ray.orchestration.compare.compare_driver import prepare_comparison
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score import row_index
 from sgg_ray.orchestration.score.row_index import ShardedVectors, index_key, shards_of, write_shard
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_actor import TaskWorker
+from sgg_ray.orchestration.tune.sweep_plan import prepare_tuning
 from sgg_ray.report import rows_page
 from sgg_ray.tasks import load_tasks
 
@@ -82,6 +85,25 @@ def test_an_index_that_was_stopped_goes_on_with_the_shards_that_are_missing(
     np.testing.assert_array_equal(found[np.array([1, 64, 159])], whole[[1, 64, 159]])
     np.testing.assert_array_equal(found[whole[:, 0] > 0], whole[whole[:, 0] > 0])
     np.testing.assert_array_equal(np.asarray(found), whole)
+
+
+def test_commands_that_draw_all_rows_alike_refuse_weights(make_config, data):
+    strategies = [{"name": "own", "alignment": {"row_weighting": "soft"}}]
+    for prepare, config, said in (
+        (
+            prepare_tuning,
+            make_config(alignment={"row_weighting": "keep"}),
+            "sgg tune draws all rows of a source alike",
+        ),
+        (
+            prepare_tuning,
+            make_config(tune={"space": {"alignment.row_share": {"choice": [0.1]}}}),
+            "tune.space.alignment.row_share: only sgg train weighs rows",
+        ),
+        (prepare_comparison, make_config(compare={"strategies": strategies}), "sgg compare draws all rows"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            prepare(config, NullListener())
 
 
 def row(**changes):

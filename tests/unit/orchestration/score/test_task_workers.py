@@ -174,7 +174,7 @@ def test_all_are_asked_at_the_step_state_and_shots_that_were_given(start, monkey
         seen.append((name, step, state.tolist(), kept.tolist()))
         raise TrainingError("enough")
 
-    def source(self, rows, name, space, step, state, gradients):
+    def source(self, rows, name, space, step, state, gradients, kept):
         seen.append((name, step, state.tolist()))
 
     monkeypatch.setattr(TaskWorker, "target", target)
