@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,24 @@ def test_a_picture_that_cannot_be_drawn_costs_no_score(make_config, monkeypatch)
     assert "no comparison layer by layer: no room" in heard.notes
     assert result.report.layers == {}
     assert math.isfinite(result.report.sources[0].score.value)
+
+
+def test_rows_that_are_left_out_are_left_out_of_the_scores(make_config, data):
+    config = make_config(sources=[{"name": "some", "path": str(data / "clean.jsonl"), "flip_labels": 0.5}])
+    target, (some,) = load_tasks(config)
+    right = {
+        row["text"]: row["label"] for row in map(json.loads, (data / "clean.jsonl").read_text().splitlines())
+    }
+    sound = [
+        row
+        for row, text in enumerate(some.train.texts)
+        if right[text] == some.labels[int(some.train.labels[row])]
+    ]
+    workers = TaskWorkers.start(config, target, [some], executor=InProcessExecutor())
+    before = workers.score().sources[0]
+    after = replace(workers, kept={"some": np.array(sound)}).score().sources[0]
+    assert (before.rows, after.rows) == (len(some.train), len(sound))
+    assert after.score.value > before.score.value
+    cut = replace(some, train=some.train.take(sound))
+    alone = TaskWorkers.start(config, target, [cut], executor=InProcessExecutor()).score().sources[0]
+    assert after.score.to_dict() == pytest.approx(alone.score.to_dict(), abs=1e-6)
