@@ -126,9 +126,7 @@ def tokenise(
             known.update(zip(group, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
     pairs = any(not isinstance(text, str) for text in rows.texts)
     ids = tuple(known[text] for text in rows.texts)
-    return TokenisedRows(
-        head, ids, rows.labels, pairs=pairs, values=rows.values, weights=rows.weights
-    )
+    return TokenisedRows(head, ids, rows.labels, pairs=pairs, values=rows.values, weights=rows.weights)
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

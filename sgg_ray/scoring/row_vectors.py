@@ -17,7 +17,11 @@ from sgg_ray.tasks import Task, label_name_rows
 
 ROW_SKETCH = 4096  # values of a row's sketched gradient: 16 KiB, and cosines to 0.016
 BATCH_ROWS = 32
-WITH_LABELS = ("classification", "ordinal", "generation")  # kinds of tasks whose rows have one label, or completion
+WITH_LABELS = (
+    "classification",
+    "ordinal",
+    "generation",
+)  # kinds of tasks whose rows have one label, or completion
 RING_ROWS = 8  # rows of kind generation whose completions serve each other as the wrong ones
 
 
