@@ -130,6 +130,8 @@ def _vllm_adapter(adapter: dict[str, Any], name: str) -> str:
     if allowed is None:
         return ""
     base = adapter["base_model_name_or_path"]
+    if "://" in base or base.endswith(".gguf"):
+        return ""  # addresses that are this package's own
     command = f"vllm serve {base} --enable-lora --max-lora-rank {allowed} --lora-modules {name}={name}"
     return _VLLM.format(command=command)
 

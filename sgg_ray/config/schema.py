@@ -488,6 +488,10 @@ class TrackingConfig(Section):
         description="kind generation: first test rows whose answers MLflow gets as traces, with exact match and "
         "ROUGE-L of each; 0 = none",
     )
+    tensorboard: bool = Field(
+        False,
+        description="curves of `sgg train` also as TensorBoard's event files, in `tensorboard` of the run folder",
+    )
     system_metrics: bool = Field(
         False, description="CPU, memory, disk, network and GPUs of the driver's machine as metrics of the run"
     )

@@ -16,7 +16,7 @@ from sgg_ray.models import check_method, check_model, check_tasks, data_warnings
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import tracked_datasets, tracked_parameters, tracked_tags
 from sgg_ray.tasks import Task, load_tasks
-from sgg_ray.tracking import Tracker, check_database, sqlite_file
+from sgg_ray.tracking import Tracker, check_database, check_event_files, sqlite_file
 from sgg_ray.training import check_setfit
 
 
@@ -27,6 +27,8 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
         DataError, ModelError: with every problem found.
     """
     check_database(config.tracking.uri)
+    if config.tracking.tensorboard:
+        check_event_files()
     for key in passwords_in(config):
         listener.note(
             f"{key}: its password is not stored; write ${{NAME}} instead, so that config.yaml can be used again"

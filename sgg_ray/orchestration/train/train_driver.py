@@ -115,6 +115,8 @@ def _train(session: Session) -> TrainResult:
     guided = load_predictions(predictions_path(folder.path, session.target), session.target)
     result = evaluate(session, guided, baseline, report)
     write_results(session, baseline if baseline and result.model == BASELINE else guided, result)
+    if session.event_files is not None:
+        session.event_files.close()
     folder.finish()
     session.tracker.finish()
     for state in (TRAIN_STATE, BASELINE_STATE):

@@ -26,7 +26,7 @@ from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.score.score_driver import scored_metrics
 from sgg_ray.tasks import Task
-from sgg_ray.tracking import Tracker
+from sgg_ray.tracking import EventFiles, Tracker
 
 CHOICE = "choice.json"  # what strategy auto decided, and why
 
@@ -42,12 +42,14 @@ class Session:
     tracker: Tracker
     listener: Listener
     journal: Journal = field(init=False)
+    event_files: EventFiles | None = field(init=False)  # of TensorBoard, if they are asked for
     shown: dict[str, float] = field(
         default_factory=dict
     )  # last step of each run that the listener has heard of
 
     def __post_init__(self):
         self.journal = Journal(self.folder)
+        self.event_files = EventFiles(self.folder.path) if self.config.tracking.tensorboard else None
 
     def pass_on(self, inbox: Inbox) -> None:
         """Write, log and show what the workers have told."""
@@ -63,7 +65,12 @@ class Session:
 
     def recall(self, run: str) -> None:
         """Tell MLflow of a run that ended before this process began: it may lack what was under way to it."""
-        self.tracker.log_curve(_points(self.journal.recorded(run), run))
+        self._log_curve(run, self.journal.recorded(run))
+
+    def _log_curve(self, run: str, entries: Sequence[Entry]) -> None:
+        self.tracker.log_curve(_points(entries, "" if run == GUIDED else f"{run}/"))
+        if self.event_files is not None:
+            self.event_files.log_curve(run, _points(entries, ""))
 
     def _take_all(self, inbox: Inbox, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -85,7 +92,7 @@ class Session:
 
     def _tell(self, run: str, taken: Taken) -> None:
         """MLflow gets every entry, and drops those that it has; people hear of new ones."""
-        self.tracker.log_curve(_points(taken.entries, run))
+        self._log_curve(run, taken.entries)
         before = self.shown.get(run, -1)
         events = [event for event in steps_of(taken.fresh) if event["step"] > before]
         if events:
@@ -100,9 +107,8 @@ class Session:
                 self.listener.note(f"strategy auto: {entry.text}")
 
 
-def _points(entries: Sequence[Entry], run: str) -> list[tuple[int, dict[str, Any]]]:
-    """Step and metrics of those entries that have any."""
-    prefix = "" if run == GUIDED else f"{run}/"
+def _points(entries: Sequence[Entry], prefix: str) -> list[tuple[int, dict[str, Any]]]:
+    """Step and metrics, whose names begin with ``prefix``, of those entries that have any."""
     points: list[tuple[int, dict[str, Any]]] = []
     for entry in entries:
         match entry:
