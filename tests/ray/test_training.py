@@ -5,7 +5,6 @@ import json
 import shutil
 
 import actors
-import event_reader
 import numpy as np
 import pandas
 import pytest
@@ -48,13 +47,7 @@ def finished(settings, still_encoder, tmp_path_factory, migrated):
     """A training that has ended, with its baseline: configuration, result, and what the listener heard."""
     folder = tmp_path_factory.mktemp("finished")
     shutil.copy(migrated, folder)
-    config = configure(
-        settings,
-        still_encoder,
-        folder,
-        train={"baseline": True, "calibration_folds": 2},
-        tracking={"tensorboard": True},
-    )
+    config = configure(settings, still_encoder, folder, train={"baseline": True, "calibration_folds": 2})
     heard = actors.Recorder()
     return config, train(config, heard), heard
 
@@ -149,17 +142,6 @@ def test_the_run_folder_is_complete(finished):
         steps = [event["step"] for event in events if event["run"] == run and "step" in event]
         assert steps == list(range(STEPS)) == heard.seen[run]
     assert json.loads((result.folder / "metrics.json").read_text())["guided"] == result.metrics.to_dict()
-
-
-def test_event_files_have_the_curves_of_the_run(finished):
-    _, result, _ = finished
-    events = [json.loads(line) for line in (result.folder / "events.jsonl").read_text().splitlines()]
-    for run in ("guided", "target-only"):
-        curves = event_reader.read(result.folder / "tensorboard" / run)
-        for name in ("loss", "gradient_norm"):
-            expected = {e["step"]: [pytest.approx(e[name])] for e in events if e["run"] == run and name in e}
-            assert len(expected) == STEPS
-            assert curves[name] == expected
 
 
 def test_the_saved_model_makes_the_written_predictions(finished):
