@@ -457,6 +457,11 @@ class RayConfig(Section):
 
     address: str = Field("local", description="local, auto, or ray://host:port")
     num_workers: Count = Field(1, description="data-parallel training workers")
+    sharding: Literal["fsdp"] | None = Field(
+        None,
+        description="fsdp = each training worker holds a part of the model (a language model that one device cannot "
+        "hold), null = all of it",
+    )
     cpus_per_worker: Positive = Field(1, description="CPUs of a training worker")
     gpus_per_worker: NotNegative = Field(0, description="GPUs of a training worker; fractions share one")
     task_workers: Count | None = Field(

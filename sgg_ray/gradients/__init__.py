@@ -9,6 +9,7 @@ from sgg_ray.gradients.hvp import (
     add_hvp_forward,
 )
 from sgg_ray.gradients.kernels import Weights, combine, gram, track
+from sgg_ray.gradients.sharded import ShardedParameters
 from sgg_ray.gradients.sketch import Sketcher
 from sgg_ray.gradients.summary import GradientSummary, Summariser
 
@@ -16,6 +17,7 @@ __all__ = [
     "Direction",
     "FlatParameters",
     "GradientSummary",
+    "ShardedParameters",
     "Sketcher",
     "Summariser",
     "Weights",

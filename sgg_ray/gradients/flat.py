@@ -33,6 +33,8 @@ class FlatParameters:
         ModelError: there is nothing to train, or the parameters are on several devices.
     """
 
+    sharded = False  # whether each worker holds a part of every vector, and not the whole
+
     def __init__(self, named_parameters: Iterable[tuple[str, nn.Parameter]]):
         unique: dict[int, tuple[str, nn.Parameter]] = {}
         for name, parameter in named_parameters:
@@ -61,6 +63,28 @@ class FlatParameters:
     def size(self) -> int:
         """Number of trainable values P."""
         return self.values.numel()
+
+    @property
+    def total_size(self) -> int:
+        """Number of trainable values, those in other workers' shards included."""
+        return self.size
+
+    def sum_shards(self, partial: Tensor) -> Tensor:
+        """The whole of a sum over coordinates, of which ``partial`` is this worker's share: here it is the whole."""
+        return partial
+
+    def norm(self, vector: Tensor) -> Tensor:
+        """Euclidean norm, a scalar on the device, of a vector whose coordinates lie as the parameters do."""
+        norm = torch.linalg.vector_norm(vector)
+        return self.sum_shards(norm.square()).sqrt() if self.sharded else norm
+
+    def cosine(self, one: Tensor, other: Tensor) -> Tensor:
+        """Cosine of two vectors whose coordinates lie as the parameters do, a scalar on the device."""
+        if not self.sharded:
+            return torch.cosine_similarity(one, other, dim=0)
+        products = torch.stack([torch.dot(one, other), torch.dot(one, one), torch.dot(other, other)])
+        dot, own, others = self.sum_shards(products)
+        return dot / (own * others).sqrt().clamp(min=1e-8)
 
     @property
     def device(self) -> torch.device:

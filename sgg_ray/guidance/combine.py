@@ -51,13 +51,16 @@ class Combination:
         }
         self.weighting = weightings[method]()
 
-    def __call__(self, rows: Tensor, seed: int) -> Tensor:
+    def __call__(
+        self, rows: Tensor, seed: int, sum_shards: Callable[[Tensor], Tensor] = lambda partial: partial
+    ) -> Tensor:
         """Σ a_t g_t [P] of gradients ``rows`` [T, P], each row that of one task.
 
         Args:
+            sum_shards: makes the inner products of whole gradients of those of the shards in ``rows``.
             seed: of the order in which PCGrad projects; the same on every worker. The global random state is set.
         """
-        gram = (rows @ rows.T).double().cpu()
+        gram = sum_shards(rows @ rows.T).double().cpu()
         if not torch.isfinite(gram).all():
             return rows.sum(0)  # not finite either: the loop skips the step
         torch.manual_seed(seed)

@@ -204,7 +204,7 @@ class Guidance:
             )
             for where in (self.private, self.shared)
         ]
-        return Measures.of(torch.stack(grams))
+        return Measures.of(self.parameters.sum_shards(torch.stack(grams)))
 
     def _guide(
         self,
@@ -237,7 +237,8 @@ class Guidance:
             return {}
         before = self._sample()
         self._add_hvp(direction, losses, reduce)
-        ratio = ((self._sample() - before).norm() / before.norm()).double()
+        norm = self.parameters.norm
+        ratio = (norm(self._sample() - before) / norm(before)).double()
         if self.fixed_fd_step is None:
             self._adapt(direction.norm, ratio)
         return {"hvp_ratio": ratio}

@@ -22,6 +22,7 @@ from sgg_ray.models.model_folder import (
 )
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
+from sgg_ray.models.sharding import gathered, is_sharded, shard_model
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 
@@ -48,8 +49,10 @@ __all__ = [
     "data_warnings",
     "find_model",
     "fit_tasks",
+    "gathered",
     "graphed",
     "is_language_model",
+    "is_sharded",
     "load_model",
     "load_tokenizer",
     "locate_model",
@@ -60,5 +63,6 @@ __all__ = [
     "read_object",
     "read_temperature",
     "save_model",
+    "shard_model",
     "write_calibration",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 def greedy(
@@ -65,10 +66,13 @@ def _padded(
         eos_token_id=ends,
         use_cache=True,
     )
+    # Where parameters are gathered for every pass, no worker may stop before the others.
+    together = any(isinstance(parameter, DTensor) for parameter in backbone.parameters())
     found = backbone.generate(
         input_ids=torch.from_numpy(ids).to(device),
         attention_mask=torch.from_numpy(mask).to(device),
         generation_config=settings,
+        synced_gpus=together,
     )
     return found[:, width:]
 

@@ -22,6 +22,7 @@ from sgg_ray.models.backbone import (
 )
 from sgg_ray.models.language_model import uses_chat
 from sgg_ray.models.prompts import Prompter
+from sgg_ray.models.sharding import check_sharding
 from sgg_ray.models.transformers_output import first_line, refused
 from sgg_ray.tasks import Task, label_name_rows
 
@@ -82,6 +83,7 @@ def check_method(config: Config) -> None:
         ModelError: it is one for the other kind.
     """
     train, causal = config.train, find_model(config.model.path).causal
+    check_sharding(config, causal)
     for key, value, needed in (
         ("method", train.method, {"setfit": False, "zero_shot": True, "in_context": True}.get(train.method)),
         ("head", train.head, False if train.head != "zero" else None),

@@ -66,8 +66,8 @@ class Diagnostics:
         """
         metrics = self._stability(step)
         if self.probed is not None and self._probes(step):
-            metrics["source_cosine"] = torch.cosine_similarity(
-                self.flat.gradient[self.compared], self.probed[self.compared], dim=0
+            metrics["source_cosine"] = self.flat.cosine(
+                self.flat.gradient[self.compared], self.probed[self.compared]
             )
         if self.view is not None and step % self.view_every == 0:
             metrics |= self.view.measure(self.flat.gradient, reference, source)
@@ -83,4 +83,5 @@ class Diagnostics:
             return {}
         sketch, previous = self.sketcher.sketch(self.flat.gradient), self.previous
         self.previous = sketch
-        return {} if previous is None else {"step_cosine": torch.cosine_similarity(sketch, previous, dim=0)}
+        # Shards have sketches of their own: their inner products add up as those of the shards do.
+        return {} if previous is None else {"step_cosine": self.flat.cosine(sketch, previous)}

@@ -17,6 +17,8 @@ from sgg_ray.models import (
     TaskModel,
     TokenisedRows,
     build_model,
+    gathered,
+    shard_model,
 )
 from sgg_ray.tasks import Task, label_name_rows, sharing_labels
 from sgg_ray.training.array_predictions import ArrayPredictions
@@ -109,7 +111,7 @@ def run_training(
     used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
     if config.train.share_labels:
         used = sharing_labels(target, used)
-    model = build_model(config, [target, *used], foundation).to(device)
+    model = _placed(build_model(config, [target, *used], foundation), config, device)
     _calibrate(model, config, [*used, target])
     trainer = Trainer(
         model,
@@ -127,14 +129,35 @@ def run_training(
         load_checkpoint(trainer, hooks.resume_from)
     trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
+    if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
+        model = _whole(model, whole, build_model(config, [target, *used], foundation))
     return Outcome(
         model,
         predictions,
         int(trainer.skipped),
         trainer.late_updates,
-        trainer.flat.size,
+        trainer.flat.total_size,
         dict(trainer.weights),
     )
+
+
+def _placed(model: TaskModel, config: Config, device: torch.device) -> TaskModel:
+    """The model on the worker's device, or this worker's part of it."""
+    if config.ray.sharding is None:
+        return model.to(device)
+    shard_model(model, device)
+    return model
+
+
+def _whole(sharded: TaskModel, trained: Mapping[str, torch.Tensor], model: TaskModel) -> TaskModel:
+    """A model that is not sharded, with what was trained, to be written and used."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in trained:
+                parameter.data = trained[name].to(parameter.dtype)
+    if isinstance(sharded, LanguageModel) and isinstance(model, LanguageModel):
+        model.offsets = {key: offset.cpu() for key, offset in sharded.offsets.items()}
+    return model
 
 
 def _run_setfit(

@@ -32,7 +32,7 @@ class ModuleView:
     """
 
     def __init__(self, parameters: FlatParameters, private: slice, shared: slice):
-        self.shared = shared
+        self.parameters, self.shared = parameters, shared
         self.modules: dict[str, list[slice]] = {}
         size = max(private.stop, shared.stop)
         for name, where in parameters.slices.items():
@@ -49,20 +49,19 @@ class ModuleView:
         """
         found: dict[str, Tensor] = {}
         for module, slices in self.modules.items():
-            found[f"{PREFIX}{module}/{NORM}"] = _dot(gradient, gradient, slices).sqrt()
+            found[f"{PREFIX}{module}/{NORM}"] = self._dot(gradient, gradient, slices).sqrt()
             if reference is not None:
-                found[f"{PREFIX}{module}/{DIRECTION}"] = _cosine(gradient, reference, slices)
+                found[f"{PREFIX}{module}/{DIRECTION}"] = self._cosine(gradient, reference, slices)
             common = [where for where in slices if where.start >= self.shared.start]
             if source is not None and common:
-                found[f"{PREFIX}{module}/{ALIGNMENT}"] = _cosine(gradient, source, common)
+                found[f"{PREFIX}{module}/{ALIGNMENT}"] = self._cosine(gradient, source, common)
         return found
 
+    def _dot(self, one: Tensor, other: Tensor, slices: list[slice]) -> Tensor:
+        dots = torch.stack([torch.dot(one[where], other[where]) for where in slices])
+        return self.parameters.sum_shards(dots.sum())
 
-def _dot(one: Tensor, other: Tensor, slices: list[slice]) -> Tensor:
-    return torch.stack([torch.dot(one[where], other[where]) for where in slices]).sum()
-
-
-def _cosine(one: Tensor, other: Tensor, slices: list[slice]) -> Tensor:
-    """nan where one of both is zero."""
-    lengths = _dot(one, one, slices).sqrt() * _dot(other, other, slices).sqrt()
-    return _dot(one, other, slices) / lengths
+    def _cosine(self, one: Tensor, other: Tensor, slices: list[slice]) -> Tensor:
+        """nan where one of both is zero."""
+        lengths = self._dot(one, one, slices).sqrt() * self._dot(other, other, slices).sqrt()
+        return self._dot(one, other, slices) / lengths

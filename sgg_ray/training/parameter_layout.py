@@ -16,8 +16,8 @@ from torch import nn
 
 from sgg_ray.config import TrainConfig
 from sgg_ray.errors import ModelError
-from sgg_ray.gradients import FlatParameters
-from sgg_ray.models import TaskModel
+from sgg_ray.gradients import FlatParameters, ShardedParameters
+from sgg_ray.models import TaskModel, is_sharded
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,11 @@ def lay_out(model: TaskModel, target_head: str, source_heads: Iterable[str]) -> 
     placed.sort(
         key=lambda item: (item[0].segment, item[0].is_head, item[0].decays)
     )  # stable: model order within
-    parameters = FlatParameters([(name, parameter) for _, name, parameter in placed])
+    named = [(name, parameter) for _, name, parameter in placed]
+    parameters = ShardedParameters(named, model) if is_sharded(model) else FlatParameters(named)
     groups, ends, start = [], [0, 0, 0], 0
     for placement, members in groupby(placed, key=lambda item: item[0]):
-        stop = start + sum(parameter.numel() for _, _, parameter in members)
+        stop = parameters.slices[list(members)[-1][1]].stop
         groups.append((slice(start, stop), placement))
         ends[placement.segment] = stop
         start = stop

@@ -13,7 +13,7 @@ from sgg_ray.gradients import FlatParameters
 from sgg_ray.models import TaskModel, TokenisedRows
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.parameter_layout import Layout
-from sgg_ray.training.reduction import STRETCH, GradientSum
+from sgg_ray.training.reduction import STRETCH, GradientSum, SummedByShards
 from sgg_ray.training.sampling import by_length, shard, source_batch, target_batch
 
 Pair = tuple[TokenisedRows, int]  # rows of a task, and the number of one of them
@@ -31,7 +31,7 @@ class GradientPasses(ABC):
     """
 
     flat: FlatParameters
-    sum: GradientSum
+    sum: GradientSum | SummedByShards
 
     @abstractmethod
     def target_batch(self, step: int) -> Sequence[Any]:
@@ -87,7 +87,11 @@ class Passes(GradientPasses):
         self.flat = layout.parameters
         self.settings, self._seed = config.train, config.seed
         self.communicator = communicator
-        self.sum = GradientSum(self.flat, layout.backbone, communicator, STRETCH)
+        self.sum = (
+            SummedByShards()
+            if self.flat.sharded
+            else GradientSum(self.flat, layout.backbone, communicator, STRETCH)
+        )
 
     def target_batch(self, step: int) -> list[Pair]:
         """The target rows of a step, over all workers."""
@@ -139,3 +143,12 @@ class Passes(GradientPasses):
             if complete and start + size >= len(mine):
                 self.sum.arm()
             yield loss
+        if self.flat.sharded:
+            yield from self._in_step(pairs, len(range(0, len(mine), size)), size)
+
+    def _in_step(self, pairs: Sequence[Pair], done: int, size: int) -> Iterator[Tensor]:
+        """Losses of 0, until this worker has had as many passes as any: those of a sharded model need all workers."""
+        most = -(-len(pairs) // self.communicator.world_size)
+        needed = -(-most // (self.settings.micro_batch_size or max(1, most)))
+        for _ in range(needed - done):
+            yield self.model.losses(self.model.collate(pairs[:1])).sum() * 0.0

@@ -10,6 +10,18 @@ from sgg_ray.training.communicator import Communicator
 STRETCH = 1 << 25  # values sent at once: 128 MiB, from which on a transfer runs at the full speed of the link
 
 
+class SummedByShards:
+    """Stands for :class:`GradientSum` where FSDP sums each shard's gradient over the workers within the pass."""
+
+    stretches: tuple[slice, ...] = ()
+
+    def arm(self) -> None:
+        """Nothing to prepare."""
+
+    def all_reduce(self, gradient: Tensor) -> None:
+        """The sum is there."""
+
+
 class GradientSum:
     """Sums the gradient buffer over the workers in stretches, each sent as soon as it is complete.
 

@@ -20,9 +20,10 @@ from sgg_ray.evaluation import (
     evaluate_generation,
     score_answers,
 )
-from sgg_ray.models import LanguageModel, TaskModel, batches_by_length
+from sgg_ray.models import LanguageModel, TaskModel
 from sgg_ray.tasks import Rows, Task
 from sgg_ray.training.communicator import Communicator
+from sgg_ray.training.evaluate import in_step
 from sgg_ray.training.predictions import Predictions, Progress
 
 if TYPE_CHECKING:
@@ -65,15 +66,17 @@ class TextPredictions(Predictions):
         prompts = model.questions(task, rows)
         losses = torch.zeros(len(rows), device=model.device)
         said = torch.zeros(len(rows), model.max_new_tokens, dtype=torch.int64, device=model.device)
-        mine = np.arange(len(rows))[communicator.rank :: communicator.world_size]
+        mine = len(range(communicator.rank, len(rows), communicator.world_size))
         done = 0
-        for indices in batches_by_length(tokens, batch_size, mine):
+        for indices, counts in in_step(model, tokens, batch_size, communicator):
             place = torch.from_numpy(indices).to(model.device)
-            losses[place] = model.losses(model.collate([(tokens, int(row)) for row in indices]))
+            own = model.losses(model.collate([(tokens, int(row)) for row in indices]))
             ids = model.generate([prompts[row] for row in indices])
-            said[place] = torch.from_numpy(ids).to(model.device)
-            done += len(indices)
-            on_progress(done, len(mine))
+            if counts:
+                losses[place] = own
+                said[place] = torch.from_numpy(ids).to(model.device)
+                done += len(indices)
+                on_progress(done, mine)
         communicator.all_reduce(losses)
         communicator.all_reduce(said)
         return cls(

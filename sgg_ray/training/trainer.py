@@ -132,6 +132,7 @@ class Trainer:
         outside = (
             self.guidance.hvp == "exact"  # differentiates without backward()
             or self.config.model.gradient_checkpointing  # saves the random state in the middle of a pass
+            or self.flat.sharded  # gathers parameters in the middle of a pass
             or self.passes.sum.stretches  # sends gradients in the middle of a pass
         )
         return self.settings.cuda_graphs and not outside
@@ -206,7 +207,7 @@ class Trainer:
         Asking the host whether it is finite would make it wait for the device at every step.
         """
         gradient = self.flat.gradient
-        norm = torch.linalg.vector_norm(gradient)
+        norm = self.flat.norm(gradient)
         bad = (~torch.isfinite(norm)).float()
         gradient.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         # Fused optimisers skip the whole step, moments and counters included, where this is 1.

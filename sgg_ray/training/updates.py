@@ -137,7 +137,8 @@ class Combined:
         metrics = {"source_loss": loss} | self.target.put(step, mixture)
         rows[0] = self.passes.flat.gradient
         # Some methods project in a random order, which has to be the same on all workers.
-        self.passes.flat.gradient.copy_(self.combination(rows, self.passes.seed(step, COMBINATION)))
+        seed = self.passes.seed(step, COMBINATION)
+        self.passes.flat.gradient.copy_(self.combination(rows, seed, self.passes.flat.sum_shards))
         return metrics
 
     def rows(
@@ -186,7 +187,8 @@ def guidance_of(
         warmup_steps=round(settings.warmup_ratio * steps),
         private=private,
         shared=shared,
-        world_size=world_size,
+        # Of a sharded gradient each worker holds its own part, and not a share of the sum.
+        world_size=1 if parameters.sharded else world_size,
     )
 
 

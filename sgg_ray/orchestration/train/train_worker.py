@@ -111,14 +111,17 @@ def _train(job: TrainingJob) -> None:
     def write(folder: Path) -> None:
         _write_result(folder, outcome, job.config, target)
 
-    _report(histories, first, job.config.train.max_steps, write, final=True)
+    _report(histories, first, job.config.train.max_steps, write, final=True, writes=first)
 
 
 def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hooks:
     """What a worker does beside training: all report checkpoints, the first one tells the rest."""
 
     def checkpoint(trainer: Trainer) -> None:
-        _report(histories, first, trainer.step, lambda folder: save_checkpoint(trainer, folder), final=False)
+        def write(folder: Path) -> None:
+            save_checkpoint(trainer, folder)
+
+        _report(histories, first, trainer.step, write, final=False, writes=first or trainer.flat.sharded)
 
     def of_member(name: str) -> Hooks:
         """What a further member of an average tells the driver."""
@@ -162,11 +165,18 @@ def _is_final(stored: ray.train.Checkpoint, config: Config, first: bool) -> bool
 
 
 def _report(
-    histories: Mapping[str, History], first: bool, step: int, write: Callable[[Path], None], *, final: bool
+    histories: Mapping[str, History],
+    first: bool,
+    step: int,
+    write: Callable[[Path], None],
+    *,
+    final: bool,
+    writes: bool,
 ) -> None:
-    """Every worker reports; worker 0 attaches what ``write`` leaves in a folder (all hold the same), and the histories.
+    """Every worker reports; those that ``writes`` attach what ``write`` leaves in a folder, and worker 0 the histories.
 
-    They are in the checkpoint and not left to the driver's memory: see :mod:`.history`.
+    Worker 0 alone writes where all hold the same; of a sharded training each writes its part, and Ray Train puts them
+    into one checkpoint. Histories are in it and not left to the driver's memory: see :mod:`.history`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = None
@@ -174,9 +184,11 @@ def _report(
             for history in histories.values():
                 history.tell()
                 history.log.require_driver()
+        if writes:
             with told_where(scratch):
                 write(Path(scratch))
-                save_histories(Path(scratch), histories.values())
+                if first:
+                    save_histories(Path(scratch), histories.values())
             checkpoint = ray.train.Checkpoint.from_directory(scratch)
         ray.train.report({"step": step, "final": final}, checkpoint=checkpoint)
 
