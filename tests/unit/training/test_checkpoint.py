@@ -95,7 +95,7 @@ def test_a_failing_write_leaves_the_old_checkpoint(make_trainer, saved, monkeypa
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("sgg_ray.training.checkpoint.save_file", fails)
+    monkeypatch.setattr("sgg_ray.training.checkpoint_file.save_file", fails)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(trainer, saved)
     assert (saved / STATE).read_bytes() == before
