@@ -42,7 +42,7 @@ def said_by(way: str, backbone: LlamaForCausalLM, batch: AnswerBatch) -> torch.T
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if way == "seats":
         hidden = hidden_states_at(backbone, backbone, inputs, (batch.sequence, batch.place))
-        return token_log_probabilities(backbone, hidden, batch.seats, batch.tokens)
+        return token_log_probabilities(backbone, hidden, batch.seats, batch.tokens, batch.on_host)
     kept, place = torch.unique(batch.place, return_inverse=True)
     seats = backbone(**inputs, use_cache=False, logits_to_keep=kept).logits[batch.sequence, place].float()
     return seats[batch.seats, batch.tokens] - seats.logsumexp(-1)[batch.seats]

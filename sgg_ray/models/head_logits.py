@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -75,8 +76,15 @@ def head_logits(inner: nn.Module, hidden: Tensor) -> Tensor:
         return inner(input_ids=nothing, logits_to_keep=0, use_cache=False).logits[0]
 
 
-def token_log_probabilities(inner: nn.Module, hidden: Tensor, seats: Tensor, tokens: Tensor) -> Tensor:
-    """log p of ``tokens`` [A, L] at ``seats`` [A, L], which index hidden states [U, H]: [A, L] in fp32."""
+def token_log_probabilities(
+    inner: nn.Module, hidden: Tensor, seats: Tensor, tokens: Tensor, on_host: np.ndarray
+) -> Tensor:
+    """log p of ``tokens`` [A, L] at ``seats`` [A, L], which index hidden states [U, H]: [A, L] in fp32.
+
+    Args:
+        on_host: ``seats`` once more, in the host's memory. How many lie in each stretch is read from it: asking the
+            device would wait for the whole pass before the head.
+    """
 
     def normaliser_and_logits(part: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         logits = head_logits(inner, part).float()
@@ -88,11 +96,13 @@ def token_log_probabilities(inner: nn.Module, hidden: Tensor, seats: Tensor, tok
         return logits[seats, tokens] - logits.logsumexp(-1)[seats]
     order = torch.argsort(seats.flatten(), stable=True)  # tokens by the stretch that their seat lies in
     sorted_seats, sorted_tokens = seats.flatten()[order], tokens.flatten()[order]
-    bounds = torch.searchsorted(sorted_seats, torch.arange(0, len(hidden) + size, size, device=seats.device))
+    bounds = np.searchsorted(np.sort(on_host.ravel()), np.arange(0, len(hidden) + size, size))
     said = []
     for number, part in enumerate(hidden.split(size)):
-        where = slice(int(bounds[number]), int(bounds[number + 1]))
+        where = slice(bounds[number], bounds[number + 1])
         own = torch.stack([sorted_seats[where] - number * size, sorted_tokens[where]])
-        normaliser, logits = checkpoint(normaliser_and_logits, part, own, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
+        normaliser, logits = checkpoint(
+            normaliser_and_logits, part, own, use_reentrant=False, preserve_rng_state=False
+        )  # pyright: ignore[reportGeneralTypeIssues]
         said.append(logits - normaliser[own[0]])
     return torch.cat(said)[torch.argsort(order)].view(seats.shape)

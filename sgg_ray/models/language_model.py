@@ -54,6 +54,7 @@ class AnswerBatch(Batch):
     sequence: Tensor  # [U] of each seat
     place: Tensor  # [U] of each seat, counted from the end of the padded sequences
     seats: Tensor  # [A, L] of each answer's tokens, answers in the order of examples and labels
+    on_host: np.ndarray  # the seats once more, in the host's memory
     tokens: Tensor  # [A, L]
     real: Tensor  # [A, L] 1 for tokens, 0 behind an answer's end
     widths: tuple[int, ...]  # number of labels of each stretch of ``heads``
@@ -171,7 +172,7 @@ class LanguageModel(TaskModel):
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         with self.autocast():
             hidden = hidden_states_at(self.backbone, inner, inputs, (batch.sequence, batch.place))  # [U, H]
-            said = token_log_probabilities(inner, hidden, batch.seats, batch.tokens)  # [A, L]
+            said = token_log_probabilities(inner, hidden, batch.seats, batch.tokens, batch.on_host)  # [A, L]
         total = (said * batch.real).sum(1)
         counts = [count * width for (_, count), width in zip(batch.heads, batch.widths)]
         parts = [
@@ -263,6 +264,7 @@ def collate_answers(examples: Sequence[tuple[TokenisedRows, int]], pad_id: int) 
         sequence=torch.from_numpy(found[:, 0]),
         place=torch.from_numpy(found[:, 1] - width),
         seats=torch.from_numpy(seats),
+        on_host=seats,
         tokens=torch.from_numpy(tokens),
         real=torch.from_numpy(real),
         widths=tuple(widths.values()),

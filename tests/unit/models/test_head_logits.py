@@ -58,7 +58,9 @@ TOKENS = torch.tensor([[7, 3], [9, 8], [0, 49], [5, 5]])
 
 
 def found(model, inputs) -> torch.Tensor:
-    return token_log_probabilities(model, hidden_states_at(model, model, inputs, AT), SEATS, TOKENS)
+    return token_log_probabilities(
+        model, hidden_states_at(model, model, inputs, AT), SEATS, TOKENS, SEATS.numpy()
+    )
 
 
 def expected(model, inputs) -> torch.Tensor:
