@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ WARM_UP = 3
 
 def random_llama(shape: str, device: torch.device, checkpointed: bool) -> LlamaForCausalLM:
     """A Llama in the host's memory. Filled on the device, parameter by parameter: a host's cores take minutes."""
-    config = LlamaConfig(vocab_size=WORDS, tie_word_embeddings=False, **SHAPES[shape][0])
+    config = LlamaConfig.from_dict({"vocab_size": WORDS, "tie_word_embeddings": False, **SHAPES[shape][0]})
     with torch.device("meta"):
         backbone = LlamaForCausalLM(config)
     backbone.to_empty(device="cpu")
@@ -146,7 +147,7 @@ def measure(rank: int, shape: str, steps: int, device: torch.device, folder: Pat
         memory[name] = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
         del trainer
     plain = statistics.median(seconds["plain"])
-    result = {"parameters": whole, "workers": workers, "tokens": rows * length}
+    result: dict[str, Any] = {"parameters": whole, "workers": workers, "tokens": rows * length}
     for name, times in seconds.items():
         median = statistics.median(times)
         result[name] = {"ms": 1e3 * median, "gib": memory[name], "ratio": median / plain, "all": times}
@@ -165,7 +166,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def work(rank: int, arguments: argparse.Namespace, folder: Path) -> None:
-    device = torch.device(arguments.device, rank if arguments.device == "cuda" else None)
+    device = torch.device("cuda", rank) if arguments.device == "cuda" else torch.device("cpu")
     backend = "nccl" if arguments.device == "cuda" else "gloo"
     if arguments.device == "cuda":
         torch.cuda.set_device(device)

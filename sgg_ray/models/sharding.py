@@ -1,7 +1,7 @@
 """A language model whose parameters lie in parts on the workers of a training: PyTorch's FSDP2."""
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +67,9 @@ def shard_model(model: TaskModel, device: torch.device) -> None:
         if isinstance(module, FSDPModule):
             # Losses are shares of a mean over all rows: gradients are summed, not averaged. As a plain sum, which gloo
             # knows as well.
-            module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
+            part = cast(FSDPModule, module)
+            part.set_gradient_divide_factor(1.0)
+            part.set_force_sum_reduction_for_comms(True)
     # What passes return is added to, never changed in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     for name in PASSES:

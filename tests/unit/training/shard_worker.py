@@ -13,6 +13,7 @@ from sgg_ray.training import (
     Communicator,
     Distributed,
     Hooks,
+    LabelPredictions,
     TextPredictions,
     Trainer,
     run_training,
@@ -42,6 +43,7 @@ def train(
     outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)
     predictions = outcome.predictions
     said = isinstance(predictions, TextPredictions)
+    assert said or isinstance(predictions, LabelPredictions)
     values = dict(outcome.model.named_parameters()) if communicator.rank == 0 else {}
     return {
         "values": {name: value.detach().clone() for name, value in values.items()},

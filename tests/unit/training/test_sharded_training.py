@@ -71,9 +71,8 @@ def spawn(size, folder, configs, resume_from=None):
 def agree(found, expected, rate=RATE):
     assert found["trainable"] == expected["trainable"]
     assert found["texts"] == expected["texts"]
-    close = {"atol": rate, "rtol": 0.0}
-    torch.testing.assert_close(found["values"], expected["values"], **close)
-    torch.testing.assert_close(found["predicted"], expected["predicted"], **close)
+    for part in ("values", "predicted"):
+        torch.testing.assert_close(found[part], expected[part], atol=rate, rtol=0.0)
     for mine, theirs in zip(found["events"], expected["events"], strict=True):
         for key in theirs.keys() - {"seconds"}:
             assert mine[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-5, nan_ok=True), key
