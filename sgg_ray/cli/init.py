@@ -44,7 +44,7 @@ def init(
     def work(console: "Console") -> None:
         from sgg_ray.artifacts import HUB_MODEL, starter_model, write_example, write_from_files
         from sgg_ray.report import print_line, print_pairs
-        from sgg_ray.tasks import guess_task
+        from sgg_ray.tasks import guess_source, guess_task
 
         if data is None:
             if text or label or kind or source:
@@ -54,7 +54,9 @@ def init(
         else:
             own = data.expanduser()
             target = guess_task(own, "--from", text or (), label, kind)
-            sources = {path: guess_task(path, "--source") for path in map(Path.expanduser, source or ())}
+            sources = {
+                path: guess_source(path, "--source", target) for path in map(Path.expanduser, source or ())
+            }
             path, assumed = write_from_files(folder, own, target, sources)
             for line in assumed:
                 print_line(console, f"assumed: {line}")

@@ -2,7 +2,7 @@
 
 from sgg_ray.tasks.completions import answered_question, messages_in, question
 from sgg_ray.tasks.folds import Fold, hold_out
-from sgg_ray.tasks.guess import Guess, guess_task
+from sgg_ray.tasks.guess import Guess, guess_source, guess_task
 from sgg_ray.tasks.label_sentences import label_name_rows
 from sgg_ray.tasks.language import Language, language_of
 from sgg_ray.tasks.quality import Overlap, almost_in, label_twins, overlaps
@@ -42,6 +42,7 @@ __all__ = [
     "almost_in",
     "answered_question",
     "as_texts",
+    "guess_source",
     "guess_task",
     "hold_out",
     "holds_texts",

@@ -152,6 +152,18 @@ def guess_task(
     )
 
 
+def guess_source(path: Path, where: str, target: Guess) -> Guess:
+    """Look at the file of a source. A column of the target's name is taken for the target's kind of numbers.
+
+    Raises:
+        DataError: as :func:`guess_task`.
+    """
+    found = guess_task(path, where)
+    if found.label == target.label and {found.kind, target.kind} == {"ordinal", "regression"}:
+        return guess_task(path, where, kind=target.kind)
+    return found
+
+
 def _is_there(value: Any) -> bool:
     return value is not None and value == value if isinstance(value, float) else value is not None
 

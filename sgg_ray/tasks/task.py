@@ -107,6 +107,11 @@ class Task:
         return joined(self.labels) if self.kind == "classification" else f"|{self.kind}|{joined(self.labels)}"
 
     @property
+    def values_only(self) -> bool:
+        """Whether rows have numbers or sets of labels, and neither one label each nor completions."""
+        return bool(self.labels) and self.kind not in ONE_LABEL
+
+    @property
     def strata(self) -> int:
         """How many groups of labels the rows are drawn from evenly: the classes, or one where rows have no single
         label."""

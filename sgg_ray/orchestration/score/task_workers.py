@@ -195,9 +195,13 @@ class TaskWorkers:
     def layers(self, listener: Listener | None = None) -> dict[str, dict[str, float]]:
         """Cosine of each source's gradient with the target's, layer by layer, at the model as loaded.
 
-        For people to look at: a source for which it cannot be computed is left out.
+        For people to look at: a source for which it cannot be computed is left out, such as one without classes.
         """
-        common = {source.name: self._common_labels(source) for source in self.sources}
+        if self.target.values_only:
+            return {}
+        common = {
+            source.name: self._common_labels(source) for source in self.sources if not source.values_only
+        }
         owner = self.workers[self.target.name]
         targets = {
             labels: owner.call(TaskWorker.target_layers, self.rows, self.target.name, labels)

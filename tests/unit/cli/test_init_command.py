@@ -107,3 +107,26 @@ def test_what_cannot_be_guessed_is_one_line(refused, here, forty):
     assert "--from: name the file" in refused("init", "--label", "kind")
     (here / "sgg.yaml").write_text("name: mine")
     assert "sgg.yaml exists already" in refused("init")
+
+
+@pytest.mark.parametrize(
+    ("make", "told", "kind", "shots"),
+    [
+        (toy.rated, (), "ordinal", 16),
+        (toy.rated, ("--kind", "regression"), "regression", 41),
+        (toy.tagged, (), "multi_label", 16),
+    ],
+)
+def test_the_kind_of_a_target_is_guessed_or_told(sgg, no_ray, here, make, told, kind, shots):
+    rows = [{**row, **({"stars": row["stars"] + 0.5} if "stars" in row else {})} for row in make(60, 1)]
+    toy.write_rows(here / "own.jsonl", rows)
+    toy.write_rows(here / "more.jsonl", rows)
+    result = sgg("init", "--from", "own.jsonl", "--source", "more.jsonl", *told)
+    assert result.exit_code == 0, result.output
+    assert f"kind: {kind}" in result.stdout
+    config = load_config(here / "sgg.yaml")
+    assert (config.target.kind, config.sources[0].kind) == (kind, kind)
+    target, _ = load_tasks(config.model_copy(update={"sources": []}))
+    assert len(target.train) + len(target.test) <= 60
+    assert config.target.shots <= shots
+    assert len(target.test) == 18
