@@ -156,6 +156,21 @@ def answers(count: int, seed: int, length: int = 3) -> list[dict[str, str]]:
     return rows
 
 
+def choices(count: int, seed: int) -> list[dict[str, Any]]:
+    """``count`` rows of :func:`answers` with the right answer and that of another row in random order."""
+    random = np.random.default_rng(seed)
+    rows, others = answers(count, seed), answers(count, seed + 1000)
+    found = []
+    for row, other in zip(rows, others):
+        label = int(random.integers(2))
+        wrong = other["completion"]
+        if wrong == row["completion"]:
+            wrong = f"very {PLAIN[0]}"
+        own = [wrong, row["completion"]] if label else [row["completion"], wrong]
+        found.append({"text": row["prompt"], "choices": own, "label": label})
+    return found
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -189,7 +204,7 @@ def finish_run(config: Any) -> Path:
     folder.begin(config)
     folder.update(command="train")
     (folder.path / "model").mkdir()
-    origin = {"base": config.model.path, "target_head": target.head, "fields": target.fields}
+    origin = {"base": config.model.path, "target_head": target.head, "fields": target.inputs}
     save_model(outcome.model, folder.path / "model", **origin)
     folder.write_json("metrics.json", {"guided": outcome.predictions.metrics().to_dict()})
     folder.write_parquet("predictions.parquet", outcome.predictions.frame())

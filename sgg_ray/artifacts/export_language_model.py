@@ -81,6 +81,41 @@ For several prompts at once set `tokenizer.padding_side = "left"` and hand on th
 """
 
 
+_CHOOSING = """\
+Each choice counts by its log-probability after the prompt. (Where one choice of a row is the beginning of another, the
+token that ends an answer belongs to each of them.){base}
+
+```python
+import torch
+{imports}
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+model = {load}.eval()
+text = {text}
+choices = {choices}
+written = {prompt}
+prompt = tokenizer(written, add_special_tokens={special})["input_ids"]
+whole = [tokenizer(written + {lead!r} + one, add_special_tokens={special})["input_ids"] for one in choices]
+answers = [ids[len(prompt) :] for ids in whole]
+if any(one != other and other[: len(one)] == one for one in answers for other in answers):
+    answers = [ids + [tokenizer.eos_token_id] for ids in answers]
+
+
+def score(answer):
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + answer])).logits[0]
+    said = logits[-len(answer) - 1 : -1].float().log_softmax(-1)
+    return said.gather(1, torch.tensor(answer)[:, None]).{reduction}()
+
+
+scores = torch.stack([score(answer) for answer in answers])
+probabilities = dict(zip(choices, scores.softmax(-1).tolist()))
+print(probabilities)
+```
+"""
+
+
 def write_language_model(
     run: FinishedRun, model: LanguageModel, head: str, folder: Path, name: str, form: Form
 ) -> str:
@@ -146,7 +181,7 @@ def _prompt_code(written: str, fields: Sequence[str], example: str) -> tuple[str
 
 
 def _loading(model: LanguageModel, head: str, name: str, load: str, imports: str, base: str) -> str:
-    task, prompter = model.task_of(head, [""]), model.prompter
+    task, prompter = model.task_of(head, []), model.prompter
     example = "a prompt to answer" if task.generates else "a text to label"
     named = tuple(f"{{{field}}}" for field in task.fields)
     text, prompt = _prompt_code(prompter.write(task, named), task.fields, example)
@@ -167,6 +202,14 @@ def _loading(model: LanguageModel, head: str, name: str, load: str, imports: str
             pad=model.tokenizer.pad_token_id,
             # PEFT 0.21 says something else with a cache where virtual tokens stand before a prompt.
             cache=not has_virtual_tokens(model.backbone),
+        )
+        return text.replace("import torch\n\n", "import torch\n")
+    if task.kind == "multiple_choice":
+        text = _CHOOSING.format(
+            **given,
+            choices=[f"choice {label}" for label in task.labels],
+            lead=prompter.lead(task),
+            reduction="mean" if model.length_normalised else "sum",
         )
         return text.replace("import torch\n\n", "import torch\n")
     answers = {label: list(ids) for label, ids in zip(task.labels, prompter.answers(task))}

@@ -158,7 +158,11 @@ def _shots(target: TargetConfig) -> str:
         return f"{target.shots} examples with completions"
     if target.shots == "all":
         return "all rows that are not for testing"
-    return f"{target.shots} rows" if target.kind == "regression" else f"{target.shots} shots per class"
+    return (
+        f"{target.shots} rows"
+        if target.kind in ("regression", "multiple_choice")
+        else f"{target.shots} shots per class"
+    )
 
 
 def run_folder(config: Config) -> str:

@@ -8,6 +8,7 @@ from sgg_ray.config.schema import Columns, Config, SourceConfig, TaskConfig
 from sgg_ray.config.values import as_list
 
 GENERATION, REGRESSION, MULTI_LABEL = "generation", "regression", "multi_label"
+CHOICE = "multiple_choice"
 HUB = "hf://"
 PAIRS = ("prompt", "completion", "messages")  # columns of kind generation
 
@@ -56,9 +57,16 @@ def _unsuitable(place: str, entry: TaskConfig) -> Iterator[str]:
                 yield f"{place}.{key}: a task of kind regression has numbers and no labels; leave it out"
     if entry.kind == MULTI_LABEL and entry.columns.labels is not None and entry.labels is not None:
         yield f"{place}.labels: columns.labels names the labels already; leave one of them out"
+    if entry.kind == CHOICE:
+        if entry.verbalizers is not None:
+            yield f"{place}.verbalizers: a task of kind {CHOICE} says the choices themselves; leave it out"
+        if isinstance(entry.labels, dict):
+            yield f"{place}.labels: must list what the label column says for each choice, the first one first"
+        if entry.prompt is not None and "{labels}" in entry.prompt:
+            yield f"{place}.prompt: a task of kind {CHOICE} has no {{labels}}; leave them out"
     yield from _columns(f"{place}.columns", entry.columns, entry.kind)
     if isinstance(entry, SourceConfig):
-        if entry.kind in (REGRESSION, MULTI_LABEL) and entry.flip_labels > 0:
+        if entry.kind in (REGRESSION, MULTI_LABEL, CHOICE) and entry.flip_labels > 0:
             yield (
                 f"{place}.flip_labels: needs a task whose rows have one label, found kind {entry.kind}; leave it out"
             )
@@ -83,6 +91,10 @@ def _columns(place: str, columns: Columns, kind: str) -> Iterator[str]:
         found = getattr(columns, key)
         if found != getattr(defaults, key):
             yield f"{place}.{key}: a task of kind {kind} reads {own}, found '{found}'; use these, or {other}"
+    if (columns.choices is None) == (kind == CHOICE):
+        found = "none" if columns.choices is None else f"kind: {kind}"
+        need = f"{CHOICE} needs them" if kind == CHOICE else f"needs kind: {CHOICE}"
+        yield f"{place}.choices: {need}, found {found}; name a column for each choice, or one with lists"
     if columns.labels is not None and kind != MULTI_LABEL:
         yield f"{place}.labels: needs kind: multi_label, found {kind}; use columns.label"
     if columns.labels is not None and columns.label != defaults.label:

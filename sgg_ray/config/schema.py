@@ -25,7 +25,7 @@ from sgg_ray.config.values import (
     check_labels,
 )
 
-Kind = Literal["classification", "ordinal", "multi_label", "regression", "generation"]
+Kind = Literal["classification", "ordinal", "multi_label", "regression", "multiple_choice", "generation"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LONGEST_NAME = 100  # it becomes the name of a folder
 
@@ -80,7 +80,7 @@ class ModelConfig(Section):
     )
     length_normalised: bool = Field(
         False,
-        description="causal models: a label word counts by the mean log-probability of its tokens, not the sum",
+        description="causal models: a label word or a choice counts by its tokens' mean log-probability, not the sum",
     )
     contextual_calibration: bool = Field(
         False, description="causal models: subtract the scores that label words have without a text"
@@ -105,6 +105,9 @@ class Columns(Section):
     labels: list[str] | None = Field(
         None,
         description="kind multi_label, instead of label: a column of 0 and 1 for each label, named after it",
+    )
+    choices: Names | None = Field(
+        None, description="kind multiple_choice: a column for each choice of a row, or one that holds lists"
     )
     prompt: str = Field("prompt", description="kind generation: column with the prompt")
     completion: str = Field("completion", description="kind generation: column with the answer")
@@ -131,7 +134,7 @@ class TaskConfig(Section):
     kind: Kind = Field(
         "classification",
         description="what a row has: one label; ordinal: one label of an order; multi_label: any number of labels; "
-        "regression: a number; generation (causal models): a text that answers its text",
+        "regression: a number; causal models: multiple_choice: choices of its own; generation: a text as an answer",
     )
     columns: Columns = Field(default_factory=Columns)  # pyright: ignore[reportArgumentType]
     where: dict[str, Scalar | list[Scalar]] = Field(
@@ -205,8 +208,8 @@ class TargetConfig(TaskConfig):
 
     name: str = Field("target", pattern=NAME, max_length=LONGEST_NAME, description="in tables and plots")
     shots: CountOrAll = Field(
-        description="labelled training examples per class, fewer if a class has fewer rows; kinds regression and "
-        "generation: examples in total; all = every row that is not a test row"
+        description="labelled training examples per class, fewer if a class has fewer rows; kinds regression, "
+        "multiple_choice and generation: examples in total; all = every row that is not a test row"
     )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
 
@@ -569,6 +572,10 @@ class Config(Section):
         if train.head == "label_names" and kind not in ("classification", "generation"):
             raise ValueError(
                 f"train.head: label_names needs a target of kind classification, found {kind}; leave it out"
+            )
+        if self.model.contextual_calibration and kind == "multiple_choice":
+            raise ValueError(
+                "model.contextual_calibration: a target of kind multiple_choice has no label words; leave it out"
             )
         if train.method == "setfit" and kind != "classification":
             raise ValueError(

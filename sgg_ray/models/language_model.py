@@ -17,7 +17,7 @@ from sgg_ray.models.greedy import greedy
 from sgg_ray.models.head_logits import hidden_states_at, token_log_probabilities
 from sgg_ray.models.prompts import Ids, Prompter
 from sgg_ray.models.task_model import TaskModel, inner_model
-from sgg_ray.tasks import COMPLETIONS, Rows, Task, Text
+from sgg_ray.tasks import COMPLETIONS, Rows, Task, Text, parts_of
 
 NO_CONTENT = ("N/A", "", "[MASK]")  # Zhao et al. (2021), "Calibrate Before Use"
 
@@ -27,8 +27,8 @@ class PromptedRows(TokenisedRows):
     """Prompts as token ids, and the token ids of each label's word, which may follow any of them.
 
     Attributes:
-        candidates: in place of label words, each row's own answers: its completion first, and perhaps others that are
-            compared with it, equally many in all rows.
+        candidates: in place of label words, each row's own answers, equally many in all rows: its choices; or its
+            completion first, and perhaps others that are compared with it.
     """
 
     answers: tuple[Ids, ...] = ()
@@ -40,7 +40,7 @@ class PromptedRows(TokenisedRows):
 
     def length(self, row: int) -> int:
         """Number of tokens of prompt and completion together."""
-        return len(self.ids[row]) + (len(self.candidates[row][0]) if self.candidates else 0)
+        return len(self.ids[row]) + (max(map(len, self.candidates[row])) if self.candidates else 0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ class LanguageModel(TaskModel):
         """Texts as a task with the prompt and the words of a label set."""
         prompt, words = self.prompts[key]
         fields = (TEXT,) if prompt is None else placeholders(prompt)
-        return replace(super().task_of(key, texts), prompt=prompt, words=words, fields=fields)
+        task = replace(super().task_of(key, texts), prompt=prompt, words=words, fields=fields)
+        return task if task.kind != "multiple_choice" else _with_choices(task)
 
     def tokenise(self, task: Task, rows: Rows) -> PromptedRows:
         """Write the prompts and turn them into token ids.
@@ -131,6 +132,9 @@ class LanguageModel(TaskModel):
         """
         if task.generates:
             return self._tokenise_completions(task, rows)
+        if task.kind == "multiple_choice":
+            ids, choices = self.prompter.fitting_choices(task, rows, self.shots.get(task.head))
+            return PromptedRows(task.head, ids, rows.labels, candidates=choices, weights=rows.weights)
         ids = self.prompter.prompts(task, rows, self.shots.get(task.head))
         return PromptedRows(task.head, ids, rows.labels, self.prompter.answers(task), weights=rows.weights)
 
@@ -213,6 +217,15 @@ class LanguageModel(TaskModel):
         """
         self.shots[task.head] = self.prompter.fitting_shots(task, shots, longest)
         return len(self.shots[task.head])
+
+
+def _with_choices(task: Task) -> Task:
+    """The same with texts taken apart into fields and choices, of which each has as many as there are labels."""
+    count = len(task.labels)
+    parts = [parts_of(text) for text in task.train.texts]
+    texts = tuple(own[0] if len(own) == count + 1 else own[:-count] for own in parts)
+    rows = replace(task.train, texts=texts, choices=tuple(own[-count:] for own in parts))
+    return replace(task, train=rows, test=rows)
 
 
 def uses_chat(tokenizer, chat: bool | None) -> bool:

@@ -129,6 +129,12 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
                     f"{task.place}.columns.text: an encoder takes a text or a pair, found "
                     f"{', '.join(task.fields)}; name two columns, or give a causal language model with a prompt"
                 )
+            if task.kind == "multiple_choice":
+                problems.append(
+                    f"{task.place}.kind: multiple_choice needs a causal language model, which says how likely a choice "
+                    f"is, {config.model.path} is an encoder; give another model"
+                )
+                continue
             for key, value in (("prompt", task.prompt), ("verbalizers", task.words)):
                 if value is not None:
                     problems.append(

@@ -105,6 +105,47 @@ class Prompter:
             )
         return ids, completions
 
+    def fitting_choices(
+        self, task: Task, rows: Rows, shots: Rows | None = None
+    ) -> tuple[tuple[np.ndarray, ...], tuple[tuple[Ids, ...], ...]]:
+        """Token ids of each row's prompt, its text cut so that the longest choice fits beside it, and of the choices.
+
+        Raises:
+            ModelError: a choice does not fit beside its prompt even without a text, or two choices are the same tokens.
+        """
+        choices = self.choices(task, rows)
+        longest = [max(map(len, own)) for own in choices]
+        ids = self.cut_to([self.max_length - most for most in longest], task, rows, shots)
+        needed = max((len(prompt) + most for prompt, most in zip(ids, longest)), default=0)
+        if needed > self.max_length:
+            raise ModelError(
+                f"train.max_length: a row of {task.place} needs {needed} tokens for its prompt and its longest choice, "
+                f"found {self.max_length}; raise it"
+            )
+        return ids, choices
+
+    def choices(self, task: Task, rows: Rows) -> tuple[tuple[Ids, ...], ...]:
+        """Token ids of each row's choices as they follow the row's prompt.
+
+        Where one choice of a row is the beginning of another, its choices end with the token that ends an answer.
+        """
+        if not len(rows):
+            return ()
+        prompts, lead = self.write_all(task, rows), self.lead(task)
+        before = self._encode_all(prompts)
+        found = []
+        for number in range(len(rows.choices[0])):
+            said = [f"{lead}{self.defused(own[number])}" for own in rows.choices]
+            both = self._encode_all([f"{prompt}{answer}" for prompt, answer in zip(prompts, said)])
+            found.append([self._rest(*one) for one in zip(before, both, said)])
+        return tuple(self._apart(own) for own in zip(*found))
+
+    def _apart(self, choices: tuple[Ids, ...]) -> tuple[Ids, ...]:
+        """Choices of which none is the beginning of another."""
+        if any(other[: len(one)] == one for one, other in permutations(choices, 2)):
+            return tuple((*ids, self.tokenizer.eos_token_id) for ids in choices)
+        return choices
+
     def cut_to(
         self, room: Sequence[int], task: Task, rows: Rows, shots: Rows | None = None
     ) -> tuple[np.ndarray, ...]:
@@ -126,7 +167,10 @@ class Prompter:
         Raises:
             ModelError: as :meth:`prompts`.
         """
-        prompts = self.fitting(task, rows)[0] if task.generates else self.prompts(task, rows)
+        if task.kind == "multiple_choice":
+            prompts = self.fitting_choices(task, rows)[0]
+        else:
+            prompts = self.fitting(task, rows)[0] if task.generates else self.prompts(task, rows)
         whole = self._encode_all(self.write_all(task, rows)) if rows.texts else []
         return sum(len(kept) < len(full) for kept, full in zip(prompts, whole)) / max(len(whole), 1)
 
@@ -144,7 +188,7 @@ class Prompter:
         if not len(rows):
             return ()
         prompts = self.write_all(task, rows)
-        lead, completions = self._lead(task), [*map(self.defused, rows.completions)]
+        lead, completions = self.lead(task), [*map(self.defused, rows.completions)]
         before = self._encode_all(prompts)
         both = self._encode_all([f"{prompt}{lead}{answer}" for prompt, answer in zip(prompts, completions)])
         end = self.tokenizer.eos_token_id
@@ -199,15 +243,19 @@ class Prompter:
     def _plain(self, task: Task, text: Text, shots: Rows | None, history: History) -> str:
         if task.generates and (task.prompt is None or history):
             return plain(self._messages(task, text, shots, history))
-        lead, shown = self._lead(task), self._shown(task, shots)
+        lead, shown = self.lead(task), self._shown(task, shots)
         return "".join(f"{asked}{lead}{answer}\n\n" for asked, answer in shown) + self._fill(task, text)
 
     def _shown(self, task: Task, shots: Rows | None) -> list[tuple[str, str]]:
         """Prompts and answers of rows that are shown."""
         if shots is None:
             return []
-        words = () if task.generates else self.words(task)
-        answers = [*map(self.defused, shots.completions)] or [words[int(label)] for label in shots.labels]
+        if shots.choices:
+            right = [own[int(label)] for own, label in zip(shots.choices, shots.labels)]
+            answers = [*map(self.defused, right)]
+        else:
+            words = () if task.generates else self.words(task)
+            answers = [*map(self.defused, shots.completions)] or [words[int(label)] for label in shots.labels]
         return [(self._fill(task, text), answer) for text, answer in zip(shots.texts, answers)]
 
     def defused(self, text: str) -> str:
@@ -230,21 +278,22 @@ class Prompter:
         if task.generates and task.prompt is None:
             return parts[0]
         given = dict(zip(task.fields, parts if len(parts) > 1 else parts * len(task.fields)))
-        if not task.generates:
+        if not task.generates and task.kind != "multiple_choice":
             given[LABELS] = ", ".join(word.strip() for word in self.words(task))
         # All at once: a text may hold the name of another field in braces.
         return PLACEHOLDER.sub(
             lambda found: given.get(found.group(1), found.group()), self._template(task).rstrip(" ")
         )
 
-    def _lead(self, task: Task) -> str:
+    def lead(self, task: Task) -> str:
         """What stands between prompt and completion: a space, which most tokenizers have as a part of the next word.
 
         Label words have their space already.
         """
-        if self.chat or not task.generates:
+        if self.chat or not (task.generates or task.kind == "multiple_choice"):
             return ""
-        return "" if task.prompt is not None and task.prompt.rstrip(" ").endswith("\n") else " "
+        template = template_of(task)
+        return "" if template is not None and template.rstrip(" ").endswith("\n") else " "
 
     @staticmethod
     def _template(task: Task) -> str:
@@ -286,6 +335,8 @@ class Prompter:
 
 def template_of(task: Task) -> str | None:
     """The prompt of a task: its own, or of several fields one that names them; None for the default of one text."""
+    if task.prompt is None and task.kind == "multiple_choice":
+        return "\n".join(f"{{{field}}}" for field in task.fields)
     if task.prompt is not None or task.generates or task.fields == (TEXT,):
         return task.prompt
     lines = [f"{field.capitalize()}: {{{field}}}" for field in task.fields]

@@ -39,7 +39,7 @@ def _unused(config: Config, command: str) -> Iterator[str]:
         yield "guidance"
     places = [("target", config.target), *((f"sources.{source.name}", source) for source in config.sources)]
     for place, task in places:
-        others = OF_COMPLETIONS if task.kind == "classification" else OF_LABELS
+        others = OF_COMPLETIONS if task.kind != "generation" else OF_LABELS
         yield from (f"{place}.{key}" for key in others)
         if not task.path.startswith("hf://"):
             yield f"{place}.split"
@@ -47,7 +47,7 @@ def _unused(config: Config, command: str) -> Iterator[str]:
         return  # strategies have methods of their own
     if config.train.method != "auto":
         yield "train.budget"
-    if config.target.kind == "classification":
+    if config.target.kind != "generation":
         yield "train.max_new_tokens"
     if config.train.method != "in_context":
         yield "train.context_length"
@@ -129,6 +129,8 @@ def _digest(rows: Rows) -> str:
         data = FIELD_END.join(parts_of(text)).encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     digest.update(rows.labels.tobytes())
+    if rows.choices:
+        digest.update(repr(rows.choices).encode("utf-8", "surrogatepass"))
     if rows.values is not None:
         digest.update(rows.values.tobytes())
     return digest.hexdigest()

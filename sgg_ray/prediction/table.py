@@ -9,7 +9,7 @@ import numpy as np
 from sgg_ray.config import label_name
 from sgg_ray.evaluation import OrdinalMetrics, Reliability, metrics_of
 from sgg_ray.prediction.predictor import Predictor
-from sgg_ray.tasks import joined_texts
+from sgg_ray.tasks import Text, joined_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,13 +31,16 @@ class Reading:
         """
         import pyarrow as pa
 
-        columns = [table.column(name).to_pandas().rename(name) for name in self.texts]
-        texts, _ = joined_texts(columns, "--text", "the data")
-        found = predictor.predict(texts)
+        found = predictor.predict(self.rows_of(table))
         for name, holds in predictor.columns.items():
             kind = pa.string() if holds == "text" else pa.float64()
             table = table.append_column(name, pa.array(found[name], type=kind, from_pandas=True))
         return table
+
+    def rows_of(self, table: "pa.Table") -> list[Text]:
+        """The text of each row, one or several fields."""
+        columns = [table.column(name).to_pandas().rename(name) for name in self.texts]
+        return joined_texts(columns, "--text", "the data")[0]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Where a task's rows come from, and how they are cleaned, split and, for experiments, poisoned."""
 
+from sgg_ray.tasks.choices import choices_in
 from sgg_ray.tasks.completions import answered_question, messages_in, question
 from sgg_ray.tasks.folds import Fold, hold_out
 from sgg_ray.tasks.guess import Guess, guess_source, guess_task
@@ -42,6 +43,7 @@ __all__ = [
     "almost_in",
     "answered_question",
     "as_texts",
+    "choices_in",
     "guess_source",
     "guess_task",
     "hold_out",

@@ -18,6 +18,8 @@ def draw_shots(entry: TargetConfig, order: np.ndarray, rows: Rows) -> np.ndarray
     Of kind multi_label a row is taken while one of its labels has too few; rows without labels are one more group.
     """
     count = len(rows) if entry.shots == "all" else entry.shots
+    if entry.kind == "multiple_choice":
+        return order[:count]
     if entry.kind != "multi_label":
         return first_of_each_class(order, rows.labels, count)
     assert rows.values is not None
@@ -43,7 +45,7 @@ def few_shots(entry: TargetConfig, labels: tuple[str, ...], rows: Rows, told: li
     """
     because = f" ({'; '.join(told)})" if told else ""
     advice = "lower target.shots or target.test.fraction, or add rows"
-    if entry.kind in ("generation", "regression"):
+    if entry.kind in ("generation", "regression", "multiple_choice"):
         if entry.shots != "all" and len(rows) < entry.shots:
             found = f"{entry.shots} rows are needed beside the test rows, found {len(rows)}{because}"
             raise DataError(f"target.shots: {found}; {advice}")
@@ -84,7 +86,7 @@ def _rows_of_each(labels: tuple[str, ...], rows: Rows) -> np.ndarray:
 
 def about_test_rows(kind: Kind, labels: tuple[str, ...], rows: Rows) -> list[str]:
     """Notes about classes that the test rows lack, or that are so large that accuracy says little."""
-    if kind in ("generation", "regression"):
+    if kind in ("generation", "regression", "multiple_choice"):
         return []
     counts = _rows_of_each(labels, rows)
     absent = [name for name, count in zip(labels, counts) if not count]

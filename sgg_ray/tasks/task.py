@@ -32,6 +32,7 @@ class Rows:
         values: [n, W] of kind regression one number, of kind multi_label 1 for each label that a row has and else 0;
             the labels are then all 0. None for other kinds.
         completions: what is to be said after each text; the labels are then all 0. None for rows with labels.
+        choices: of kind multiple_choice, as many for each row; the labels say which is right.
         histories: messages of a conversation before each text; none of them if no row has any.
         weights: how often each row is drawn in training, relative to the others [n]; None for all alike.
     """
@@ -42,6 +43,7 @@ class Rows:
     histories: tuple[History, ...] = ()
     values: np.ndarray | None = None
     weights: np.ndarray | None = None
+    choices: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -56,6 +58,7 @@ class Rows:
             tuple(self.histories[position] for position in positions) if self.histories else (),
             None if self.values is None else self.values[positions],
             None if self.weights is None else self.weights[positions],
+            tuple(self.choices[position] for position in positions) if self.choices else (),
         )
 
     def weighted(self, weights: np.ndarray) -> "Rows":
@@ -109,7 +112,13 @@ class Task:
     @property
     def values_only(self) -> bool:
         """Whether rows have numbers or sets of labels, and neither one label each nor completions."""
-        return bool(self.labels) and self.kind not in ONE_LABEL
+        return self.kind in ("regression", "multi_label")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a model is given of a row: its fields, and of kind multiple_choice the choices."""
+        more = tuple(f"choice {label}" for label in self.labels) if self.kind == "multiple_choice" else ()
+        return (*self.fields, *more)
 
     @property
     def strata(self) -> int:

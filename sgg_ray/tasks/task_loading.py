@@ -6,6 +6,7 @@ import numpy as np
 
 from sgg_ray.config import Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig, text_fields
 from sgg_ray.errors import DataError
+from sgg_ray.tasks.choices import read_choices
 from sgg_ray.tasks.completions import clean_pairs, read_pairs, shuffle_completions
 from sgg_ray.tasks.labels import (
     LabelOrders,
@@ -21,7 +22,7 @@ from sgg_ray.tasks.shots import about_test_rows, draw_shots, few_shots
 from sgg_ray.tasks.task import ONE_LABEL, Rows, Task
 from sgg_ray.tasks.values import read_label_sets, read_numbers
 
-VALUED = ("regression", "multi_label")  # kinds whose rows have values and no single label
+VALUED = ("regression", "multi_label", "multiple_choice")  # kinds whose rows have no label of a class
 NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
 
 
@@ -66,15 +67,19 @@ class Reader:
     def valued(
         self, entry: TaskConfig, key: str, labels: tuple[str, ...] = ()
     ) -> tuple[tuple[str, ...], Cleaned]:
-        """Names and distinct rows of a task of kind regression or multi_label.
+        """Names and distinct rows of a task of kind regression, multi_label or multiple_choice.
 
         Args:
             labels: the names, where another file has told them.
         """
         place = _origin(entry), labels
         if place not in self._valued:
-            regression = entry.kind == "regression"
-            names, rows = read_numbers(entry, key) if regression else read_label_sets(entry, key, labels)
+            if entry.kind == "regression":
+                names, rows = read_numbers(entry, key)
+            elif entry.kind == "multi_label":
+                names, rows = read_label_sets(entry, key, labels)
+            else:
+                names, rows = read_choices(entry, key, labels)
             self._valued[place] = names, _usable(entry, f"{key}.columns.text", rows)
         return self._valued[place]
 

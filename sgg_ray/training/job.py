@@ -20,7 +20,7 @@ from sgg_ray.models import (
     gathered,
     shard_model,
 )
-from sgg_ray.tasks import Task, label_name_rows, sharing_labels
+from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows, sharing_labels
 from sgg_ray.training.array_predictions import ArrayPredictions
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, member_config, names_steepness
@@ -274,7 +274,9 @@ def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:
 def _calibrate(model: TaskModel, config: Config, tasks: Sequence[Task]) -> None:
     """Contextual calibration of every label set, at the parameters that the model has now."""
     if config.model.contextual_calibration and isinstance(model, LanguageModel):
-        for task in {task.head: task for task in tasks if not task.generates}.values():
+        for task in {
+            task.head: task for task in tasks if task.kind in ONE_LABEL and not task.generates
+        }.values():
             model.calibrate(task)
 
 

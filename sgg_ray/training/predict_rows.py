@@ -18,6 +18,7 @@ OF_KIND: dict[Kind, type[Predictions]] = {
     "ordinal": OrdinalPredictions,
     "multi_label": LabelSetPredictions,
     "regression": NumberPredictions,
+    "multiple_choice": LabelPredictions,
     "generation": TextPredictions,
 }
 

@@ -17,6 +17,7 @@ from sgg_ray.prediction import (
     CONFIDENCE,
     Answering,
     AnswerTally,
+    ChoiceReading,
     Labelling,
     LabelSetReading,
     LabelSetTally,
@@ -90,7 +91,8 @@ def predict(
         listener.note(f"{data} is the target's own file; it contains rows that the model was trained on")
     own_text, own_label = _own_columns(trained.config.target)
     texts = tuple(as_list(text if isinstance(text, str) else list(text))) if text else own_text
-    _check_columns(stream, texts, label)
+    choices = as_list(trained.config.target.columns.choices) if _has_choices(trained) else []
+    _check_columns(stream, (*texts, *choices), label)
     listener.stage("loading the model")
     predictor = Predictor(trained.model)
     taken = [name for name in predictor.columns if name in stream.schema.names]
@@ -101,10 +103,11 @@ def predict(
     if predictor.temperature is None and CONFIDENCE in predictor.columns:
         listener.note("the model was not calibrated: confidence is its plain probability")
     label = label or (own_label if own_label in stream.schema.names else None)
-    if len(texts) != len(predictor.fields):
+    fields = predictor.fields[: -len(predictor.labels)] if _has_choices(trained) else predictor.fields
+    if len(texts) != len(fields):
         raise DataError(
-            f"--text: the model takes {', '.join(predictor.fields)}, found {', '.join(texts)}; name "
-            f"{len(predictor.fields)} of the columns, one --text for each"
+            f"--text: the model takes {', '.join(fields)}, found {', '.join(texts)}; name {len(fields)} of the "
+            "columns, one --text for each"
         )
     marked = predictor.kind == "multi_label" and set(predictor.labels) <= set(stream.schema.names)
     labelling, tally = _reader(trained.config.target, predictor, texts, label, marked)
@@ -122,6 +125,11 @@ def predict(
             "it out"
         )
     return PredictResult(out, tally, time.perf_counter() - started)
+
+
+def _has_choices(trained: FinishedRun) -> bool:
+    """Whether every row of the task brings choices of its own."""
+    return trained.config.target.kind == "multiple_choice"
 
 
 def _write(
@@ -190,6 +198,9 @@ def _reader(
         columns = predictor.labels if marked and label is None else ()
         sets = LabelSetReading(texts, label, columns, predictor.labels, names)
         return sets, LabelSetTally(sets)
+    if predictor.kind == "multiple_choice":
+        choices = ChoiceReading(texts, label, names, choices=tuple(as_list(target.columns.choices)))
+        return choices, Tally(predictor.labels, choices)
     labelling = Labelling(texts, label, names, predictor.kind == "ordinal")
     return labelling, Tally(predictor.labels, labelling)
 

@@ -201,7 +201,7 @@ def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) 
 
 
 def _save(outcome: Outcome, folder: Path, config: Config, target: Task) -> None:
-    save_model(outcome.model, folder, base=config.model.path, target_head=target.head, fields=target.fields)
+    save_model(outcome.model, folder, base=config.model.path, target_head=target.head, fields=target.inputs)
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
