@@ -41,23 +41,29 @@ def run(config, model, folder, base=Trainer, batch=8, accumulation=1, **more):
 
 
 @pytest.mark.parametrize(
-    ("terms", "batch", "accumulation"),
+    ("terms", "batch", "accumulation", "passes"),
     [
-        ({"hvp": "finite_difference"}, 8, 1),
-        ({"hvp": "exact", "interval": 2}, 2, 4),
-        ({"hvp": "central_difference", "lambda_source": 0.0}, 4, 2),
+        ({"hvp": "finite_difference"}, 8, 1, 6 * 3),  # sources, target, and the target once more
+        ({"hvp": "exact", "interval": 2}, 2, 4, 6 * (3 + 4) + 3 * 4),
+        pytest.param(
+            {"hvp": "central_difference", "lambda_source": 0.0}, 4, 2, 6 * (2 + 2 + 4), marks=pytest.mark.slow
+        ),
     ],
 )
-def test_it_trains_what_the_products_loop_trains(configure, tmp_path, terms, batch, accumulation):
-    """All terms, the mixture, clipping and the schedule; batches at once or accumulated. Parameters within 1e-5."""
+def test_it_trains_what_the_products_loop_trains(configure, tmp_path, terms, batch, accumulation, passes):
+    """All terms, the mixture, clipping and the schedule; batches at once or accumulated. Parameters within 1e-5, and no
+    pass more than the product's."""
     config = configure(**terms)
     own, model = other.both(config)
     events = []
     own.run(events.extend)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
     trainer = run(config, model, tmp_path, batch=batch, accumulation=accumulation)
     torch.testing.assert_close(
         other.parameters_of(model.model), other.parameters_of(own.model), atol=1e-5, rtol=0
     )
+    assert len(calls) == passes
     logs = [line for line in trainer.state.log_history if "loss" in line]
     assert len(logs) == len(events) == 6
     for theirs, mine in zip(logs, events, strict=True):
@@ -117,6 +123,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(configure, tmp_path
         run(config, again, tmp_path / "runs", batch=4, resume_from_checkpoint=str(state.parent))
 
 
+@pytest.mark.slow
 def test_bfloat16_guides_the_same_way(configure, tmp_path):
     """The finite difference adapts to the rounding: the way that the parameters take has a cosine of 0.97."""
     config = configure()
