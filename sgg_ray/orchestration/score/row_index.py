@@ -17,6 +17,7 @@ import numpy as np
 
 from sgg_ray.artifacts.files import replaced_file
 from sgg_ray.config import Config
+from sgg_ray.errors import ConfigError
 from sgg_ray.models import locate_model
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.tasks import Task
@@ -38,10 +39,17 @@ class Shard:
 
 
 class ShardedVectors:
-    """The vectors of all rows [n, D] over memory-mapped shards: read by slices, or by sorted row numbers."""
+    """The vectors of all rows [n, D] over memory-mapped shards: read by slices, or by row numbers.
+
+    Args:
+        shards: of one task, all of them and in order.
+
+    Raises:
+        ConfigError: a shard cannot be read, or is not of these rows.
+    """
 
     def __init__(self, shards: Sequence[Shard]):
-        self._maps = [np.load(shard.path, mmap_mode="r") for shard in shards]
+        self._maps = [_mapped(shard) for shard in shards]
         self._starts = np.array([shard.start for shard in shards])
         self.shape = (shards[-1].stop, self._maps[0].shape[1])
 
@@ -62,6 +70,20 @@ class ShardedVectors:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)
+
+
+def _mapped(shard: Shard) -> np.ndarray:
+    try:
+        found = np.load(shard.path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise ConfigError(_broken(shard, str(error))) from error
+    if found.ndim != 2 or len(found) != shard.stop - shard.start:
+        raise ConfigError(_broken(shard, f"it holds {found.shape}, not {shard.stop - shard.start} rows"))
+    return found
+
+
+def _broken(shard: Shard, why: str) -> str:
+    return f"ray.storage_path: {shard.path} cannot be read ({why}); delete it, it is made again"
 
 
 def shards_of(config: Config, task: Task, folder: Path) -> list[Shard]:

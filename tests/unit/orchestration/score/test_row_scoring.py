@@ -85,6 +85,14 @@ def test_an_index_that_was_stopped_goes_on_with_the_shards_that_are_missing(
     np.testing.assert_array_equal(found[np.array([1, 64, 159])], whole[[1, 64, 159]])
     np.testing.assert_array_equal(found[whole[:, 0] > 0], whole[whole[:, 0] > 0])
     np.testing.assert_array_equal(np.asarray(found), whole)
+    for spoil, said in ((lambda path: write_shard(path, whole[:3]), "not 64 rows"), (spoiled, "delete it")):
+        spoil(shards[1].path)
+        with pytest.raises(ConfigError, match=said):
+            ShardedVectors(shards)
+
+
+def spoiled(path):
+    path.write_bytes(b"nothing")
 
 
 def test_commands_that_draw_all_rows_alike_refuse_weights(make_config, data):
