@@ -80,7 +80,7 @@ def measure(path: Path, out: Path, seeds: int) -> None:
                     for line in one_pool(data, target, given, seed)
                 ]
             print(seed, share, flush=True)
-    pd.DataFrame(lines).to_csv(out, index=False, float_format="%.5f")
+        pd.DataFrame(lines).to_csv(out, index=False, float_format="%.5f")
 
 
 def flipped(data, name: str, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
