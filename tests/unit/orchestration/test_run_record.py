@@ -40,6 +40,9 @@ def test_settings_that_have_no_say_are_left_out(make_config):
         "train.share_labels",
         "train.head",
     }
+    numbers = tracked_parameters(make_config(target={"kind": "regression"}, sources=[]), "train")
+    assert numbers["target.columns.label"] == "label"
+    assert "train.max_new_tokens" not in numbers
     answers = make_config(
         target={"kind": "generation"}, sources=[], model={"path": "causal"}, train={"calibration_folds": 0}
     )
