@@ -75,17 +75,30 @@ def test_tables_without_texts_are_refused(logged):
 
 
 @pytest.mark.slow
-def test_it_is_served_over_http(logged, expected):
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    ("manager", "patience"),
+    [
+        ("local", 240),
+        # Minutes, and packages from an index: what the model names, in an environment that has nothing else.
+        pytest.param("virtualenv", 2000, marks=pytest.mark.by_hand),
+    ],
+)
+def test_it_is_served_over_http(logged, expected, manager, patience, tmp_path):
     folder = logged._client.get_model_version_download_uri("films", "1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", folder, "--env-manager", "local"]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", folder, "--env-manager", manager]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     server = subprocess.Popen(
-        [*command, "-h", "127.0.0.1", "-p", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "-h", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment | {"MLFLOW_ENV_ROOT": str(tmp_path / "environments")},
     )
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + patience
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
