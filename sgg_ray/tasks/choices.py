@@ -87,7 +87,7 @@ def _one_number(counts: Sequence[int], entry: TaskConfig, key: str) -> int:
 
 
 def _values(found: Sequence[str], count: int, entry: TaskConfig, key: str) -> tuple[str, ...]:
-    """What the label column says for each choice: as configured, or numbers from 0 or 1 on, or letters."""
+    """What the label column says for each choice: as configured, or numbers from 0 or 1 on, letters, or columns."""
     if entry.labels is not None:
         names = tuple(map(label_name, entry.labels))
         if len(names) != count:
@@ -95,14 +95,11 @@ def _values(found: Sequence[str], count: int, entry: TaskConfig, key: str) -> tu
                 f"{key}.labels: must name {count} values, one for each choice, found {len(names)}"
             )
         return names
-    known = set(found)
-    for values in (
-        map(str, range(count)),
-        map(str, range(1, count + 1)),
-        LETTERS[:count],
-        LETTERS[:count].lower(),
-    ):
-        values = tuple(values)
-        if known <= set(values):
+    numbers = tuple(map(str, range(count + 1)))
+    letters = tuple(LETTERS[:count])
+    small = tuple(LETTERS[:count].lower())
+    columns = tuple(as_list(entry.columns.choices))  # data sets on a hub name them so
+    for values in (numbers[:-1], numbers[1:], letters, small, columns):
+        if set(found) <= set(values):
             return values
-    return tuple(map(str, range(count)))
+    return numbers[:-1]

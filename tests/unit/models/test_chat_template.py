@@ -1,15 +1,19 @@
 """Chat templates come out as Transformers renders them, and one that is an attack is a line in a bounded time."""
 
+import copy
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import toy
 
 from sgg_ray.errors import ModelError
 from sgg_ray.models import load_tokenizer
 from sgg_ray.models.chat_template import SCRIPT, render_chat
+from sgg_ray.models.prompts import Prompter
+from sgg_ray.tasks import Rows, Task
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -62,6 +66,34 @@ def test_a_template_is_rendered_as_transformers_does(tokenizer, template):
     ]
     assert render_chat(tokenizer, CHATS) == expected
     assert render_chat(tokenizer, CHATS[::-1]) == expected[::-1]
+
+
+BEGINNINGS = {
+    "none": "{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}",
+    "one": "{{ bos_token }}{% for m in messages %}{{ m.content }} {% endfor %}",
+    "two": "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m.content }} {% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_prompts_have_the_ids_of_the_model_s_own_call(tokenizer, template):
+    """A tokenizer that puts a token before every text adds none to what its template has written."""
+    from tokenizers import processors
+
+    own = copy.deepcopy(tokenizer)
+    own.add_special_tokens({"bos_token": "<unk>"})
+    own.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<unk> $A", special_tokens=[("<unk>", own.bos_token_id)]
+    )
+    own.chat_template = template
+    assert own("word1")["input_ids"][0] == own.bos_token_id
+    rows = Rows(("word1 good2", "bad3"), np.zeros(2, dtype=np.int64))
+    task = Task("t", ("negative", "positive"), rows, rows, "target", prompt="Review: {text}")
+    found = Prompter(own, True, 64).prompts(task, rows)
+    for text, ids in zip(rows.texts, found):
+        asked = [{"role": "user", "content": f"Review: {text}"}]
+        expected = own.apply_chat_template(asked, tokenize=True, add_generation_prompt=True)
+        assert ids.tolist() == list(getattr(expected, "input_ids", expected))
 
 
 @pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)

@@ -50,6 +50,7 @@ def test_columns_and_lists_are_the_same_task(choices, write):
         (lambda n: n % 2 + 1, ("1", "2")),
         (lambda n: "AB"[n % 2], ("A", "B")),
         (lambda n: "ab"[n % 2], ("a", "b")),
+        (lambda n: ("choice1", "choice2")[n % 2], ("choice1", "choice2")),
     ],
 )
 def test_what_the_label_column_says_is_found(choices, write, said, labels):
