@@ -22,15 +22,26 @@ vLLM serves the folder as it is:
 """
 
 _LOADING = """\
-Labels are words that the model says after a prompt; their scores are log-probabilities.{base}
+Labels are words that the model says after a prompt; their scores are log-probabilities. Long texts are not cut
+here.{base}
 
 ```python
+import re
+
 import torch
 {imports}
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = {load}.eval()
+
+
+def plain(text):  # special tokens that stand in a text are characters like others
+    names = {{token.content for token in tokenizer.added_tokens_decoder.values() if token.special}}
+    names = sorted((name for name in names | {{*tokenizer.all_special_tokens}} if len(name) > 1), key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, names)) or "(?!)", lambda found: f"{{found[0][0]}} {{found[0][1:]}}", text)
+
+
 text = {text}
 prompt = tokenizer({prompt}, add_special_tokens={special})["input_ids"]
 answers = {answers}
@@ -52,15 +63,25 @@ print(probabilities)
 
 
 _ANSWERING = """\
-Prompts are answered greedily.{base}
+Prompts are answered greedily. Long ones are not cut here.{base}
 
 ```python
+import re
+
 import torch
 {imports}
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = {load}.eval()
+
+
+def plain(text):  # special tokens that stand in a text are characters like others
+    names = {{token.content for token in tokenizer.added_tokens_decoder.values() if token.special}}
+    names = sorted((name for name in names | {{*tokenizer.all_special_tokens}} if len(name) > 1), key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, names)) or "(?!)", lambda found: f"{{found[0][0]}} {{found[0][1:]}}", text)
+
+
 text = {text}
 prompt = tokenizer({prompt}, add_special_tokens={special}, return_tensors="pt")["input_ids"]
 with torch.no_grad():
@@ -86,17 +107,27 @@ Each choice counts by its log-probability after the prompt. (Where one choice of
 token that ends an answer belongs to each of them.){base}
 
 ```python
+import re
+
 import torch
 {imports}
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = {load}.eval()
+
+
+def plain(text):  # special tokens that stand in a text are characters like others
+    names = {{token.content for token in tokenizer.added_tokens_decoder.values() if token.special}}
+    names = sorted((name for name in names | {{*tokenizer.all_special_tokens}} if len(name) > 1), key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, names)) or "(?!)", lambda found: f"{{found[0][0]}} {{found[0][1:]}}", text)
+
+
 text = {text}
 choices = {choices}
 written = {prompt}
 prompt = tokenizer(written, add_special_tokens={special})["input_ids"]
-whole = [tokenizer(written + {lead!r} + one, add_special_tokens={special})["input_ids"] for one in choices]
+whole = [tokenizer(written + {lead!r} + plain(one), add_special_tokens={special})["input_ids"] for one in choices]
 answers = [ids[len(prompt) :] for ids in whole]
 if any(one != other and other[: len(one)] == one for one in answers for other in answers):
     answers = [ids + [tokenizer.eos_token_id] for ids in answers]
@@ -175,8 +206,8 @@ def _prompt_code(written: str, fields: Sequence[str], example: str) -> tuple[str
     """Lines of Python: an example of a text, and the prompt that holds it."""
     if len(fields) == 1:
         before, after = written.split(f"{{{fields[0]}}}")
-        return f'"{example}"', f"{before!r} + text + {after!r}"
-    filled = "".join(f".replace({f'{{{field}}}'!r}, text[{field!r}])" for field in fields)
+        return f'"{example}"', f"{before!r} + plain(text) + {after!r}"
+    filled = "".join(f".replace({f'{{{field}}}'!r}, plain(text[{field!r}]))" for field in fields)
     return repr(dict.fromkeys(fields, example)), f"{written!r}{filled}"
 
 

@@ -234,7 +234,8 @@ def as_texts(column: "pd.Series", where: str, path: str) -> tuple[list[str], int
             continue
         if isinstance(value, dict | list | tuple | set | np.ndarray):
             raise DataError(
-                f"{where}: column '{column.name}' of {path} holds lists or objects; give one with texts"
+                f"{where}: column '{column.name}' of {path} holds lists or objects; give one with texts (labels of "
+                "single tokens are not supported)"
             )
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         # Half of a surrogate pair, which JSON can spell, can be neither tokenised nor written anywhere.

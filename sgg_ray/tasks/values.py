@@ -153,6 +153,11 @@ def _from_lists(
         notes.append(f"column '{column}': labels are separated by '{separator}'")
     sets = [_split_labels(value, separator) for value in raw]
     found = sorted({name for own in sets if own is not None for name in own})
+    if "O" in found and any(name.startswith("B-") for name in found):
+        raise DataError(
+            f"{where}: column '{column}' of {entry.path} holds labels of single tokens (B-, I-, O), which are not "
+            "supported; a row has labels as a whole"
+        )
     by_value = _configured(entry) or {name: name for name in known or found}
     unknown = [name for name in found if name not in by_value]
     if unknown:

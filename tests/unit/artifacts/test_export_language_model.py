@@ -39,7 +39,7 @@ def code_of(card: str) -> str:
 def test_the_lines_of_the_card_give_the_probabilities_of_the_run(run, tmp_path, monkeypatch):
     forms = ["transformers", "adapter"] if run.config.model.adapter else ["transformers"]
     monkeypatch.chdir(tmp_path)
-    text = "good1 word3 bad2"
+    text = "good1 word3 <end> bad2"  # a special token in a text is none
     expected = Predictor(run.model, "cpu").predict([text])
     for form in forms:
         exported = export_model(run, tmp_path / form, form)

@@ -172,3 +172,12 @@ def test_test_rows_of_a_file_of_their_own(configure, write, multi):
     few = write("few.jsonl", as_lines([{"text": "new", "labels": ["b"]}]))
     target, _ = load_tasks(multi(write("t.jsonl", as_lines(sets(40))), test={"path": few}))
     assert target.test.values.tolist() == [[0.0, 1.0]]
+
+
+def test_labels_of_single_tokens_are_refused_with_a_word(multi, configure, write):
+    rows = [{"text": f"row {n}", "tokens": ["Ada", str(n)], "labels": ["B-PER", "O"]} for n in range(20)]
+    path = write("t.jsonl", as_lines(rows))
+    with pytest.raises(DataError, match=r"labels of single tokens \(B-, I-, O\), which are not supported"):
+        load_tasks(multi(path))
+    with pytest.raises(DataError, match="labels of single tokens are not supported"):
+        load_tasks(multi(path, columns={"text": "tokens", "label": "labels"}))
