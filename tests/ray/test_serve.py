@@ -74,19 +74,3 @@ def test_it_answers_as_sgg_predict_does_and_stops_cleanly(finished_run):
     finally:
         process.kill()
         process.wait()
-
-
-def test_a_port_that_is_taken_is_said_before_anything_starts(finished_run, monkeypatch):
-    from sgg_ray.errors import ConfigError
-    from sgg_ray.orchestration.serve import serve_driver
-
-    monkeypatch.setattr(serve_driver, "connected", lambda config: pytest.fail("Ray was started"))
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(ConfigError, match=rf"--host, --port: cannot listen on 127.0.0.1:{port} \(Address"),
-            serve_driver.served(finished_run, port=port),
-        ):
-            pass

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,11 @@ def wait_for_ever() -> None:
 
 def _check_packages() -> None:
     try:
-        import ray.serve
+        import_module("ray.serve")
     except ImportError as error:
         raise ConfigError(
             f"sgg serve needs the package {error.name}; python -m pip install 'sgg-ray[serve]'"
         ) from error
-    del ray
 
 
 def _check_port(host: str, port: int) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from typer.testing import CliRunner
 
 from sgg_ray.artifacts import check_push, push
+from sgg_ray.cli import app
 from sgg_ray.errors import ClusterError, ConfigError
 
 TOKEN = "hf_secretsecretsecret"
@@ -120,3 +122,22 @@ def test_what_is_missing_is_said_before_the_model_is_loaded(monkeypatch, tmp_pat
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="--push: no token for the hub; set HF_TOKEN"):
         check_push("me/films")
+
+
+def test_the_command_pushes_what_it_exports(hub, finished_run, tmp_path):
+    command = ["export", str(finished_run), "--to", str(tmp_path / "out"), "--push", "me/films", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    exported = {
+        file.relative_to(tmp_path / "out").as_posix(): file.read_bytes()
+        for file in (tmp_path / "out").rglob("*")
+        if file.is_file()
+    }
+    assert hub.files == exported
+    assert b"## How to load it" in hub.files["README.md"]
+    assert TOKEN not in result.output
+    refused = CliRunner().invoke(
+        app, ["export", str(finished_run), "--to", str(tmp_path / "b"), "--push", "films"]
+    )
+    assert refused.exit_code == 2
+    assert not (tmp_path / "b").exists()
