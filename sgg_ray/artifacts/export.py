@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from safetensors.torch import save_file
 
+from sgg_ray.artifacts.export_encoder import LOADING_AVERAGE, write_transformers
 from sgg_ray.artifacts.export_language_model import write_language_model
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError, told_where
 from sgg_ray.markdown import markdown_code
 from sgg_ray.models import (
+    MEMBER,
     AveragedModel,
     EncoderClassifier,
     LanguageModel,
@@ -97,11 +99,6 @@ _ACTIVATIONS = {
     "ordinal": ".sigmoid()",
     "regression": "",
 }  # where not softmax
-_PROBLEMS: Any = {  # words of Transformers; a sigmoid for each value
-    "multi_label": "multi_label_classification",
-    "ordinal": "multi_label_classification",
-    "regression": "regression",
-}
 _POOLING = {
     "mean": """\
     mask = tokens.attention_mask.unsqueeze(-1).to(states.dtype)
@@ -112,7 +109,9 @@ _POOLING = {
 
 
 def default_form(run: FinishedRun) -> Form:
-    """sentence-transformers runs no code of the folder; it has no module for a model's own pooler."""
+    """sentence-transformers runs no code of the folder; it has no module for a model's own pooler, nor for averages."""
+    if read_manifest(run.model).shares is not None:
+        return "transformers"
     if _learns_prompts(run):
         return "adapter"
     causal = is_language_model(run.model)
@@ -143,13 +142,9 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
         raise ConfigError(f"--to: {folder} exists already; give a new or an empty folder")
     model, head = load_model(run.model)
     form = form or default_form(run)
-    if isinstance(model, AveragedModel):
-        raise ModelError(
-            f"RUN: the model of {run.path} is an average of {len(model.shares)} models, which no other library loads; "
-            "train with --set train.budget=1 for one model, or with another --strategy"
-        )
-    if isinstance(model, EncoderClassifier):
-        _check(model, form)
+    for member in model.members if isinstance(model, AveragedModel) else [model]:
+        if isinstance(member, EncoderClassifier):
+            _check(member, form)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -162,7 +157,7 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
             loading = _write(run, model, head, part, folder.name, form)
             model.tokenizer.model_max_length = model.max_length
             model.tokenizer.save_pretrained(part)
-            if isinstance(model, EncoderClassifier):
+            if not isinstance(model, LanguageModel):
                 _split_special_tokens(part / "tokenizer_config.json")
             card = _card(run, loading)
             (part / "README.md").write_text(card, encoding="utf-8")
@@ -221,32 +216,15 @@ def _write_weights(
         else:
             _write_modules(model, head, folder)
         return read_object(folder / "adapter_config.json")["base_model_name_or_path"]
-    if hasattr(backbone, "peft_config"):
-        backbone = backbone.merge_and_unload()
     if form == "sentence-transformers":
+        if hasattr(backbone, "peft_config"):
+            backbone = backbone.merge_and_unload()
         backbone.config.id2label = labels
         backbone.config.label2id = {name: number for number, name in labels.items()}
         backbone.save_pretrained(folder)
         _write_modules(model, head, folder)
         return None
-    from sgg_ray.artifacts import exported_model  # loads most of Transformers
-
-    config = exported_model.GuidedClassifierConfig(
-        backbone=backbone.config.to_dict(), pooling=model.pooling, id2label=labels, num_labels=len(labels)
-    )
-    config.label2id = {name: number for number, name in labels.items()}
-    config.problem_type = _PROBLEMS.get(kind_of(head), "single_label_classification")
-    config.architectures = ["GuidedClassifier"]
-    config.auto_map = {  # pyright: ignore[reportAttributeAccessIssue]
-        "AutoConfig": "modeling_sgg.GuidedClassifierConfig",
-        "AutoModelForSequenceClassification": "modeling_sgg.GuidedClassifier",
-    }
-    config.save_pretrained(folder)
-    weights = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
-    weights |= {f"classifier.{name}": value for name, value in model.head(head).state_dict().items()}
-    weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    shutil.copyfile(str(exported_model.__file__), folder / "modeling_sgg.py")
+    write_transformers([model], None, head, _outputs(model, head), folder)
     return None
 
 
@@ -300,6 +278,8 @@ def _write(run: FinishedRun, model: TaskModel, head: str, folder: Path, name: st
     """Write everything but tokenizer and card; return how to load it."""
     if isinstance(model, LanguageModel):
         return write_language_model(run, model, head, folder, name, form)  # pyright: ignore[reportArgumentType]
+    if isinstance(model, AveragedModel):
+        return _write_average(run, model, head, folder, name, form)
     assert isinstance(model, EncoderClassifier)
     _fold_scale(model, head)
     base = _write_weights(run, model, head, folder, form)
@@ -338,6 +318,35 @@ def _thresholds(run: FinishedRun, model: EncoderClassifier, head: str) -> str:
     found = read_manifest(run.model).thresholds or [0.5] * len(model.labels[head])
     pairs = ", ".join(f"{markdown_code(name)} {value:.4g}" for name, value in zip(model.labels[head], found))
     return f"\nA label applies from its own probability on: {pairs}.\n"
+
+
+def _write_average(
+    run: FinishedRun, model: AveragedModel, head: str, folder: Path, name: str, form: Form
+) -> str:
+    """One Transformers model of all members, or a folder for each of them; return how to load it."""
+    members = [member for member in model.members if isinstance(member, EncoderClassifier)]
+    for member in members:
+        _fold_scale(member, head)
+    labels, kind = _outputs(members[0], head), kind_of(head)
+    if form == "transformers":
+        write_transformers(members, model.shares, head, labels, folder)
+        return _LOADING[form].format(folder=name) + _thresholds(run, members[0], head)
+    for number, member in enumerate(members):
+        place = folder / MEMBER.format(number)
+        place.mkdir()
+        _write_weights(run, member, head, place, form)
+        member.tokenizer.model_max_length = member.max_length
+        member.tokenizer.save_pretrained(place)
+        _split_special_tokens(place / "tokenizer_config.json")
+    activation = _ACTIVATIONS.get(kind, ".softmax(-1)")
+    loading = LOADING_AVERAGE.format(
+        folder=name,
+        labels=labels,
+        shares=list(model.shares),
+        activation=activation,
+        inverse={".softmax(-1)": ".log()", "": ""}.get(activation, ".logit()"),
+    )
+    return loading + _thresholds(run, members[0], head)
 
 
 def _card(run: FinishedRun, loading: str) -> str:

@@ -18,6 +18,16 @@ class GuidedClassifierConfig(PretrainedConfig):
         super().__init__(**options)
 
 
+class AveragedClassifierConfig(GuidedClassifierConfig):
+    """Configuration of several encoders of one kind, with the share of each in the average."""
+
+    model_type = "sgg-average"
+
+    def __init__(self, shares: list[float] | None = None, **options):
+        self.shares = shares or []
+        super().__init__(**options)
+
+
 class GuidedClassifier(PreTrainedModel):
     """An encoder whose pooled states, scaled to length √H, go into one linear layer."""
 
@@ -58,3 +68,37 @@ class GuidedClassifier(PreTrainedModel):
         logits = self.classifier(features)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
+
+
+class AveragedClassifier(PreTrainedModel):
+    """Several classifiers that predict the weighted mean of their probabilities."""
+
+    config_class = AveragedClassifierConfig
+    base_model_prefix = "members"
+
+    def __init__(self, config: AveragedClassifierConfig):
+        super().__init__(config)
+        self.members = nn.ModuleList(GuidedClassifier(config) for _ in config.shares)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        **_,
+    ) -> SequenceClassifierOutput:
+        """For token ids [B, T] what gives the members' mean through softmax, sigmoid, or as it is: [B, C]."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        kind = self.config.problem_type
+        found = [member(**inputs).logits for member in self.members]
+        if kind == "multi_label_classification":
+            found = [logits.sigmoid() for logits in found]
+        elif kind != "regression":
+            found = [logits.softmax(-1) for logits in found]
+        mean = torch.stack([share * each for share, each in zip(self.config.shares, found)]).sum(0)
+        if kind == "multi_label_classification":
+            mean = mean.logit(torch.finfo(mean.dtype).eps)
+        elif kind != "regression":
+            mean = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+        return SequenceClassifierOutput(logits=mean)  # pyright: ignore[reportArgumentType]

@@ -89,7 +89,8 @@ def _quality_of_label_sets(metrics: Mapping[str, Any]) -> str:
             f"\nOn the same test rows micro-F1 differs by {100 * micro['difference']:+.1f} points "
             f"({_bounds(micro, 100, 1)}). This is one seed; another choice of examples gives a different number."
         )
-    if calibration := metrics.get("calibration"):
+    calibration = metrics.get("calibration")
+    if calibration and "micro_f1_calibrated" in calibration:
         found = ", ".join(f"{value:.2f}" for value in calibration["thresholds"])
         lines.append(
             f"\nThe table counts a label from a probability of 0.5 on. The model predicts with thresholds ({found}), "
@@ -101,9 +102,10 @@ def _quality_of_label_sets(metrics: Mapping[str, Any]) -> str:
 
 def quality_of_labels(metrics: Mapping[str, Any]) -> str:
     """The quality section of a classifier's model card, in Markdown."""
+    rows = metrics.get("evaluated", "test rows")
     lines = [
         "## Quality\n",
-        "| model | accuracy | 95 % interval | macro-F1 | test rows |",
+        f"| model | accuracy | 95 % interval | macro-F1 | {rows} |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, label in _models(metrics):
@@ -121,12 +123,17 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
     gain = metrics.get("difference")
     if gain:
         lines.append(
-            f"\nOn the same test rows the difference that guidance makes is {100 * gain['difference']:+.1f} points of "
+            f"\nOn the same {rows} the difference that guidance makes is {100 * gain['difference']:+.1f} points of "
             f"accuracy ({_bounds(gain, 100, 1)}, exact McNemar "
             f"p = {gain['p_value']:.2g}). This is one seed; another choice of examples gives a different number."
         )
+    if rows != "test rows":
+        lines.append(
+            "\nThere were no test rows: these figures are of cross-validation, each row predicted by a model that was "
+            "trained without its part of the rows."
+        )
     calibration = metrics.get("calibration")
-    if calibration:
+    if calibration and "ece" in calibration:
         lines.append(
             f"\nConfidence is scaled with the temperature {calibration['temperature']:.2f}, fitted on "
             f"{calibration['rows']} shots that were left out of training in {calibration['folds']} parts. Expected "

@@ -156,6 +156,9 @@ def _strategy(config: Config) -> str:
 def _shots(target: TargetConfig) -> str:
     if target.kind == "generation":
         return f"{target.shots} examples with completions"
+    if target.test.is_none:
+        shots = "all rows" if target.shots == "all" else f"{target.shots} shots per class"
+        return f"{shots}; no test rows: quality by cross-validation"
     if target.shots == "all":
         return "all rows that are not for testing"
     return (

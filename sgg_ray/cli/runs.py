@@ -115,6 +115,6 @@ def show(
         if (found.path / "scores.json").is_file():
             report.print_scores(console, AlignmentReport.from_dict(read_json(found.path / "scores.json")))
         report.print_quality(console, found.metrics)
-        report.print_wrong_rows(console, frame, most)
+        report.print_wrong_rows(console, frame, most, found.metrics.get("evaluated", "test rows"))
 
     run(work, as_json, debug)

@@ -31,11 +31,27 @@ def check_kinds(config: Config) -> list[str]:
             f"target.test.split: only {HUB} data sets have splits, found '{held_out.split}'; give test.path or "
             "test.fraction"
         )
+    if held_out.is_none:
+        problems += _without_test_rows(config)
     if config.target.kind == GENERATION and config.train.share_labels:
         problems.append("train.share_labels: a target of kind generation has no labels; leave it out")
     if config.compare is not None:
         problems += _mixed_targets(config)
     return problems
+
+
+def _without_test_rows(config: Config) -> Iterator[str]:
+    """Who cannot do without them."""
+    if config.target.kind == GENERATION:
+        yield "target.test: a target of kind generation needs test rows, found none; give test.fraction or test.path"
+    if config.compare is not None:
+        yield "target.test: strategies are compared on test rows, found none; give test.fraction or test.path"
+    folds = config.train.calibration_folds
+    if folds is not None and folds < 2:
+        yield (
+            f"train.calibration_folds: without test rows quality is estimated on held-out parts, found {folds}; use 2 "
+            "or more, or leave it out"
+        )
 
 
 def _unsuitable(place: str, entry: TaskConfig) -> Iterator[str]:

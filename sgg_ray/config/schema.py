@@ -19,6 +19,7 @@ from sgg_ray.config.values import (
     Positive,
     Scalar,
     Share,
+    ShareBelowOne,
     Whole,
     as_list,
     check_filter,
@@ -181,15 +182,30 @@ class TaskConfig(Section):
 
 
 class HeldOutConfig(Section):
-    """Where test rows come from: a share of the target's file, or a file of their own."""
+    """Where test rows come from: a share of the target's file, or a file of their own.
 
-    fraction: OpenShare | None = Field(None, description="share of the target's distinct rows")
+    ``test: none`` is short for ``fraction: 0``: quality is then estimated by cross-validation.
+    """
+
+    fraction: ShareBelowOne | None = Field(
+        None, description="share of the target's distinct rows; 0, or 'test: none' = cross-validation instead"
+    )
     path: str | None = Field(None, description="a separate file, read like the target's")
     split: str | None = Field(
         None, description="hf:// only: which split to read, without 'path' of the target's data set"
     )
     columns: Columns | None = Field(None, description="of that file; default: the target's")
     where: dict[str, Scalar | list[Scalar]] | None = Field(None, description="default: the target's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, data: Any) -> Any:
+        return {"fraction": 0.0} if data == "none" else data
+
+    @property
+    def is_none(self) -> bool:
+        """Whether there are no test rows."""
+        return self.fraction == 0
 
     @field_validator("where", mode="before")
     @classmethod
@@ -354,10 +370,10 @@ class TrainConfig(Section):
     eval_batch_size: Count = Field(64, description="rows a batch in evaluation")
     max_new_tokens: Count = Field(64, description="kind generation: tokens of an answer at most")
     save_steps: Count = Field(50, description="steps between two checkpoints")
-    calibration_folds: CountOrZero = Field(
-        2,
+    calibration_folds: CountOrZero | None = Field(
+        None,
         description="parts of the shots that trainings leave out in turn, to calibrate the confidence and to keep the "
-        "baseline where guidance is worse; 0 or 1 = none",
+        "baseline where guidance is worse; 0 or 1 = none; null = 2, or 5 without test rows, which they then stand for",
     )
     logging_steps: Count = Field(5, description="steps between two transfers of metrics to the host")
     baseline: bool = Field(

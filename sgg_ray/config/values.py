@@ -17,6 +17,7 @@ def _no_boolean(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Real = Annotated[float, BeforeValidator(_no_boolean)]
 Share = Annotated[Real, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[Real, Field(ge=0, lt=1)]
 OpenShare = Annotated[Real, Field(gt=0, lt=1)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]

@@ -13,6 +13,7 @@ from sgg_ray.models.manifest import MODEL_MANIFEST, read_manifest
 from sgg_ray.models.model_checks import check_method, check_model, check_tasks, fit_tasks
 from sgg_ray.models.model_files import read_object
 from sgg_ray.models.model_folder import (
+    MEMBER,
     build_model,
     is_language_model,
     load_model,
@@ -27,6 +28,7 @@ from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 
 __all__ = [
+    "MEMBER",
     "MODEL_MANIFEST",
     "AveragedModel",
     "Batch",

@@ -106,7 +106,7 @@ def save_model(
         fields: what the parts of the target's texts are called.
     """
     if isinstance(model, AveragedModel):
-        _save_average(model, folder, base, target_head)
+        _save_average(model, folder, base, target_head, fields)
         return
     adapted = hasattr(model.backbone, "peft_config")
     with quiet_transformers():
@@ -148,13 +148,15 @@ def save_model(
     )
 
 
-def _save_average(model: AveragedModel, folder: Path, base: str, target_head: str) -> None:
+def _save_average(
+    model: AveragedModel, folder: Path, base: str, target_head: str, fields: Sequence[str]
+) -> None:
     """Each member in a folder of its own, as if it were alone, and a manifest above them."""
     for number, member in enumerate(model.members):
         assert isinstance(member, EncoderClassifier)
         place = folder / MEMBER.format(number)
         place.mkdir()
-        save_model(member, place, base=base, target_head=target_head)
+        save_model(member, place, base=base, target_head=target_head, fields=fields)
     first = read_manifest(folder / MEMBER.format(0))
     content = {"files": checksums(folder), "shares": list(model.shares)}
     write_manifest(folder, first.model_copy(update=content))

@@ -73,7 +73,7 @@ def quality_lines(results: Sequence[ModelResult]) -> list[str]:
         return sentences(lines)
     assert isinstance(last.metrics, ClassificationMetrics)
     share = f"{100 * last.metrics.accuracy:.1f} %"
-    first = f"{last.name} labels {share} of {last.metrics.rows:,} test rows correctly"
+    first = f"{last.name} labels {share} of {last.metrics.rows:,} {last.rows} correctly"
     if isinstance(last.gain, PairedComparison):
         gain = last.gain
         first += (
@@ -83,17 +83,20 @@ def quality_lines(results: Sequence[ModelResult]) -> list[str]:
     return sentences([first, *conclusions(results)[1:]])
 
 
-def wrong_section(frame: pd.DataFrame, metrics: object, labels: Sequence[str]) -> Section:
+def wrong_section(
+    frame: pd.DataFrame, metrics: object, labels: Sequence[str], what: str = "test rows"
+) -> Section:
     """The test rows that went wrong, those that the model was surest of first, and what is taken for what.
 
     Args:
         frame: predictions.parquet of a run.
         metrics: of the model; those of a classifier have a confusion matrix.
         labels: in the order of the matrix.
+        what: the rows are called.
     """
     wrong = wrong_rows(frame)
     shown = wrong.head(MOST_WRONG)
-    line = f"{len(wrong):,} of {len(frame):,} test rows are wrong."
+    line = f"{len(wrong):,} of {len(frame):,} {what} are wrong."
     if "error" in frame:
         return _errors_section(frame, shown)
     if len(shown) < len(wrong):

@@ -88,18 +88,19 @@ def print_quality(console: Console, metrics: Mapping[str, Any]) -> None:
         )
 
 
-def print_wrong_rows(console: Console, frame: pd.DataFrame, most: int) -> None:
+def print_wrong_rows(console: Console, frame: pd.DataFrame, most: int, what: str = "test rows") -> None:
     """The test rows that the model got wrong, those it was surest of first.
 
     Args:
         frame: predictions.parquet of a run.
         most: rows to show.
+        what: the rows are called.
     """
     wrong = wrong_rows(frame)
     if "error" in frame:
-        print_line(console, f"the largest errors of {len(frame):,} test rows", style="bold")
+        print_line(console, f"the largest errors of {len(frame):,} {what}", style="bold")
     else:
-        print_line(console, f"{len(wrong):,} of {len(frame):,} test rows are wrong", style="bold")
+        print_line(console, f"{len(wrong):,} of {len(frame):,} {what} are wrong", style="bold")
     if wrong.empty or most == 0:
         return
     if "error" in frame:

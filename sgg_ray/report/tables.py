@@ -26,6 +26,7 @@ class ModelResult:
     name: str
     metrics: Metrics
     gain: Comparison | None = None  # over the first model of the table, on the same test rows
+    rows: str = "test rows"  # what the metrics are of
 
 
 def print_plan(console: Console, title: str, plan: Mapping[str, object]) -> None:
@@ -92,11 +93,11 @@ def conclusions(results: Sequence[ModelResult]) -> list[str]:
         return []
     others = [result for result in results if isinstance(result.gain, PairedComparison)]
     gains = f"; gain in points of accuracy over {results[0].name}" if others else ""
-    lines = [f"on {first.rows} test rows{gains}", *ordinal_lines(results)]
+    lines = [f"on {first.rows} {results[0].rows}{gains}", *ordinal_lines(results)]
     if first.is_skewed:
         lines.append(
-            f"{100 * first.majority:.0f} % of the test rows are of one class, which any model can name: macro-F1 "
-            "counts all classes alike"
+            f"{100 * first.majority:.0f} % of the {results[0].rows} are of one class, which any model can name: "
+            "macro-F1 counts all classes alike"
         )
     for result in others:
         assert isinstance(result.gain, PairedComparison)

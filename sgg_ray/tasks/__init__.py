@@ -2,7 +2,7 @@
 
 from sgg_ray.tasks.choices import choices_in
 from sgg_ray.tasks.completions import answered_question, messages_in, question
-from sgg_ray.tasks.folds import Fold, hold_out
+from sgg_ray.tasks.folds import Fold, cross_validation_folds, hold_out, without_texts
 from sgg_ray.tasks.guess import Guess, guess_source, guess_task
 from sgg_ray.tasks.label_sentences import label_name_rows
 from sgg_ray.tasks.language import Language, language_of
@@ -44,6 +44,7 @@ __all__ = [
     "answered_question",
     "as_texts",
     "choices_in",
+    "cross_validation_folds",
     "guess_source",
     "guess_task",
     "hold_out",
@@ -67,4 +68,5 @@ __all__ = [
     "parts_of",
     "question",
     "sharing_labels",
+    "without_texts",
 ]

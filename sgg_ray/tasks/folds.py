@@ -1,11 +1,14 @@
 """Parts of the few shots that are held out in turn, so that settings can be chosen without any test row."""
 
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sgg_ray.errors import ConfigError
-from sgg_ray.tasks.task import Task
+from sgg_ray.tasks.select import text_key
+from sgg_ray.tasks.task import Task, Text
 
 QUARTER = 4
 ENOUGH_ROWS = 100  # held-out rows from which on one part is taken to be enough
@@ -21,6 +24,48 @@ class Fold:
     def of(self, target: Task) -> Task:
         """The target with these rows to train on, and the held-out ones in place of its test rows."""
         return replace(target, train=target.train.take(self.kept), test=target.train.take(self.held))
+
+
+def cross_validation_folds(target: Task, folds: int, seed: int) -> list[Fold]:
+    """Parts of the shots, each held out once, whatever the sizes of the classes.
+
+    A class of fewer rows than parts has rows in some of them only; the row of a class that has no other is never held
+    out. So every training sees every class.
+
+    Args:
+        target: its training rows are cut.
+        folds: how many parts, fewer if no class has as many rows.
+        seed: of the cut.
+
+    Returns:
+        No part where no class has two rows.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    labels = target.train.labels
+    counts = np.bincount(labels, minlength=target.strata)
+    parts = min(folds, int(counts.max(initial=0)))
+    if parts < 2:
+        return []
+    usable = np.flatnonzero(counts[labels] > 1)
+    alone = np.flatnonzero(counts[labels] == 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a class has fewer rows than there are parts
+        splits = list(StratifiedKFold(parts, shuffle=True, random_state=seed).split(usable, labels[usable]))
+    return [Fold(np.union1d(usable[kept], alone), usable[held]) for kept, held in splits if len(held)]
+
+
+def without_texts(sources: Sequence[Task], texts: Collection[Text]) -> list[Task]:
+    """The sources without rows of these texts, and without those that have no others."""
+    keys = {text_key(text) for text in texts}
+    found = []
+    for source in sources:
+        kept = [row for row, text in enumerate(source.train.texts) if text_key(text) not in keys]
+        if len(kept) == len(source.train):
+            found.append(source)
+        elif kept:
+            found.append(replace(source, train=source.train.take(kept)))
+    return found
 
 
 def hold_out(target: Task, folds: int | None, seed: int) -> list[Fold]:

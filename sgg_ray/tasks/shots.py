@@ -86,7 +86,7 @@ def _rows_of_each(labels: tuple[str, ...], rows: Rows) -> np.ndarray:
 
 def about_test_rows(kind: Kind, labels: tuple[str, ...], rows: Rows) -> list[str]:
     """Notes about classes that the test rows lack, or that are so large that accuracy says little."""
-    if kind in ("generation", "regression", "multiple_choice"):
+    if kind in ("generation", "regression", "multiple_choice") or not len(rows):
         return []
     counts = _rows_of_each(labels, rows)
     absent = [name for name, count in zip(labels, counts) if not count]

@@ -147,7 +147,7 @@ def _target(
     if len(apart.rows) < len(pool.rows):
         dropped = counted(len(pool.rows) - len(apart.rows), "training row")
         notes.append(f"{dropped} dropped: the same texts are among the test rows")
-    if not len(test.rows):
+    if not len(test.rows) and not entry.test.is_none:
         raise DataError(
             "target.test: no test rows are left; raise target.test.fraction or give target.test.path"
         )

@@ -1,5 +1,6 @@
 """The training loop, its checkpoints, and the gradients of tasks. Knows nothing of Ray."""
 
+from sgg_ray.training.array_predictions import ArrayPredictions
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from sgg_ray.training.choice import Choice, choose
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
@@ -23,6 +24,7 @@ from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlon
 
 __all__ = [
     "SOURCES",
+    "ArrayPredictions",
     "Choice",
     "Communicator",
     "Distributed",

@@ -38,6 +38,8 @@ class ArrayPredictions(Predictions):
         on_progress: Progress,
     ) -> Self:
         """Predict ``rows`` under the task's own head."""
+        if not len(rows):
+            return cls(task, rows, np.zeros((0, len(task.labels)), dtype=np.float32))
         found = predict(model, model.tokenise(task, rows), batch_size, communicator, on_progress)
         return cls(task, rows, found)
 

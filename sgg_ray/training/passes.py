@@ -95,7 +95,7 @@ class Passes(GradientPasses):
 
     def target_batch(self, step: int) -> list[Pair]:
         """The target rows of a step, over all workers."""
-        rows = target_batch(len(self.target), self.settings.batch_size, step, self._seed)
+        rows = target_batch(len(self.target), self.settings.batch_size, step, self._seed, self.target.labels)
         return [(self.target, int(row)) for row in rows]
 
     def source_batch(self, step: int, weights: Mapping[str, float]) -> list[Pair]:

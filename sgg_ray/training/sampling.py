@@ -15,7 +15,7 @@ from sgg_ray.tasks import COMPLETIONS
 TARGET, SOURCE = 1, 2
 
 
-def target_batch(rows: int, size: int, step: int, seed: int) -> np.ndarray:
+def target_batch(rows: int, size: int, step: int, seed: int, labels: np.ndarray | None = None) -> np.ndarray:
     """Row numbers of a target batch: epochs of a seeded shuffle, each row once an epoch.
 
     A batch may straddle two epochs, so that every batch has ``size`` rows, or all of them if there are fewer.
@@ -25,6 +25,8 @@ def target_batch(rows: int, size: int, step: int, seed: int) -> np.ndarray:
         size: global batch size.
         step: which step of the run, from 0.
         seed: the run's seed.
+        labels: of the rows [rows]; where classes differ in size, each is spread evenly over the epoch, so that batches
+            hold them in their proportions. Classes of one size, and None, are left to the shuffle.
 
     Returns:
         Row numbers [min(size, rows)].
@@ -37,9 +39,23 @@ def target_batch(rows: int, size: int, step: int, seed: int) -> np.ndarray:
     batch = np.empty(size, dtype=np.int64)
     for epoch in np.unique(epochs):
         order = np.random.default_rng([seed, TARGET, int(epoch)]).permutation(rows)
+        if labels is not None:
+            order = _spread(order, labels)
         inside = epochs == epoch
         batch[inside] = order[offsets[inside]]
     return batch
+
+
+def _spread(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same rows with each class at even distances, those of a class in their order."""
+    counts = np.bincount(labels)
+    if len(set(counts[counts > 0])) == 1:
+        return order
+    place = np.empty(len(order))
+    for value in np.flatnonzero(counts):
+        members = np.flatnonzero(labels[order] == value)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(place, kind="stable")]
 
 
 def source_batch(

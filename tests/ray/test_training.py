@@ -123,6 +123,30 @@ def test_a_guided_model_that_sources_ruin_gives_way_to_the_baseline(
     assert run.data.metrics["held_out/loss_gain"] < 0
 
 
+@pytest.mark.slow
+def test_without_test_rows_the_estimate_is_cross_validated(settings, still_encoder, tmp_path, database):
+    folds = {"baseline": True, "calibration_folds": 3}
+    target = {"shots": "all", "test": {"fraction": 0}}
+    config = configure(settings | {"sources": []}, still_encoder, tmp_path, target=target, train=folds)
+    result = train(config)
+    assert result.metrics.rows == result.baseline.rows == 120
+    assert result.metrics.accuracy_high - result.metrics.accuracy_low > 0.05
+    written = pandas.read_parquet(result.folder / "predictions.parquet")
+    assert len(written) == 120
+    kept = result.of_model
+    assert (written.label == written.predicted).mean() == pytest.approx(kept.accuracy)
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["evaluated"] == "held-out rows"
+    assert "ece" not in metrics["calibration"]
+    assert any("cross-validation" in line for line in result.conclusions())
+    assert "these figures are of cross-validation" in (result.folder / "model" / "README.md").read_text()
+    (run,) = MlflowClient(config.tracking.uri).search_runs(["1"], "attributes.run_name = 'toy'")
+    assert run.data.metrics["cross_validation/accuracy"] == pytest.approx(kept.accuracy)
+    assert not any(name.startswith("test/") for name in run.data.metrics)
+    labelled = result.predict(["good1 good2 good3 word1"])
+    assert labelled.predicted[0] in ("negative", "positive")
+
+
 def test_the_run_folder_is_complete(finished):
     _, result, heard = finished
     names = {path.name for path in result.folder.iterdir()}

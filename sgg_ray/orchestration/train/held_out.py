@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.errors import SggError
+from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison
 from sgg_ray.models import write_calibration
 from sgg_ray.orchestration.runtime.event_log import Inbox
@@ -27,7 +27,7 @@ from sgg_ray.orchestration.train.torch_trainer import wait_for
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL
 from sgg_ray.tasks import Fold
-from sgg_ray.training import predictions_class
+from sgg_ray.training import ArrayPredictions, Predictions, predictions_class
 
 CALIBRATION = "calibration.json"
 KEPT = "kept.json"  # which model the run keeps, and why
@@ -41,7 +41,7 @@ def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
     folds = usable_folds(session.config, session.target)
     if not folds or not _trained(session, weights, folds):
         return
-    kind, shots = predictions_class(session.target), session.target.train
+    kind, shots = predictions_class(session.target), session.target.train.take(held_rows(folds))
     guided = held_out_predictions(session.folder, folds, GUIDED)
     assert guided is not None
     baseline = held_out_predictions(session.folder, folds, BASELINE)
@@ -57,13 +57,37 @@ def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
     session.folder.write_json(CALIBRATION, found)
 
 
+def held_rows(folds: Sequence[Fold]) -> np.ndarray:
+    """Positions of the shots that are held out at all, in their order."""
+    return np.sort(np.concatenate([fold.held for fold in folds]))
+
+
 def held_out_predictions(folder: RunFolder, folds: Sequence[Fold], model: str) -> np.ndarray | None:
-    """What trainings without them predict for the shots, in the shots' order [n, C]; None where there is none."""
+    """What trainings without them predict for ``held_rows`` [n, C]; None where there is none."""
     files = [folder.path / HeldOutTraining(model, part, len(folds)).file for part in range(1, len(folds) + 1)]
     if not files or not all(file.exists() for file in files):
         return None
     found = np.concatenate([np.load(file) for file in files])
     return found[np.argsort(np.concatenate([fold.held for fold in folds]))]
+
+
+def cross_validated(session: Session) -> tuple[Predictions, Predictions | None]:
+    """Predictions of the held-out shots by the guided trainings and the baseline's, in place of those of test rows.
+
+    Raises:
+        TrainingError: they could not be made.
+    """
+    folds = usable_folds(session.config, session.target)
+    found = [held_out_predictions(session.folder, folds, model) for model in (GUIDED, BASELINE)]
+    rows = session.target.train.take(held_rows(folds)) if folds else session.target.train
+    kind = predictions_class(session.target)
+    assert issubclass(kind, ArrayPredictions)
+    guided, alone = (None if array is None else kind(session.target, rows, array) for array in found)
+    if guided is None:
+        raise TrainingError(
+            "target.test: no quality can be estimated without test rows; give some, or more shots"
+        )
+    return guided, alone
 
 
 def stored_choice(folder: RunFolder) -> HeldOutComparison | None:
@@ -93,6 +117,8 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
         for training, reference in pending.items():
             _save(folder.path / training.file, wait_for(session, inbox, reference))
     except SggError as error:
+        if session.config.target.test.is_none:
+            raise
         session.listener.note(f"the model is not calibrated, and not compared on held-out shots: {error}")
         return False
     except BaseException:

@@ -11,22 +11,24 @@ from sgg_ray.config import Config
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.messages import CalibrationProgress
 from sgg_ray.orchestration.runtime.event_log import EventLogHandle
-from sgg_ray.tasks import Fold, Task, hold_out
+from sgg_ray.tasks import Fold, Task, cross_validation_folds, without_texts
 from sgg_ray.training import Event, Hooks, plain, predictions_class, run_training
 
+FOLDS, FOLDS_FOR_TEST = 2, 5  # parts of the shots unless the file says, with test rows and without
 HELD_OUT = "held_out"  # folder of what the trainings predict: MODEL-PART.npy
 
 
 def usable_folds(config: Config, target: Task) -> list[Fold]:
-    """The parts that are left out in turn: as many as asked for, but no more than each class has shots.
+    """The parts that are left out in turn: as many as asked for, but no more than the largest class has shots.
 
     A kind of target without probabilities has nothing to choose or calibrate by, and none.
     """
     if not predictions_class(target).calibrated:
         return []
-    shots = int(np.bincount(target.train.labels, minlength=target.strata).min())
-    count = min(config.train.calibration_folds, shots)
-    return hold_out(target, count, config.seed) if count > 1 else []
+    asked = config.train.calibration_folds
+    if asked is None:
+        asked = FOLDS_FOR_TEST if config.target.test.is_none else FOLDS
+    return cross_validation_folds(target, asked, config.seed) if asked > 1 else []
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def predict_held_out(
 ) -> np.ndarray:
     """Train as the run did on the target's rows, and predict its held-out ones: [n, W].
 
-    ``sources`` come out of the object store, which holds one copy for all trainings.
+    ``sources`` come out of the object store, which holds one copy for all trainings. No held-out text is left in them.
     """
 
     def tell(events: Sequence[Event]) -> None:
@@ -71,6 +73,7 @@ def predict_held_out(
 
     hooks = Hooks(on_events=tell)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+    sources = without_texts(sources, target.test.texts)
     return run_training(config, target, sources, weights, device, hooks=hooks).array
 
 

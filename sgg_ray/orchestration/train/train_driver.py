@@ -31,7 +31,7 @@ from sgg_ray.orchestration.score.score_driver import (
     write_report,
 )
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.orchestration.train.held_out import judge_on_held_out, replace_folder
+from sgg_ray.orchestration.train.held_out import cross_validated, judge_on_held_out, replace_folder
 from sgg_ray.orchestration.train.held_out_trainings import usable_folds
 from sgg_ray.orchestration.train.history import saved_histories
 from sgg_ray.orchestration.train.torch_trainer import (
@@ -113,6 +113,8 @@ def _train(session: Session) -> TrainResult:
     judge_on_held_out(session, weights)
     session.listener.stage("writing the report")
     guided = load_predictions(predictions_path(folder.path, session.target), session.target)
+    if config.target.test.is_none:
+        guided, baseline = cross_validated(session)
     result = evaluate(session, guided, baseline, report)
     write_results(session, baseline if baseline and result.model == BASELINE else guided, result)
     if session.event_files is not None:

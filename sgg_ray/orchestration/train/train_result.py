@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,13 @@ if TYPE_CHECKING:
 CALIBRATED = ("ece", "ece_uncalibrated", "micro_f1_calibrated", "macro_f1_calibrated")
 
 
+TEST_ROWS, HELD_OUT_ROWS = "test rows", "held-out rows"
+CROSS_VALIDATED = (
+    "an estimate by cross-validation: each labelled row is predicted by a model that was trained without its part, so "
+    "on fewer rows than the model of this run; the interval is of the rows"
+)
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What a training came to."""
@@ -62,6 +69,7 @@ class TrainResult:
     comparison: Comparison | None  # guided − target-only, on the same test rows
     report: AlignmentReport | None
     summary: dict[str, Any]
+    rows_are: str = TEST_ROWS  # what the metrics are of
     kept: HeldOutComparison | None = None  # how the model was chosen, without test rows; None: it was not
 
     @property
@@ -76,7 +84,10 @@ class TrainResult:
 
     def conclusions(self) -> list[str]:
         """Which model is kept and why, in words; nothing without a baseline."""
-        return [] if self.baseline is None else kept_lines(self.kept, self.comparison)
+        lines = [] if self.rows_are == TEST_ROWS else [CROSS_VALIDATED]
+        if self.baseline is not None:
+            lines += kept_lines(self.kept, self.comparison if self.rows_are == TEST_ROWS else None)
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
@@ -85,15 +96,17 @@ class TrainResult:
             BASELINE: self.baseline.to_dict() if self.baseline else None,
             "difference": self.comparison.to_dict() if self.comparison else None,
             "kept": self.kept.to_dict() if self.kept else {"model": GUIDED, "verdict": None},
+            "evaluated": self.rows_are,
             **self.summary,
         }
 
     def final_numbers(self) -> dict[str, float]:
         """Metrics of the model that is kept and of the baseline, and gains, by their names in MLflow."""
-        found = {f"test/{name}": value for name, value in self.of_model.numbers().items()}
+        place = "test" if self.rows_are == TEST_ROWS else "cross_validation"
+        found = {f"{place}/{name}": value for name, value in self.of_model.numbers().items()}
         if self.baseline is not None and self.comparison is not None:
-            found |= {f"test/{name}_target_only": value for name, value in self.baseline.numbers().items()}
-            found |= {f"test/{name}_gain": value for name, value in self.comparison.gains().items()}
+            found |= {f"{place}/{name}_target_only": value for name, value in self.baseline.numbers().items()}
+            found |= {f"{place}/{name}_gain": value for name, value in self.comparison.gains().items()}
         if self.kept is not None:
             found["held_out/loss_gain"] = self.kept.gain
             found["held_out/accuracy"] = self.kept.accuracy
@@ -102,15 +115,17 @@ class TrainResult:
 
     def rows(self) -> list[ModelResult]:
         """The models of the final comparison, the baseline first."""
-        guided = ModelResult("guided", self.metrics, self.comparison)
-        return [guided] if self.baseline is None else [ModelResult("target only", self.baseline), guided]
+        guided = ModelResult("guided", self.metrics, self.comparison, self.rows_are)
+        if self.baseline is None:
+            return [guided]
+        return [ModelResult("target only", self.baseline, rows=self.rows_are), guided]
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
         """Label, probability of each label and confidence of each text; of kind generation the answer to each."""
         return Predictor(self.folder / MODEL).predict(texts)
 
     def _repr_html_(self) -> str:
-        title = f"{self.folder.name}, {self.metrics.rows} test rows"
+        title = f"{self.folder.name}, {self.metrics.rows} {self.rows_are}"
         return html_page(title, html_results(self.rows()), html_picture(self.folder / "curves.png"))
 
 
@@ -142,7 +157,9 @@ def evaluate(
     stored = session.folder.path / CALIBRATION
     if stored.exists():
         found = json.loads(stored.read_text(encoding="utf-8"))
-        summary["calibration"] = found | judged.calibration(found)
+        # Fitted to held-out rows: on these it would look better than it is.
+        own = {} if session.config.target.test.is_none else judged.calibration(found)
+        summary["calibration"] = found | own
     return TrainResult(
         session.folder.path,
         guided.metrics(),
@@ -150,6 +167,7 @@ def evaluate(
         guided.minus(alone) if alone else None,
         report,
         summary,
+        HELD_OUT_ROWS if session.config.target.test.is_none else TEST_ROWS,
         kept,
     )
 
@@ -199,8 +217,8 @@ def write_results(session: Session, predictions: Predictions, result: TrainResul
             target.labels,
             session.config.tracking.register_as,
             final,
-            evaluation_dataset(session.config, target),
-            f"test/{predictions.metric}",
+            evaluation_dataset(session.config, replace(target, test=predictions.rows)),
+            next(name for name in final if name.endswith(f"/{predictions.metric}")),
         )
     )
     traced = table.head(session.config.tracking.traces)
@@ -219,7 +237,7 @@ def _write_page(session: Session, result: TrainResult, predictions: "pd.DataFram
     sections: list[Section] = [
         quality_section(results, _explanations(session, result)),
         *([scores_section(result.report, folder.path)] if result.report else []),
-        wrong_section(predictions, result.of_model, target.labels),
+        wrong_section(predictions, result.of_model, target.labels, result.rows_are),
         training_section(folder.path),
         data_section([target, *session.sources]),
     ]

@@ -20,7 +20,7 @@ for folder in sys.argv[1:]:
         ((*scores,),) = classify(given["texts"][:1], truncation=True)
         assert AutoTokenizer.from_pretrained(folder).model_max_length == given["max_length"]
         found[folder] = {"logits": logits.tolist(), "scores": {row["label"]: row["score"] for row in scores}}
-    elif os.path.exists(f"{folder}/head.safetensors"):
+    elif os.path.exists(f"{folder}/head.safetensors") or os.path.isdir(f"{folder}/member-0"):
         with open(f"{folder}/README.md", encoding="utf-8") as card:
             code = card.read().split("```python\n")[1].split("```")[0]
         os.chdir(os.path.dirname(folder))

@@ -14,7 +14,7 @@ import toy
 from sgg_ray.artifacts import default_form, export_model, open_run
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError, ModelError
-from sgg_ray.models import load_model, write_calibration
+from sgg_ray.models import AveragedModel, load_model, write_calibration
 from sgg_ray.tasks import Rows, Task
 
 TEXTS = [*(row["text"] for row in toy.sentences(9, seed=21)), "good1 [SEP] word1 [PAD] [CLS] bad1"]
@@ -32,6 +32,7 @@ RUNS = {
         {"pooling": "own", "adapter": {"peft_type": "p_tuning", "num_virtual_tokens": 4}},
         ("adapter",),
     ),
+    "average": ({}, ("sentence-transformers", "transformers")),
     "lora": (
         {"adapter": {"peft_type": "lora", "r": 4}},
         ("sentence-transformers", "transformers", "adapter"),
@@ -50,7 +51,7 @@ def logits_and_inputs(folder: Path):
     tokens = model.tokenise(Task("new", model.labels[head], rows, rows, "target"), rows)
     batch = model.collate([(tokens, row) for row in range(len(TEXTS))])
     with torch.no_grad():
-        logits = model.head(head)(model.features(batch))
+        logits = model.scores(batch)[0]
     return logits.numpy(), batch
 
 
@@ -64,7 +65,7 @@ def runs(settings, tmp_path_factory) -> dict[str, Path]:
             "model": model,
             "sources": [],
             "ray": {"storage_path": storage},
-            "train": {"max_steps": 6},
+            "train": {"max_steps": 6, "method": "auto" if name == "average" else "gradients"},
         }
         return toy.finish_run(Config.model_validate(toy.merged(settings, changes)))
 
@@ -102,6 +103,19 @@ def test_logits_are_those_of_the_run(runs, elsewhere, name):
         np.testing.assert_array_equal(found, expected)
     else:
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_an_average_goes_out_as_one_model_of_several(runs, elsewhere):
+    model, _ = load_model(runs["average"] / "model")
+    assert isinstance(model, AveragedModel)
+    assert len(model.members) > 1
+    batch = logits_and_inputs(runs["average"])[1]
+    with torch.no_grad():
+        alone = model.members[0].scores(batch)[0].softmax(-1)
+    for form in ("transformers", "sentence-transformers"):
+        found = torch.tensor(elsewhere[f"average-{form}"]["logits"]).softmax(-1)
+        assert not torch.allclose(found, alone, atol=1e-4)
+    assert default_form(open_run(runs["average"])) == "transformers"
 
 
 def test_the_pipeline_knows_the_labels(runs, elsewhere):

@@ -236,3 +236,22 @@ def test_splits_are_of_data_sets_on_a_hub(load, problems, target, said):
     assert said in line
     own = load("model: {path: m}\ntarget: {path: 'hf://a/b', shots: 1, test: {split: validation}}")
     assert (own.target.test.path, own.target.test.split) == (None, "validation")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("train: {calibration_folds: 1}", "train.calibration_folds: without test rows"),
+        ("compare: {strategies: [full]}", "target.test: strategies are compared on test rows"),
+    ],
+)
+def test_who_needs_test_rows_says_so(load, problems, more, said):
+    base = "model: {path: m}\ntarget: {path: t.csv, shots: 4, test: none}"
+    assert load(base).target.test.is_none
+    (line,) = problems(f"{base}\n{more}")
+    assert line.startswith(said)
+
+
+def test_generated_answers_need_test_rows(problems):
+    (line,) = problems("model: {path: m}\ntarget: {path: t.csv, kind: generation, shots: 8, test: none}")
+    assert line.startswith("target.test: a target of kind generation needs test rows")

@@ -146,3 +146,20 @@ def test_reading_leaves_nothing_behind(configure, write, tmp_path):
     load_tasks(config)
     assert sorted(os.listdir(tmp_path)) == before
     assert all(Path(tmp_path, name).stat().st_size for name in before)
+
+
+def test_without_test_rows_every_row_may_be_a_shot(configure, write):
+    path = write("t.csv", reviews(30))
+    target, (source,) = load_tasks(
+        configure([{"name": "s", "path": path}], path=path, shots="all", test="none", labels=None)
+    )
+    assert (len(target.train), len(target.test), len(source.train)) == (30, 0, 30)
+    assert not any("no row of class" in note for note in target.notes)
+
+
+def test_without_test_rows_shots_are_those_with_the_same_order(configure, write):
+    path = write("t.csv", reviews(40))
+    none, _ = load_tasks(configure(path=path, shots=4, test="none"))
+    zero, _ = load_tasks(configure(path=path, shots=4, test={"fraction": 0}))
+    assert none.train.texts == zero.train.texts
+    assert np.bincount(none.train.labels).tolist() == [4, 4]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgg_ray.models import AveragedModel, load_model, save_model
+from sgg_ray.models import AveragedModel, load_model, read_manifest, save_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
 from sgg_ray.training.choice import member_config
@@ -71,7 +71,8 @@ def test_the_model_predicts_the_mean_of_its_members_also_once_it_is_loaded_again
     expected = sum(share * each for share, each in zip(choices[0].shares.values(), alone))
     np.testing.assert_allclose(outcome.probabilities, expected, atol=1e-6)
 
-    save_model(outcome.model, tmp_path, base=config.model.path, target_head=target.head)
+    save_model(outcome.model, tmp_path, base=config.model.path, target_head=target.head, fields=("a", "b"))
+    assert read_manifest(tmp_path).fields == read_manifest(tmp_path / "member-1").fields == ["a", "b"]
     loaded, head = load_model(tmp_path)
     assert isinstance(loaded, AveragedModel)
     assert head == target.head

@@ -30,6 +30,28 @@ def test_epochs_and_seeds_are_shuffled_differently():
     assert len({epoch(0, 0), epoch(0, 1), epoch(1, 0), tuple(range(20))}) == 4
 
 
+@pytest.mark.parametrize("counts", [(90, 10), (40, 40, 10), (17, 3)])
+def test_batches_of_unequal_classes_hold_them_in_their_proportions(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows, size = len(labels), 10
+    steps = rows // size  # of an epoch
+    first, second = (
+        [target_batch(rows, size, number * steps + step, 0, labels) for step in range(steps)]
+        for number in (0, 1)
+    )
+    assert sorted(np.concatenate(first)) == list(range(rows))
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+    for batch in (*first, *second):
+        found = np.bincount(labels[batch], minlength=len(counts))
+        assert (np.abs(found - size * np.array(counts) / rows) <= 1).all()
+
+
+def test_batches_of_equal_classes_are_the_shuffle():
+    labels = np.repeat([0, 1], 15)
+    for step in range(6):
+        np.testing.assert_array_equal(target_batch(30, 10, step, 7, labels), target_batch(30, 10, step, 7))
+
+
 @st.composite
 def mixtures(draw):
     """Row numbers and weights that add up to 1, some of them 0."""

@@ -7,11 +7,18 @@ import pytest
 import torch
 
 from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import HeldOutConfig
+from sgg_ray.errors import TrainingError
 from sgg_ray.evaluation import BASELINE, GUIDED, fit_temperature
 from sgg_ray.models import build_model, load_model, read_temperature, save_model
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.train import held_out
-from sgg_ray.orchestration.train.held_out import held_out_predictions, judge_on_held_out, stored_choice
+from sgg_ray.orchestration.train.held_out import (
+    cross_validated,
+    held_out_predictions,
+    judge_on_held_out,
+    stored_choice,
+)
 from sgg_ray.orchestration.train.held_out_trainings import held_out_trainings, usable_folds
 from sgg_ray.tasks import load_tasks
 
@@ -95,3 +102,20 @@ def test_without_held_out_shots_or_baseline_nothing_is_chosen(session, monkeypat
         judge_on_held_out(session, {})
         assert stored_choice(session.folder) is None
         assert len(ran) == trainings
+
+
+def test_without_test_rows_the_held_out_shots_are_evaluated(session, monkeypatch):
+    fake_trainings(session, monkeypatch, GUIDED)
+    target = session.config.target.model_copy(update={"test": HeldOutConfig.model_validate("none")})
+    train = session.config.train.model_copy(update={"calibration_folds": None})
+    session.config = session.config.model_copy(update={"target": target, "train": train})
+    with pytest.raises(TrainingError, match=r"^target\.test: "):
+        cross_validated(session)
+    judge_on_held_out(session, {})
+    guided, alone = cross_validated(session)
+    assert len(usable_folds(session.config, session.target)) == 5
+    assert guided.rows.texts == session.target.train.texts
+    assert guided.metrics().accuracy == 1.0
+    assert guided.metrics().accuracy_low < 0.9  # 16 rows
+    assert alone.metrics().accuracy == 0.0
+    assert guided.minus(alone).difference == 1.0
