@@ -40,8 +40,8 @@ from datasets import Dataset
 
 
 def rows(**_):
-    lines = (Path(__file__).parent / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    return {"test": Dataset.from_list([json.loads(line) for line in lines])}
+    with (Path(__file__).parent / "test.jsonl").open(encoding="utf-8") as lines:
+        return {"test": Dataset.from_list([json.loads(line) for line in lines])}
 
 
 def process_results(doc, results):

@@ -38,6 +38,9 @@ _Loader.add_constructor("!function", lambda loader, node: loader.construct_scala
 
 def test_rows_and_their_comparison_are_those_of_the_run(settings, tmp_path):
     run = finish(settings, tmp_path, model={"length_normalised": True, "contextual_calibration": True})
+    frame = pd.read_parquet(run.path / "predictions.parquet")
+    frame.loc[0, "text"] = 'good1\x85bad2\u2028word3 "x"'  # ends of lines for str.splitlines, none for JSON
+    frame.to_parquet(run.path / "predictions.parquet")
     name = write_lm_eval_task(run, tmp_path / "task", tmp_path / "out")
     task = yaml.load((tmp_path / "task" / f"{name}.yaml").read_text(), _Loader)
     assert (task["task"], task["output_type"]) == ("sgg_toy", "multiple_choice")
@@ -45,7 +48,6 @@ def test_rows_and_their_comparison_are_those_of_the_run(settings, tmp_path):
     rows = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rows)
     docs = rows.rows()["test"]
-    frame = pd.read_parquet(run.path / "predictions.parquet")
     assert len(docs) == len(frame)
     assert docs[0]["choices"] == [" very negative", " positive"]
     assert docs[0]["counts"] == [2, 1]
