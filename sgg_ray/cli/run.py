@@ -149,7 +149,8 @@ def _strategy(config: Config) -> str:
     if config.train.method == "auto":
         most = config.train.budget
         trainings = f"up to {most} trainings" if most > 1 else "one training"
-        return f"auto: {trainings}, chosen from the sources' utilities and the shots"
+        why = "chosen from the sources' utilities and the shots"
+        return f"auto: {trainings}, {why} (as the file says: --strategy none)"
     return config.strategy or "as the file says"
 
 

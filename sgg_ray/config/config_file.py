@@ -16,7 +16,7 @@ from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.roles import check_roles
 from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
-from sgg_ray.config.strategies import check_strategies, read_strategies, read_strategy
+from sgg_ray.config.strategies import check_strategies, choose_default, read_strategies, read_strategy
 from sgg_ray.errors import ConfigError
 from sgg_ray.secrets import is_redacted
 
@@ -43,6 +43,7 @@ def load_config(
     problems = [line for override in overrides for line in apply_override(data, override)]
     if strategy is not None:
         data["strategy"] = strategy
+    choose_default(data)
     if data.get("strategy") is not None:
         problems += read_strategy(data, path.parent)
         for override in overrides:

@@ -535,7 +535,8 @@ class Config(Section):
     strategy: str | None = Field(
         None,
         description="auto, or another strategy of `sgg compare` by name or path, whose keys then stand in place of the "
-        "file's own; null: the sections below as they are",
+        "file's own; none: the sections below as they are; null: auto, unless the file sets how to train: a key of "
+        "'guidance', a learning rate, an adapter, ...",
     )
     model: ModelConfig
     target: TargetConfig

@@ -19,6 +19,13 @@ from sgg_ray.errors import ConfigError
 
 SECTIONS = ("model", "alignment", "guidance", "train")
 FOLDER = "strategies"
+AUTO, NO_STRATEGY = "auto", "none"
+# What a strategy decides. A file that sets one of these decides for itself.
+DECISIVE = {
+    "model": ("adapter", "trainable"),
+    "alignment": ("weighting", "refresh_interval"),
+    "train": ("method", "schedule", "combine", "head", "share_labels", "learning_rate", "head_learning_rate"),
+}
 SHIPPED = Path(str(files("sgg_ray"))) / FOLDER  # package data
 
 
@@ -55,6 +62,30 @@ def read_strategies(data: dict[str, Any], base: Path) -> list[str]:
         fallback = entry if re.match(NAME, entry) else f"strategy-{place}"
         entries[place] = {"name": path.stem if path else fallback, **found}
     return problems
+
+
+def choose_default(data: dict[str, Any]) -> None:
+    """Let strategy ``auto`` decide where a file says nothing of how to train; data is changed in place.
+
+    It says something if it names a strategy (``none``: the sections as they are), sets a key of ``guidance`` or one
+    that is DECISIVE, or has a sweep or a comparison. Only the kind classification is decided for.
+    """
+    if data.get("strategy") == NO_STRATEGY:
+        data["strategy"] = None
+        return
+    target = data.get("target")
+    kind = target.get("kind", "classification") if isinstance(target, dict) else None
+    if data.get("strategy") is not None or kind != "classification":
+        return
+    if data.get("compare") is not None or data.get("tune") is not None or data.get("guidance"):
+        return
+    for section, keys in DECISIVE.items():
+        own = data.get(section)
+        if own is not None and not isinstance(own, dict):
+            return  # the schema tells
+        if any(key in (own or {}) for key in keys):
+            return
+    data["strategy"] = AUTO
 
 
 def read_strategy(data: dict[str, Any], base: Path) -> list[str]:

@@ -189,7 +189,7 @@ def _run_chosen(
 ) -> Outcome:
     """Method auto: choose strategies, train each of them, and average what they predict.
 
-    Nothing of it is kept in checkpoints: a run that was stopped in between trains its members anew. Causal language
+    Checkpoints are kept of a single member; a run of several that was stopped trains them anew. Causal language
     models are trained once, as the file says: an average of them would be answered by several large models.
     """
     foundation = foundation or PretrainedModel(config.model, device)
@@ -204,7 +204,9 @@ def _run_chosen(
     found: list[Outcome] = []
     for number, name in enumerate(choice.shares):
         own = hooks if number == 0 or hooks.of_member is None else hooks.of_member(name)
-        own = replace(own, checkpoint=None, resume_from=None, updates=None)
+        own = replace(own, updates=None)
+        if len(choice.shares) > 1:
+            own = replace(own, checkpoint=None, resume_from=None)
         chosen = member_config(config, name)
         beside = (used, shares) if chosen.guidance.lambda_source > 0 else ([], {})
         found.append(run_training(chosen, target, *beside, device, communicator, own, foundation))

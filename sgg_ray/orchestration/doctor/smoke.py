@@ -33,7 +33,7 @@ def run_smoke(config: Config | None, listener: Listener) -> str:
         model = tiny_encoder(folder / "model")
         overrides = [
             f"model.path={model}",
-            "strategy=null",  # one short training is enough to look at
+            "strategy=none",  # one short training is enough to look at
             "train.max_steps=4",
             "train.baseline=false",
             "train.calibration_folds=0",

@@ -24,6 +24,7 @@ from sgg_ray.orchestration.train.history import History, save_histories, saved_h
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
+    Choice,
     Communicator,
     Distributed,
     Hooks,
@@ -134,7 +135,14 @@ def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hook
     history = histories[job.run]
     hooks = _telling(history)
     hooks.checkpoint, hooks.of_member = checkpoint, of_member
-    hooks.on_choice = lambda choice: history.add(StrategyChosen(choice.to_dict(), str(choice)))
+
+    def chosen(choice: Choice) -> None:
+        if not any(
+            isinstance(entry, StrategyChosen) for entry in history.entries
+        ):  # of before it was stopped
+            history.add(StrategyChosen(choice.to_dict(), str(choice)))
+
+    hooks.on_choice = chosen
     if job.workers is not None:
         hooks.updates = RefreshedWeights(
             job.workers,

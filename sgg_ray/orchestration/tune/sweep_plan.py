@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import Config, TuneConfig
+from sgg_ray.config import Config, TuneConfig, apply_strategy, shipped_strategy
 from sgg_ray.errors import CapacityError, ConfigError
 from sgg_ray.orchestration.lifecycle import read_tasks, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
@@ -14,6 +14,8 @@ from sgg_ray.orchestration.runtime.cluster import rooms
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
 from sgg_ray.tasks import Fold, Task, hold_out
+
+TUNED = "sgg"  # what is searched of a file that leaves the strategy to `auto`: it is one training
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     """
     settings = config.tune or TuneConfig()  # pyright: ignore[reportCallIssue]
     config = config.model_copy(update={"tune": settings})
+    if config.train.method == "auto":
+        listener.note(f"a sweep searches one training: strategy {TUNED} in place of auto")
+        config = apply_strategy(config, shipped_strategy(TUNED))
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     refuse_row_weighting(config, "tune", settings.space)

@@ -116,7 +116,7 @@ def test_json_keeps_stdout_for_one_document(sgg, no_ray, write_config, verb):
 def test_overrides_and_name_reach_the_run(sgg, write_config, monkeypatch):
     seen = []
 
-    def take(config, listener):
+    def take(config, listener, rows=False):
         seen.append(config)
         raise KeyboardInterrupt
 
@@ -131,7 +131,7 @@ def test_overrides_and_name_reach_the_run(sgg, write_config, monkeypatch):
 def test_a_scoring_has_a_folder_of_its_own_unless_named(sgg, write_config, monkeypatch):
     names = []
 
-    def take(config, listener):
+    def take(config, listener, rows=False):
         names.append(config.name)
         raise KeyboardInterrupt
 

@@ -6,7 +6,7 @@ import torch
 
 from sgg_ray.models import AveragedModel, load_model, read_manifest, save_model
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
+from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training, save_checkpoint
 from sgg_ray.training.choice import member_config
 
 CPU = torch.device("cpu")
@@ -102,3 +102,23 @@ def test_the_baseline_of_a_run_is_plain_fine_tuning(make_config):
 def test_an_average_wants_members_and_shares_that_fit():
     with pytest.raises(ValueError, match="need a share"):
         AveragedModel([], [])
+
+
+def test_a_single_member_goes_on_from_its_checkpoint(make_config, tmp_path):
+    config = make_config(train={"method": "auto", "max_steps": 6, "save_steps": 3, "budget": 1})
+    target, _ = load_tasks(config)
+    whole = run_training(config, target, [], {}, CPU)
+    kept, steps = [], []
+
+    def checkpoint(trainer):
+        kept.append(trainer.step)
+        save_checkpoint(trainer, tmp_path)
+
+    run_training(config, target, [], {}, CPU, hooks=Hooks(checkpoint=checkpoint))
+    assert kept == [3]
+    hooks = Hooks(
+        on_events=lambda events: steps.extend(event["step"] for event in events), resume_from=tmp_path
+    )
+    again = run_training(config, target, [], {}, CPU, hooks=hooks)
+    assert steps == [3, 4, 5]
+    np.testing.assert_array_equal(again.probabilities, whole.probabilities)

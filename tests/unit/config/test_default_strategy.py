@@ -1,0 +1,66 @@
+"""Who says nothing of how to train gets strategy auto; who says anything keeps it."""
+
+import pytest
+
+from sgg_ray.config import dump_config, load_config
+
+BASE = "model: {path: m}\ntarget: {path: t.csv, shots: 4}\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "train: {max_steps: 9, batch_size: 4, calibration_folds: 0, max_length: 32}",
+        "guidance:\ntrain:\nalignment: {confidence: 0.9}",
+        "sources: [{name: s, path: s.csv}]",
+    ],
+)
+def test_a_file_that_leaves_it_open_gets_auto(load, more):
+    config = load(BASE + more)
+    assert (config.strategy, config.train.method, config.train.share_labels) == ("auto", "auto", True)
+    assert config.alignment.weighting == "evidence"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "guidance: {lambda_direction: 0.1}",
+        "train: {learning_rate: 1.0e-4}",
+        "train: {method: gradients}",
+        "train: {share_labels: false}",
+        "alignment: {weighting: relu}",
+        "alignment: {refresh_interval: 10}",
+        "tune: {num_samples: 3}",
+        "compare: {strategies: [full]}",
+        "strategy: none",
+    ],
+)
+def test_a_file_that_says_how_keeps_it(load, more):
+    config = load(BASE + more)
+    assert (config.strategy, config.train.method) == (None, "gradients")
+    assert not config.train.share_labels
+
+
+def test_adapters_and_other_kinds_are_not_decided_for(load):
+    adapted = load("model: {path: m, adapter: {peft_type: lora}}\ntarget: {path: t.csv, shots: 4}")
+    answers = load("model: {path: m}\ntarget: {path: t.csv, shots: 4, kind: generation}")
+    assert adapted.train.method == answers.train.method == "gradients"
+
+
+def test_the_command_line_has_the_last_word(load, tmp_path):
+    load(BASE)
+    path = tmp_path / "run.yaml"
+    assert load_config(path, strategy="none").train.method == "gradients"
+    assert load_config(path, strategy="full").strategy == "full"
+    assert load_config(path, ["guidance.lambda_direction=0.2"]).train.method == "gradients"
+    assert load_config(path, ["train.max_steps=7"]).train.method == "auto"
+
+
+def test_a_run_folders_file_trains_as_the_run_did(load, tmp_path):
+    for more in ("", "strategy: none"):
+        config = load(BASE + more)
+        again = tmp_path / "again.yaml"
+        again.write_text(dump_config(config))
+        assert load_config(again).train == config.train
+        assert load_config(again).alignment == config.alignment
