@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sgg_ray.config.addresses import without_passwords
 from sgg_ray.config.fields import placeholders
@@ -497,6 +497,15 @@ class RayConfig(Section):
         0,
         description="how long to wait for nodes that an autoscaler starts; 0 = do not wait",
     )
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _no_two_workers_on_one_gpu(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("num_workers", 1) > 1 and 0 < value <= 0.5:
+            raise ValueError(
+                "several workers would share one GPU, which NCCL refuses; set it to 1, or num_workers to 1"
+            )
+        return value
 
 
 class TrackingConfig(Section):

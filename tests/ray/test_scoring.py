@@ -131,7 +131,7 @@ def test_a_scoring_leaves_its_folder_and_is_not_done_twice(make_config):
 
 @pytest.mark.parametrize("verb", ["score", "train"])
 def test_more_than_the_cluster_has_is_refused(write_config, tmp_path, verb):
-    settings = write_config(ray={"num_workers": 5, "gpus_per_worker": 0.5, "gpus_per_task_worker": 1})
+    settings = write_config(ray={"num_workers": 5, "gpus_per_worker": 1, "gpus_per_task_worker": 1})
     result = CliRunner().invoke(app, [verb, str(settings)])
     assert result.exit_code == 2
     lines = result.stderr.splitlines()

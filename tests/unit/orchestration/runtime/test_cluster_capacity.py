@@ -94,7 +94,7 @@ def test_the_wait_has_an_end(autoscaler):
 
 
 def test_every_key_that_asks_for_too_much_is_named(make_config):
-    asked = make_config(ray={"num_workers": 5, "gpus_per_worker": 0.5, "gpus_per_task_worker": 1})
+    asked = make_config(ray={"num_workers": 5, "gpus_per_worker": 1, "gpus_per_task_worker": 1})
     with pytest.raises(CapacityError) as caught:
         cluster.check_capacity(asked, InProcessExecutor([Resources(4)]))
     keys = ["ray.num_workers", "ray.gpus_per_worker", "ray.gpus_per_task_worker"]
