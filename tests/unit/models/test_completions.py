@@ -6,39 +6,18 @@ import numpy as np
 import pytest
 import torch
 import toy
+from completion_rows import losses, rows_of
 
 from sgg_ray.errors import ModelError
-from sgg_ray.models import LanguageModel, build_model, fit_tasks
+from sgg_ray.models import build_model, fit_tasks
 from sgg_ray.models.greedy import greedy
-from sgg_ray.tasks import Rows, load_tasks
+from sgg_ray.tasks import load_tasks
 
 CHAT = (
     "{% for m in messages %}{{ m.role }} : {{ m.content }} <end> {% endfor %}"
     "{% if add_generation_prompt %}assistant :{% endif %}"
 )
 REVIEW = {"prompt": "Review: {text}\nLabel:"}
-
-
-@pytest.fixture
-def make_model(make_generation):
-    """Target, model and configuration; template=... gives the tokenizer a chat template."""
-
-    def make(template=None, **changes):
-        config = make_generation(**changes)
-        target, _ = load_tasks(config)
-        model = build_model(config, [target])
-        assert isinstance(model, LanguageModel)
-        if template:
-            model.tokenizer.chat_template = template
-            model.prompter = replace(model.prompter, chat=True)
-        return model.eval(), target
-
-    return make
-
-
-def rows_of(*pairs, histories=()) -> Rows:
-    texts, completions = zip(*pairs)
-    return Rows(texts, np.zeros(len(texts), dtype=np.int64), completions, histories)
 
 
 def negative_log_likelihood(model, prompt: list[int], answer: list[int]) -> float:
@@ -50,13 +29,8 @@ def negative_log_likelihood(model, prompt: list[int], answer: list[int]) -> floa
     return total / len(answer)
 
 
-def losses(model, *examples) -> torch.Tensor:
-    with torch.no_grad():
-        return model.losses(model.collate(list(examples)))
-
-
-def test_the_loss_is_that_of_the_completions_tokens_and_its_end(make_model):
-    model, task = make_model()
+def test_the_loss_is_that_of_the_completions_tokens_and_its_end(make_language_model):
+    model, task = make_language_model()
     rows = model.tokenise(task, task.train)
     found = losses(model, *[(rows, row) for row in range(5)])
     for row in range(5):
@@ -66,8 +40,8 @@ def test_the_loss_is_that_of_the_completions_tokens_and_its_end(make_model):
         assert float(found[row]) == pytest.approx(negative_log_likelihood(model, prompt, answer), abs=1e-4)
 
 
-def test_the_loss_does_not_depend_on_the_other_rows_of_the_batch(make_model):
-    model, task = make_model()
+def test_the_loss_does_not_depend_on_the_other_rows_of_the_batch(make_language_model):
+    model, task = make_language_model()
     mixed = [(f"word{n} " * (1 + 2 * n) + f"good{n}", "very " * (1 + n % 3) + f"bad{n}") for n in range(8)]
     rows = model.tokenise(task, rows_of(*mixed))
     together = losses(model, *[(rows, row) for row in range(8)])
@@ -76,9 +50,9 @@ def test_the_loss_does_not_depend_on_the_other_rows_of_the_batch(make_model):
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_the_loss_has_no_gradient_from_padding_or_prompt_tokens(make_model):
+def test_the_loss_has_no_gradient_from_padding_or_prompt_tokens(make_language_model):
     """Changing the tokens behind an answer changes nothing: no place of theirs has a loss."""
-    model, task = make_model()
+    model, task = make_language_model()
     rows = model.tokenise(task, rows_of(("word1 good1", "bad1"), ("word2 " * 12 + "good2", "very bad2")))
     batch = model.collate([(rows, 0), (rows, 1)])
     padded = batch.input_ids.clone()
@@ -116,8 +90,8 @@ def test_gradients_of_a_mixed_batch_are_those_of_its_parts(make_generation, data
 
 
 @pytest.mark.parametrize("template", [None, CHAT], ids=["plain", "chat"])
-def test_the_text_is_cut_and_the_completion_never(make_model, template):
-    model, task = make_model(template, train={"max_length": 20})
+def test_the_text_is_cut_and_the_completion_never(make_language_model, template):
+    model, task = make_language_model(template, train={"max_length": 20})
     text, completion = " ".join(toy.PLAIN[:60]), "very bad1 bad2 bad3"
     rows = model.tokenise(task, rows_of((text, completion)))
     (answer,) = rows.candidates[0]
@@ -129,14 +103,14 @@ def test_the_text_is_cut_and_the_completion_never(make_model, template):
     assert decoded.endswith("assistant :" if template else ":")
 
 
-def test_a_completion_that_does_not_fit_is_refused(make_model):
-    model, task = make_model(train={"max_length": 16})
+def test_a_completion_that_does_not_fit_is_refused(make_language_model):
+    model, task = make_language_model(train={"max_length": 16})
     with pytest.raises(ModelError, match=r"train\.max_length: a row of target needs"):
         model.tokenise(task, rows_of(("word1", "bad1 " * 20)))
 
 
-def test_a_conversation_goes_into_the_template(make_model):
-    model, task = make_model(CHAT, train={"max_length": 100})
+def test_a_conversation_goes_into_the_template(make_language_model):
+    model, task = make_language_model(CHAT, train={"max_length": 100})
     history = (("system", "very cold"), ("user", "word1"), ("assistant", "bad1"))
     rows = model.tokenise(task, rows_of(("word2", "bad2"), histories=(history,)))
     assert model.tokenizer.decode(rows.ids[0]) == (
@@ -144,26 +118,26 @@ def test_a_conversation_goes_into_the_template(make_model):
     )
 
 
-def test_without_a_template_a_conversation_is_joined(make_model):
-    model, task = make_model()
+def test_without_a_template_a_conversation_is_joined(make_language_model):
+    model, task = make_language_model()
     history = (("system", "very cold"), ("user", "word1"), ("assistant", "bad1"))
     assert model.prompter.write(task, "word2", history=history) == (
         "very cold\nUser: word1\nAssistant: bad1\nUser: word2\nAssistant:"
     )
 
 
-def test_a_prompt_of_ones_own_is_followed_by_a_space_or_a_new_line(make_model):
+def test_a_prompt_of_ones_own_is_followed_by_a_space_or_a_new_line(make_language_model):
     for prompt, text in (
         ("Review: {text}\nLabel:", "Review: x\nLabel: bad1"),
         ("Review: {text}\n", "Review: x\nbad1"),
     ):
-        model, task = make_model(target={"prompt": prompt})
+        model, task = make_language_model(target={"prompt": prompt})
         shown = model.prompter.write(task, "y", rows_of(("x", "bad1")))
         assert shown.startswith(f"{text}\n\nReview: y")
 
 
-def test_in_context_shots_come_before_the_prompt(make_model):
-    model, task = make_model(target=REVIEW, train={"max_length": 128})
+def test_in_context_shots_come_before_the_prompt(make_language_model):
+    model, task = make_language_model(target=REVIEW, train={"max_length": 128})
     shown = model.show(task, task.train, longest=40)
     assert 0 < shown <= len(task.train)
     text = model.tokenizer.decode(model.questions(task, task.test)[0])
@@ -188,8 +162,8 @@ def test_shots_that_do_not_fit_are_an_error_and_rows_of_sources_are_dropped(make
     assert len(target.train) == 12
 
 
-def test_a_batch_of_one_prompt_needs_no_padding(make_model):
-    model, task = make_model()
+def test_a_batch_of_one_prompt_needs_no_padding(make_language_model):
+    model, task = make_language_model()
     (prompt, *_) = model.questions(task, task.test)
     with torch.no_grad():
         found = greedy(model.backbone, model.tokenizer, [prompt], 3, model.autocast(), model.device)

@@ -1,14 +1,12 @@
 """Generation is greedy and says for each prompt what it says for it alone."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
+from completion_rows import losses, rows_of
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from sgg_ray.models import LanguageModel, build_model, load_model, save_model
-from sgg_ray.tasks import Rows, load_tasks
+from sgg_ray.models import LanguageModel, load_model, save_model
 
 REVIEW = {"prompt": "Review: {text}\nLabel:"}
 
@@ -19,33 +17,6 @@ ADAPTERS = [
     {"peft_type": "prompt_tuning", "num_virtual_tokens": 4},
     {"peft_type": "prefix_tuning", "num_virtual_tokens": 4},
 ]
-
-
-@pytest.fixture
-def make_model(make_generation):
-    """Target, model and configuration; template=... gives the tokenizer a chat template."""
-
-    def make(template=None, **changes):
-        config = make_generation(**changes)
-        target, _ = load_tasks(config)
-        model = build_model(config, [target])
-        assert isinstance(model, LanguageModel)
-        if template:
-            model.tokenizer.chat_template = template
-            model.prompter = replace(model.prompter, chat=True)
-        return model.eval(), target
-
-    return make
-
-
-def rows_of(*pairs, histories=()) -> Rows:
-    texts, completions = zip(*pairs)
-    return Rows(texts, np.zeros(len(texts), dtype=np.int64), completions, histories)
-
-
-def losses(model, *examples) -> torch.Tensor:
-    with torch.no_grad():
-        return model.losses(model.collate(list(examples)))
 
 
 def by_hand(model, prompt: np.ndarray, most: int) -> list[int]:
@@ -62,9 +33,9 @@ def by_hand(model, prompt: np.ndarray, most: int) -> list[int]:
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter["peft_type"] if adapter else "full")
-def test_generating_side_by_side_says_what_each_prompt_says_alone(make_model, adapter):
+def test_generating_side_by_side_says_what_each_prompt_says_alone(make_language_model, adapter):
     """Left padding, with positions from each prompt's first token, changes nothing."""
-    model, task = make_model(model={"adapter": adapter})
+    model, task = make_language_model(model={"adapter": adapter})
     texts = [f"word{n} " * (1 + 3 * n) + f"good{n}" for n in range(6)]
     prompts = model.questions(task, rows_of(*((text, "") for text in texts)))
     together = model.generate(prompts)
@@ -77,7 +48,7 @@ def test_generating_side_by_side_says_what_each_prompt_says_alone(make_model, ad
             assert model.generate([prompt])[0].tolist() == answer.tolist()
 
 
-def test_positions_count_from_each_prompts_first_token(make_model, make_generation, lm, tmp_path):
+def test_positions_count_from_each_prompts_first_token(make_language_model, make_generation, lm, tmp_path):
     """With learned positions, which notice where a prompt begins: rotary ones of the other tests are relative."""
     tokenizer = AutoTokenizer.from_pretrained(lm)
     tokenizer.save_pretrained(tmp_path)
@@ -93,7 +64,7 @@ def test_positions_count_from_each_prompts_first_token(make_model, make_generati
                 initializer_range=0.5,
             )
         ).save_pretrained(tmp_path)
-    model, task = make_model(model={"path": str(tmp_path)})
+    model, task = make_language_model(model={"path": str(tmp_path)})
     prompts = model.questions(
         task, rows_of(*((f"word{n} " * (1 + 3 * n) + f"good{n}", "") for n in range(6)))
     )
@@ -112,9 +83,9 @@ def test_positions_count_from_each_prompts_first_token(make_model, make_generati
     torch.testing.assert_close(losses(model, *[(rows, row) for row in range(6)]), alone, atol=1e-4, rtol=1e-4)
 
 
-def test_left_padding_gives_the_scores_of_right_padding(make_model):
+def test_left_padding_gives_the_scores_of_right_padding(make_language_model):
     """The first new token of a left-padded batch is the most likely one at the last place of a right-padded one."""
-    model, task = make_model()
+    model, task = make_language_model()
     rows = model.tokenise(task, task.train)
     prompts = [rows.ids[row] for row in range(4)] + [np.concatenate([rows.ids[0], rows.ids[1]])]
     first = model.generate(prompts)[:, 0]
@@ -129,8 +100,8 @@ def test_left_padding_gives_the_scores_of_right_padding(make_model):
     assert first.tolist() == expected
 
 
-def test_an_answer_ends_at_the_end_token_and_is_padded_behind(make_model):
-    model, task = make_model()
+def test_an_answer_ends_at_the_end_token_and_is_padded_behind(make_language_model):
+    model, task = make_language_model()
     prompts = model.questions(task, task.test)[:8]
     free = model.generate(prompts)
     token = int(free[0, 1])
@@ -144,8 +115,8 @@ def test_an_answer_ends_at_the_end_token_and_is_padded_behind(make_model):
     assert (ended[0, 2:] == model.tokenizer.pad_token_id).all()
 
 
-def test_settings_of_the_model_do_not_make_it_sample(make_model):
-    model, task = make_model()
+def test_settings_of_the_model_do_not_make_it_sample(make_language_model):
+    model, task = make_language_model()
     prompts = model.questions(task, task.test)[:4]
     plain = model.generate(prompts)
     settings = {"do_sample": True, "temperature": 5.0, "top_k": 3, "repetition_penalty": 4.0, "num_beams": 3}
@@ -154,8 +125,8 @@ def test_settings_of_the_model_do_not_make_it_sample(make_model):
     np.testing.assert_array_equal(model.generate(prompts), plain)
 
 
-def test_a_saved_model_generates_the_same(make_model, make_generation, tmp_path):
-    model, task = make_model(model={"adapter": ADAPTERS[1]}, target=REVIEW)
+def test_a_saved_model_generates_the_same(make_language_model, make_generation, tmp_path):
+    model, task = make_language_model(model={"adapter": ADAPTERS[1]}, target=REVIEW)
     save_model(model, tmp_path, base=make_generation().model.path, target_head=task.head)
     again, head = load_model(tmp_path)
     assert isinstance(again, LanguageModel)
