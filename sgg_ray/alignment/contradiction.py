@@ -30,15 +30,15 @@ class OwnHead:
 def contradictions(sources: Mapping[str, OwnHead]) -> dict[str, str]:
     """Sources to leave out of a mixture, each with the kept source that it pulls against most.
 
-    Among the sources of one head, with v = max(0, worth) and cosines of their contrasts:
+    Among the sources of one head, with v = max(0, utility) and cosines of their contrasts:
 
-    1. the support of a source is Σ_j v_j·max(0, cos_j), its own included: the worth that is on its side;
+    1. the support of a source is Σ_j v_j·max(0, cos_j), its own included: the utility that is on its side;
     2. the one with most support is kept; m = Σ v_j·g_j/‖g_j‖ over those with cos_j > 0 to it is its side's direction;
     3. every other source of the head stays unless ⟨g, m⟩ < 0 by ERRORS standard errors. Partly flipped or unrelated
        sources do not contradict.
 
     Sources of equal support (to six digits; a source and its flipped copy alone have the same) are told apart by their
-    worth, and then by their names: the first is kept. Of heads where nothing is worth anything nothing is left out.
+    utility, and then by their names: the first is kept. Where no utility is above 0, nothing is left out.
     """
     found: dict[str, str] = {}
     for head in sorted({source.head for source in sources.values()}):
