@@ -20,7 +20,7 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, load_config, strategy_configs
 from sgg_ray.orchestration.compare.cell_record import CellRecord
 from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner
-from sgg_ray.orchestration.compare.compare_driver import prepare_comparison
+from sgg_ray.orchestration.compare.comparison_plan import prepare_comparison
 from sgg_ray.orchestration.listener import NullListener
 
 

@@ -3,7 +3,7 @@
 from sgg_ray.report.checks import print_check
 from sgg_ray.report.comparison_plots import plot_ranks, plot_shots, plot_stability
 from sgg_ray.report.comparison_tables import Comparison, print_standings
-from sgg_ray.report.console import make_console, print_line, print_pairs, print_table
+from sgg_ray.report.console import duration, make_console, print_line, print_pairs, print_table
 from sgg_ray.report.data_table import print_data
 from sgg_ray.report.html import (
     html_comparison,
@@ -55,6 +55,7 @@ __all__ = [
     "conclusion",
     "configuration_section",
     "data_section",
+    "duration",
     "html_comparison",
     "html_page",
     "html_picture",

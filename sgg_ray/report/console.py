@@ -58,3 +58,12 @@ def print_table(console: Console, headings: Sequence[str], rows: Sequence[Row], 
             for cell, width, is_right in zip(line, widths, right)
         ]
         print_line(console, "  ".join(cells).rstrip())
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people read it: 12 s, 3 min 05 s, 2 h 10 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from sgg_ray.report.console import print_line, print_table
+from sgg_ray.report.console import duration, print_line, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
             "" if run["quality"] is None else f"{100 * run['quality']:.1f} %",
             "" if run["gain"] is None else f"{100 * run['gain']:+z.1f}",
             run["started"][:16].replace("T", " "),
-            "" if run["seconds"] is None else _duration(run["seconds"]),
+            "" if run["seconds"] is None else duration(run["seconds"]),
             run["status"],
         ]
         for run in runs
@@ -178,11 +178,3 @@ def _percent(value: float | None) -> str:
 def _short(text: object) -> str:
     line = " ".join(str(text).split())
     return line if len(line) <= TEXT_WIDTH else f"{line[: TEXT_WIDTH - 1]}…"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-    )

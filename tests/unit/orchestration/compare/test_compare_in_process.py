@@ -84,7 +84,7 @@ def test_a_report_that_finds_the_disk_full_is_written_the_next_time(run, tmp_pat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sgg_ray.orchestration.compare.compare_driver.plot_shots", full)
+        patch.setattr("sgg_ray.orchestration.compare.comparison_report.plot_shots", full)
         with pytest.raises(OSError, match="No space left on device"):
             run(strategies=[FULL], sources=[])
     record = tmp_path / "runs" / "toy" / "run.json"

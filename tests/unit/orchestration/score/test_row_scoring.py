@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sgg_ray.artifacts.row_table import export_rows, read_rows
 from sgg_ray.cli import app
 from sgg_ray.errors import ConfigError
-from sgg_ray.orchestration.compare.compare_driver import prepare_comparison
+from sgg_ray.orchestration.compare.comparison_plan import prepare_comparison
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score import row_index

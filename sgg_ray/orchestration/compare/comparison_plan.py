@@ -1,0 +1,114 @@
+"""What is known of a comparison before it starts: its strategies, its splits, and that its rows can be read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import CompareConfig, Config, shots_of, strategy_configs, targets_of, with_target
+from sgg_ray.errors import ConfigError
+from sgg_ray.guidance import check_combination
+from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.orchestration.compare.cell_runner import CellKey, Split, shortest
+from sgg_ray.orchestration.lifecycle import refuse_other_rows
+from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.run_record import fingerprint
+from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
+from sgg_ray.tasks import Reader, Task, load_tasks
+from sgg_ray.tracking import check_database
+from sgg_ray.training import check_setfit
+
+# What strategies are judged by, where it is not accuracy.
+MEASURED = {"generation": "exact match", "multi_label": "micro-F1", "regression": "Spearman's correlation"}
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """What is known before a comparison starts."""
+
+    config: Config
+    settings: CompareConfig
+    strategies: dict[str, Config]
+    splits: list[Split]
+    content: str
+
+    @property
+    def keys(self) -> list[CellKey]:
+        """All cells: seed by seed, so that a part of the grid has all strategies."""
+        return [CellKey(strategy, split) for split in self.splits for strategy in self.strategies]
+
+    @property
+    def baseline(self) -> str:
+        """Strategy that the others are compared with."""
+        return self.settings.baseline or next(iter(self.strategies))
+
+
+def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
+    """Everything that can be checked before a comparison starts, or goes on.
+
+    Raises:
+        SggError: bad input (exit 2).
+    """
+    settings = config.compare
+    if settings is None:
+        raise ConfigError(
+            "compare: is missing; add the section with its strategies, as in pipelines/configs/compare.yaml"
+        )
+    if config.ray.num_workers > 1:
+        raise ConfigError(
+            f"ray.num_workers: a cell of a comparison trains in one process, found {config.ray.num_workers}; use "
+            f"1 (cells "
+            "run beside each other instead)"
+        )
+    folder = RunFolder(config.ray.storage_path, config.name)
+    resumes = folder.check(config)
+    check_database(config.tracking.uri)
+    strategies = strategy_configs(config)
+    _check_strategies(strategies)
+    content = fingerprint(_read(config, shortest(strategies), listener))
+    if resumes:
+        refuse_other_rows(folder, content)
+    if any(own.alignment.refresh_interval for own in strategies.values()):
+        listener.note("cells score the sources once: alignment.refresh_interval is for training")
+    seeds = range(config.seed, config.seed + settings.seeds)
+    splits = [
+        Split(seed, target, shots)
+        for seed in seeds
+        for target in targets_of(config)
+        for shots in shots_of(config)
+    ]
+    return ComparisonPlan(config, settings, strategies, splits, content)
+
+
+def _check_strategies(strategies: Mapping[str, Config]) -> None:
+    """Look at every different model, and at the packages that strategies need."""
+    seen = set()
+    for own in strategies.values():
+        check_combination(own.train.combine)
+        check_setfit(own)
+        check_method(own)
+        refuse_row_weighting(own, "compare")
+        place = own.model.model_dump_json(), own.train.max_length
+        if place not in seen:
+            seen.add(place)
+            generates = own.target.kind == "generation"
+            check_model(own.model, own.train.max_length, own.train.max_new_tokens if generates else 0)
+
+
+def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:
+    """Read every target's rows at the most shots, so that bad data is found now; told of each task once."""
+    assert config.compare is not None
+    listener.stage("reading tasks")
+    reader, told, tasks = Reader(), set(), []
+    for name in targets_of(config):
+        own = with_target(config, name, max(shots_of(config)), config.seed)
+        target, sources = load_tasks(own, reader, config.compare.eval_split)
+        (target, *sources), lines = fit_tasks(own, [target, *sources], max_length)
+        if target.kind != "classification":
+            check_tasks(own, [target])
+        lines += [f"{task.name}: {note}" for task in (target, *sources) for note in task.notes]
+        tasks += [target, *sources]
+        for line in lines:
+            if line not in told:
+                told.add(line)
+                listener.note(line)
+    return tasks
