@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sgg_ray.artifacts.files import as_json
 from sgg_ray.artifacts.formulas import without_formulas
 from sgg_ray.artifacts.model_card import write_model_card
-from sgg_ray.artifacts.run_folder import RunFolder, git_state
+from sgg_ray.artifacts.run_folder import RunFolder
+from sgg_ray.artifacts.run_json import git_state
 from sgg_ray.artifacts.run_list import RunSummary, list_runs, remove_runs
 from sgg_ray.artifacts.run_storage import StorageFolder, is_uri, local_folder, location, storage_folder
 from sgg_ray.artifacts.starter import (

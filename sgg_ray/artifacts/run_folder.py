@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +17,7 @@ from sgg_ray.artifacts.files import (
     replace_file,
     whole_lines,
 )
+from sgg_ray.artifacts.run_json import checked_record, differences, new_record, now
 from sgg_ray.artifacts.run_storage import Remote, StorageFolder, address, is_uri, local_folder, location
 from sgg_ray.config import Config, dump_config
 from sgg_ray.errors import MACHINE, ConfigError, told_where
@@ -28,7 +25,6 @@ from sgg_ray.errors import MACHINE, ConfigError, told_where
 if TYPE_CHECKING:
     import pandas
 
-_PACKAGES = ("sgg-ray", "torch", "transformers", "peft", "datasets", "ray", "mlflow", "numpy")
 EVENTS = "events.jsonl"
 _PRIVATE = (".yaml", "run.json")  # settings: they hold no passwords that are known as such
 _SHOWN_DIFFERENCES = 3
@@ -66,8 +62,8 @@ class RunFolder:
         """Current content of run.json; empty if no run of this name exists."""
         try:
             if self._remote is not None and not self._mirrored:
-                return _checked_record(self._remote.read("run.json") or b"{}")
-            return _checked_record((self.path / "run.json").read_bytes())
+                return checked_record(self._remote.read("run.json") or b"{}")
+            return checked_record((self.path / "run.json").read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
@@ -97,7 +93,7 @@ class RunFolder:
                 "folder"
             )
         self._refuse_links()
-        changes = _differences(record.get("settings", {}), as_json(config.flat()))
+        changes = differences(record.get("settings", {}), as_json(config.flat()))
         if changes:
             more = len(changes) - _SHOWN_DIFFERENCES
             shown = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
@@ -120,10 +116,10 @@ class RunFolder:
             resumed = self.check(config)
             if resumed:
                 self.mended = self._mend_events()
-                resumes = [*self.record.get("resumed", []), _now()]
+                resumes = [*self.record.get("resumed", []), now()]
                 self.update(status="running", resumed=resumes, ended=None)
             else:
-                self.write_json("run.json", _new_record(self.name, config))
+                self.write_json("run.json", new_record(self.name, config))
             self.write_text("config.yaml", dump_config(config))
         except BlockingIOError:
             raise ConfigError(
@@ -193,7 +189,7 @@ class RunFolder:
 
     def finish(self, status: str = "finished") -> None:
         """Mark the run ``finished`` or ``failed``, with the time. A failed run may be resumed."""
-        self.update(status=status, ended=_now())
+        self.update(status=status, ended=now())
         self._lock = None
 
     # -- events --------------------------------------------------------------------------------------------
@@ -260,64 +256,3 @@ class RunFolder:
 
 def _event_lines(events: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(as_json(event), allow_nan=False) + "\n" for event in events)
-
-
-def _checked_record(content: bytes) -> dict[str, Any]:
-    """What run.json holds. Raises ValueError when it is none that was written here."""
-    record = json.loads(content)
-    if not isinstance(record, dict) or (record and not isinstance(record.get("settings", {}), dict)):
-        raise ValueError("not what a run writes")
-    return record
-
-
-def _new_record(name: str, config: Config) -> dict[str, Any]:
-    return {
-        "name": name,
-        "status": "running",
-        "started": _now(),
-        "ended": None,
-        "resumed": [],
-        "seed": config.seed,
-        "mlflow_run_id": None,
-        "git": git_state(),
-        "versions": _versions(),
-        # What a resume is compared with. config.yaml cannot serve: people edit it to replay a run.
-        "settings": config.flat(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the current directory and whether files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    keys = [*before, *(key for key in after if key not in before)]
-    return [
-        f"{key} was {before.get(key)!r} and is now {after.get(key)!r}"
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
