@@ -45,7 +45,7 @@ def rows(
 
     def work(console: "Console") -> None:
         from sgg_ray import report
-        from sgg_ray.artifacts.files import as_json
+        from sgg_ray.artifacts import files
         from sgg_ray.artifacts.finished_run import run_files
         from sgg_ray.artifacts.row_table import export_rows, read_rows, worst_rows
 
@@ -53,7 +53,7 @@ def rows(
         worst = worst_rows(frame, source)
         counts = export_rows(frame, export, source, raw, overwrite) if export else None
         if as_json:
-            listed = [as_json(row) for row in worst.head(most).to_dict("records")]
+            listed = [files.as_json(row) for row in worst.head(most).to_dict("records")]
             exported = {"exported": {**counts, "file": str(export)}} if counts else {}
             report.print_json({"tasks": report.row_counts(worst.sort_index()), "rows": listed, **exported})
             return

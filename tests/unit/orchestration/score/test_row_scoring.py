@@ -171,7 +171,11 @@ def test_sgg_rows(table, tmp_path, monkeypatch):
     found = json.loads(shown.stdout)
     assert [one["text"] for one in found["rows"]] == ["bad <b>", "=HYPERLINK(1)", "twice"]
     assert found["exported"]["rows"] == 1
-    assert "bad <b>" in runner.invoke(app, ["rows", "scored", "--most", "1"]).stdout
+    printed = runner.invoke(app, ["rows", "scored", "--most", "1"]).stdout
+    assert "90 %" in printed
+    assert "bad <b>" in printed
+    assert "twice" not in printed
+    assert not printed.startswith("{")
     for arguments, said in (
         (["--source", "b"], "--source: there is no task 'b' in this run; it has: t, a"),
         (["--export", "kept.jsonl"], "--export: kept.jsonl exists already"),
