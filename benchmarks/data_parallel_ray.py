@@ -37,7 +37,7 @@ from sgg_ray.config import Config
 from sgg_ray.models import build_model
 from sgg_ray.orchestration.messages import Recorded, steps_of
 from sgg_ray.orchestration.runtime.cluster import connected
-from sgg_ray.orchestration.runtime.event_log import Inbox
+from sgg_ray.orchestration.runtime.event_log import LogInbox
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_trainer
 from sgg_ray.orchestration.train.train_worker import TrainingJob
@@ -214,7 +214,7 @@ def kill(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     )
     tasks, weights = load_tasks(config), {"clean": 0.7, "flipped": 0.3}
     expected = run_training(config, *tasks, weights, torch.device(options.device)).probabilities
-    inbox = Inbox()
+    inbox = LogInbox()
     trainer = make_trainer(
         TrainingJob(config, ray.put(tasks), weights, inbox.log), StorageFolder(str(folder / "state"))
     )

@@ -133,7 +133,7 @@ class EventLogHandle:
                 time.sleep(0.2)
 
 
-class Inbox:
+class LogInbox:
     """The driver's end of an event log, started on the driver's own node: what is lost with that needs no log."""
 
     def __init__(self):

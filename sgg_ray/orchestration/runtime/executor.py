@@ -5,11 +5,15 @@ run things and knows no other way. ``ray_executor.RayExecutor`` runs them in the
 ``in_process.InProcessExecutor`` in the driver's own process, one after the other, for tests and for a debugger.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Generic, Protocol, TypeVar
 
 from sgg_ray.errors import ClusterError
+
+if TYPE_CHECKING:
+    from sgg_ray.orchestration.messages import Message
+    from sgg_ray.orchestration.runtime.event_log import Log
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -90,8 +94,37 @@ class Actor(Protocol[A_co]):
         ...
 
 
+class Inbox(Protocol):
+    """The driver's end of what its processes tell it while they work."""
+
+    @property
+    def log(self) -> "Log":
+        """Their end of it. Can be sent to other processes."""
+        ...
+
+    def fetch(self, taken: Mapping[str, int]) -> "list[Message]":
+        """What is new. Call ``done`` for each message that is taken in.
+
+        Args:
+            taken: entries of each attempt's history that the driver has; workers keep the others.
+        """
+        ...
+
+    def close(self, taken: Mapping[str, int]) -> "list[Message]":
+        """What is new; from now on workers learn that their driver has gone."""
+        ...
+
+    def done(self) -> None:
+        """One message more need not be kept."""
+        ...
+
+
 class Executor(Protocol):
     """Runs functions and actors. Can be sent to other processes with what it has started."""
+
+    def inbox(self) -> Inbox:
+        """A new inbox."""
+        ...
 
     def nodes(self) -> list[Resources]:
         """What each node of the cluster has, whether it is in use or not. A process is on one node."""

@@ -3,10 +3,12 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, TypeVar, cast
 
-from sgg_ray.errors import SggError
+from sgg_ray.errors import ClusterError, SggError
+from sgg_ray.orchestration.messages import Message
 from sgg_ray.orchestration.runtime.executor import (
     Actor,
     Reference,
@@ -34,6 +36,10 @@ class InProcessExecutor:
         self._nodes = list(nodes) or [Resources(cpus=float(os.cpu_count() or 1))]
         self._queue: deque[InProcessReference[Any]] = deque()
         self._turn = threading.RLock()  # one call at a time, whichever threads wait
+
+    def inbox(self) -> "InProcessInbox":
+        """A list in this process."""
+        return InProcessInbox()
 
     def nodes(self) -> list[Resources]:
         """The cluster that it claims to be."""
@@ -93,6 +99,56 @@ class InProcessExecutor:
         for reference in self._queue:
             if reference.process is process and not reference.done:
                 reference.end(error)
+
+
+class InProcessInbox:
+    """Both ends of what is told: a list, and how much of each attempt's history the driver has."""
+
+    def __init__(self):
+        self.messages: list[Message] = []
+        self.counts: Mapping[str, int] = {}
+        self.closed = False
+
+    @property
+    def log(self) -> "InProcessInbox":
+        """The other end is here too."""
+        return self
+
+    def tell(self, message: Message, attempt: str = "") -> "InProcessReceipt":
+        """Take a message, unless nobody will fetch it."""
+        if not self.closed:
+            self.messages.append(message)
+        return InProcessReceipt(self.counts.get(attempt, 0))
+
+    def require_driver(self) -> None:
+        """Raise ClusterError once it is closed."""
+        if self.closed:
+            raise ClusterError("the driver of this training is gone")
+
+    def fetch(self, taken: Mapping[str, int]) -> list[Message]:
+        """What is new."""
+        self.counts = dict(taken)
+        return list(self.messages)
+
+    def close(self, taken: Mapping[str, int]) -> list[Message]:
+        """What is new, for the last time."""
+        self.closed = True
+        return self.fetch(taken)
+
+    def done(self) -> None:
+        """The first message has been taken in."""
+        del self.messages[0]
+
+
+@dataclass(frozen=True)
+class InProcessReceipt:
+    """How many entries of a history the driver had when it was told another."""
+
+    count: int
+
+    def taken(self) -> int:
+        """This number."""
+        return self.count
 
 
 class InProcessReference(Generic[T]):

@@ -2,15 +2,18 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
-from sgg_ray.errors import SggError
+from sgg_ray.errors import SggError, in_words, machine_error
+from sgg_ray.orchestration.runtime.event_log import LogInbox
 from sgg_ray.orchestration.runtime.executor import (
     Actor,
+    Inbox,
     Reference,
     Resources,
     WorkerDied,
@@ -64,6 +67,10 @@ class RayActor(Generic[T]):
 class RayExecutor:
     """Runs functions and actors on the Ray that this process is connected to."""
 
+    def inbox(self) -> Inbox:
+        """An event log on the driver's node."""
+        return LogInbox()
+
     def nodes(self) -> list[Resources]:
         """What each node that is alive has."""
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -106,8 +113,9 @@ class RayExecutor:
         return [by_object[one] for one in done]
 
     def cancel(self, reference: Reference[object]) -> None:
-        """End the process that runs the task."""
-        ray.cancel(_argument(reference), force=True)
+        """End the process that runs the task; does nothing if it has ended, or Ray with it."""
+        with suppress(RayError):
+            ray.cancel(_argument(reference), force=True)
 
 
 def _argument(value: Any) -> Any:
@@ -118,5 +126,7 @@ def _reason(error: RayError) -> str:
     """The last line of what Ray says. Ray 2.60 goes on for a paragraph about what a process may have died of."""
     if isinstance(error, OutOfMemoryError):
         return out_of_memory(str(error))
+    if said := machine_error(error):
+        return in_words(said)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return textwrap.shorten(lines[-1].partition(" Worker exit type")[0], LONGEST_REASON, placeholder=" …")

@@ -1,8 +1,9 @@
 """What Ray raises, as errors of this package: one line each, with what to do."""
 
 import re
+from collections.abc import Iterator
 
-from ray.exceptions import OutOfMemoryError, RayError
+from ray.exceptions import OutOfMemoryError
 
 from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
 
@@ -15,20 +16,42 @@ LOWER = (
 )
 
 
-def from_ray(error: RayError) -> SggError:
-    """The error of this package that ``error`` wraps, or else one that says what Ray does."""
+def from_ray(error: BaseException, place: str | None = None, prefix: str = "") -> SggError:
+    """The error of this package that ``error`` wraps, or else one that says in a line what happened.
+
+    Args:
+        error: of Ray, perhaps with the errors of several workers inside.
+        place: where an error of the system happened, unless it says so itself.
+        prefix: what failed, before an error that is none of this package's; Ray itself unless given.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, SggError):
             return seen
         if isinstance(seen, OutOfMemoryError):
             return ClusterError(out_of_memory(str(seen)))
+        for inner in _of_workers(seen):
+            found = from_ray(inner, place, prefix)
+            if not isinstance(found, ClusterError):
+                return found
         seen = getattr(seen, "cause", None) or seen.__cause__
     if said := machine_error(error):
-        return ClusterError(in_words(said))
+        said.filename = said.filename or place
+        return ClusterError(prefix + in_words(said))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines else type(error).__name__
-    return ClusterError(f"Ray failed: {said}; give the same command again to go on")
+    last = lines[-1] if lines else type(error).__name__
+    return ClusterError(
+        prefix + last if prefix else f"Ray failed: {last}; give the same command again to go on"
+    )
+
+
+def _of_workers(error: BaseException) -> Iterator[BaseException]:
+    """The errors inside one of Ray Train's."""
+    failures = getattr(error, "worker_failures", None)
+    found = list(failures.values()) if isinstance(failures, dict) else [failures]
+    for inner in (*found, getattr(error, "training_failed_error", None)):
+        if isinstance(inner, BaseException) and inner is not error:
+            yield inner
 
 
 def out_of_memory(text: str) -> str:

@@ -4,18 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import ray
-from ray.exceptions import RayError
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison
 from sgg_ray.models import write_calibration
-from sgg_ray.orchestration.runtime.event_log import Inbox
 from sgg_ray.orchestration.train.held_out_trainings import (
     HELD_OUT,
     HeldOutTraining,
@@ -23,7 +19,6 @@ from sgg_ray.orchestration.train.held_out_trainings import (
     start_held_out,
     usable_folds,
 )
-from sgg_ray.orchestration.train.torch_trainer import wait_for
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL
 from sgg_ray.tasks import Fold
@@ -111,20 +106,21 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
     if not wanted:
         return True
     session.listener.stage(f"holding out shots: {len(wanted)} trainings, each without a part of them")
-    inbox = Inbox()
-    pending = start_held_out(config, session.target, session.sources, weights, folds, wanted, inbox.log)
+    inbox = session.executor.inbox()
+    pending = start_held_out(
+        config, session.target, session.sources, weights, folds, wanted, inbox.log, session.executor
+    )
     try:
         for training, reference in pending.items():
-            _save(folder.path / training.file, wait_for(session, inbox, reference))
+            _save(folder.path / training.file, session.wait_for(inbox, reference))
     except SggError as error:
         if session.config.target.test.is_none:
             raise
         session.listener.note(f"the model is not calibrated, and not compared on held-out shots: {error}")
         return False
     except BaseException:
-        with suppress(RayError):
-            for reference in pending.values():
-                ray.cancel(reference, force=True)
+        for reference in pending.values():
+            session.executor.cancel(reference)
         raise
     return True
 

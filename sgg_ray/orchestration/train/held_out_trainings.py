@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import ray
 import torch
 
 from sgg_ray.config import Config
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.messages import CalibrationProgress
-from sgg_ray.orchestration.runtime.event_log import EventLogHandle
+from sgg_ray.orchestration.runtime.event_log import Log
+from sgg_ray.orchestration.runtime.executor import Executor, Reference, Resources
 from sgg_ray.tasks import Fold, Task, cross_validation_folds, without_texts
 from sgg_ray.training import Event, Hooks, plain, predictions_class, run_training
 
 FOLDS, FOLDS_FOR_TEST = 2, 5  # parts of the shots unless the file says, with test rows and without
+RETRIES = 2  # of a training whose process died
 HELD_OUT = "held_out"  # folder of what the trainings predict: MODEL-PART.npy
 
 
@@ -54,14 +55,13 @@ def held_out_trainings(config: Config, folds: Sequence[Fold]) -> list[HeldOutTra
     return [HeldOutTraining(model, part, len(folds)) for model in models for part in range(1, len(folds) + 1)]
 
 
-@ray.remote(max_retries=2)
 def predict_held_out(
     config: Config,
     target: Task,
     sources: list[Task],
     weights: Mapping[str, float],
     run: str,
-    log: EventLogHandle,
+    log: Log,
 ) -> np.ndarray:
     """Train as the run did on the target's rows, and predict its held-out ones: [n, W].
 
@@ -84,26 +84,30 @@ def start_held_out(
     weights: Mapping[str, float],
     folds: Sequence[Fold],
     wanted: Sequence[HeldOutTraining],
-    log: EventLogHandle,
-) -> dict[HeldOutTraining, ray.ObjectRef]:
-    """One task a training, as many at a time as the cluster has room for.
+    log: Log,
+    executor: Executor,
+) -> dict[HeldOutTraining, Reference[np.ndarray]]:
+    """One process a training, as many at a time as the cluster has room for.
 
     The sources keep the weights of the whole run. Those were chosen with all shots, the held-out ones included, but
     that is one number a source.
     """
-    options = {"num_cpus": config.ray.cpus_per_worker, "num_gpus": config.ray.gpus_per_worker}
+    resources = Resources(config.ray.cpus_per_worker, config.ray.gpus_per_worker)
     alignment = config.alignment.model_copy(update={"refresh_interval": 0})
     own = config.model_copy(update={"alignment": alignment})
-    shared, nothing = ray.put(list(sources)), ray.put([])
+    shared, nothing = executor.put(list(sources)), executor.put([])
     found = {}
     for training in wanted:
         guided = training.model == GUIDED
         arguments = (shared, dict(weights)) if guided else (nothing, {})
-        found[training] = predict_held_out.options(**options).remote(
+        found[training] = executor.submit(
+            predict_held_out,
             own if guided else plain(config),
             folds[training.part - 1].of(target),
             *arguments,
             str(training),
             log,
+            resources=resources,
+            retries=RETRIES,
         )
     return found

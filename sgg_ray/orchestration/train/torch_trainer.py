@@ -1,23 +1,23 @@
 """Data-parallel training under Ray Train: the trainer, and what came of it."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
-from ray.exceptions import OutOfMemoryError
 from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
-from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
-from sgg_ray.orchestration.runtime.event_log import Inbox
-from sgg_ray.orchestration.runtime.ray_failures import out_of_memory
-from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.errors import ClusterError
+from sgg_ray.orchestration.runtime.executor import Inbox
+from sgg_ray.orchestration.runtime.ray_failures import from_ray
+from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.orchestration.train.train_session import FAILED, POLL_SECONDS, Session
+from sgg_ray.orchestration.train.train_state import TRAIN_STATE, last_whole
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
-
-POLL_SECONDS = 0.5
 
 
 def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
@@ -59,7 +59,7 @@ def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
         SggError: what stopped it.
     """
     if result.error is not None:
-        raise as_sgg_error(result.error, result.path)
+        raise from_ray(result.error, result.path, FAILED)
     if result.return_value is not None:
         raise result.return_value
     if result.checkpoint is None:
@@ -70,45 +70,40 @@ def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
         yield Path(folder)
 
 
-def wait_for(session: Session, inbox: Inbox, reference: ray.ObjectRef) -> Any:
-    """Wait for what a training in a Ray task comes to, passing on what it tells.
+@contextmanager
+def fit_with_ray_train(
+    session: Session, weights: Mapping[str, float], workers: TaskWorkers | None, inbox: Inbox
+) -> Iterator[Path]:
+    """Fit in a thread while this one passes events on; gives the last checkpoint, see :func:`final_checkpoint`.
+
+    Args:
+        session: of the run.
+        weights: of the sources in the mixture.
+        workers: task workers that refresh the weights.
+        inbox: where the training tells its steps.
 
     Raises:
-        SggError: what stopped it.
+        SggError: what stopped the training.
     """
-    while True:
-        done, _ = ray.wait([reference], timeout=POLL_SECONDS)
+    tasks, state = ray.put((session.target, session.sources)), session.folder.state(TRAIN_STATE)
+    whole = last_whole(state, session.listener)
+    job = TrainingJob(session.config, tasks, weights, inbox.log, workers=workers, checkpoint=whole)
+    trainer = make_trainer(job, state)
+    box: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            box["result"] = trainer.fit()
+        except BaseException as error:
+            box["error"] = error
+
+    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_SECONDS)
         session.pass_on(inbox)
-        if done:
-            try:
-                return ray.get(reference)
-            except Exception as error:
-                raise as_sgg_error(error) from error
-
-
-def as_sgg_error(error: BaseException, place: str | None = None) -> SggError:
-    """What really went wrong, out of Ray's wrappers; at ``place`` unless the system named another."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, SggError):
-            return seen
-        if isinstance(seen, OutOfMemoryError):
-            return ClusterError(out_of_memory(str(seen)))
-        for failures in (
-            getattr(seen, "worker_failures", None),
-            getattr(seen, "training_failed_error", None),
-        ):
-            for inner in failures.values() if isinstance(failures, dict) else [failures]:
-                found = (
-                    as_sgg_error(inner, place)
-                    if isinstance(inner, BaseException) and inner is not seen
-                    else None
-                )
-                if found is not None and not isinstance(found, ClusterError):
-                    return found
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    if said := machine_error(error):
-        said.filename = said.filename or place
-        return ClusterError(f"training failed: {in_words(said)}")
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return ClusterError(f"training failed: {lines[-1].strip() if lines else type(error).__name__}")
+    session.pass_on(inbox)
+    if "error" in box:
+        raise from_ray(box["error"], state.path, FAILED)
+    with final_checkpoint(box["result"]) as checkpoint:
+        yield checkpoint

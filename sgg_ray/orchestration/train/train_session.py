@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
+from sgg_ray.errors import ClusterError
 from sgg_ray.evaluation import GUIDED
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.messages import (
@@ -22,12 +23,15 @@ from sgg_ray.orchestration.messages import (
     Warned,
     steps_of,
 )
-from sgg_ray.orchestration.runtime.event_log import Inbox
+from sgg_ray.orchestration.runtime.executor import Executor, Inbox, Reference, WorkFailed
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.score.score_driver import scored_metrics
 from sgg_ray.tasks import Task
 from sgg_ray.tracking import EventFiles, Tracker
 
+T = TypeVar("T")
+POLL_SECONDS = 0.5
+FAILED = "training failed: "  # before what is told of an error that is none of this package
 CHOICE = "choice.json"  # what strategy auto decided, and why
 
 
@@ -41,6 +45,7 @@ class Session:
     folder: RunFolder
     tracker: Tracker
     listener: Listener
+    executor: Executor
     journal: Journal = field(init=False)
     event_files: EventFiles | None = field(init=False)  # of TensorBoard, if they are asked for
     shown: dict[str, float] = field(
@@ -58,6 +63,21 @@ class Session:
     def close(self, inbox: Inbox) -> None:
         """The same for the last time; workers stop before their next checkpoint."""
         self._take_all(inbox, inbox.close(self.journal.taken))
+
+    def wait_for(self, inbox: Inbox, reference: Reference[T]) -> T:
+        """Wait for what a training comes to, passing on what it tells.
+
+        Raises:
+            SggError: what stopped it.
+        """
+        while True:
+            done = self.executor.wait([reference], seconds=POLL_SECONDS)
+            self.pass_on(inbox)
+            if done:
+                try:
+                    return reference.get()
+                except WorkFailed as error:
+                    raise ClusterError(f"{FAILED}{error}") from error
 
     def complete(self, history: Recorded) -> None:
         """Take the whole history of a training that has ended: what was lost on the way is in it."""

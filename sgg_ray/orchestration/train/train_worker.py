@@ -18,7 +18,7 @@ from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_wh
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.models import save_model
 from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
-from sgg_ray.orchestration.runtime.event_log import EventLogHandle, Log
+from sgg_ray.orchestration.runtime.event_log import Log
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.history import History, save_histories, saved_histories
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
@@ -110,7 +110,7 @@ def _train(job: TrainingJob) -> None:
         outcome = run_training(job.config, target, sources, job.weights, device, communicator, hooks)
 
     def write(folder: Path) -> None:
-        _write_result(folder, outcome, job.config, target)
+        write_result(folder, outcome, job.config, target)
 
     _report(histories, first, job.config.train.max_steps, write, final=True, writes=first)
 
@@ -201,7 +201,8 @@ def _report(
         ray.train.report({"step": step, "final": final}, checkpoint=checkpoint)
 
 
-def _write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
+def write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
+    """Write what the driver takes over from a finished training: model, predictions, and last the counters."""
     (folder / MODEL).mkdir()
     _save(outcome, folder / MODEL, config, target)
     outcome.predictions.save(predictions_path(folder, target))
@@ -231,8 +232,7 @@ class Alone:
     history: Recorded
 
 
-@ray.remote(max_retries=2)
-def train_alone(config: Config, target: Task, log: EventLogHandle, place: StorageFolder | None) -> Alone:
+def train_alone(config: Config, target: Task, log: Log, place: StorageFolder | None) -> Alone:
     """Ordinary fine-tuning on the target alone, same seed and steps, in one process: what guidance has to beat.
 
     Args:

@@ -14,7 +14,7 @@ from ray.tune.search import BasicVariantGenerator
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.config import Distribution
 from sgg_ray.errors import ClusterError
-from sgg_ray.orchestration.runtime.event_log import Inbox
+from sgg_ray.orchestration.runtime.event_log import LogInbox
 from sgg_ray.orchestration.tune.kept_trials import KeptTrial
 from sgg_ray.orchestration.tune.sweep_plan import SweepPlan, own_values
 from sgg_ray.orchestration.tune.sweep_record import SweepRecord
@@ -47,7 +47,7 @@ def search_with_ray_tune(
         ClusterError: Ray Tune cannot go on.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in TUNE_ENVIRONMENT.items()})
-    inbox = Inbox()
+    inbox = LogInbox()
     groups = record.folder.state(GROUP_STATE)
     sweep = Sweep(
         plan.config, plan.target, plan.sources, plan.folds, reports, inbox.log, dict(record.kept), groups

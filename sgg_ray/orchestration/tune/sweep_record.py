@@ -22,7 +22,7 @@ from sgg_ray.orchestration.messages import (
 )
 from sgg_ray.orchestration.run_page import write_page
 from sgg_ray.orchestration.run_record import tracked_parameters
-from sgg_ray.orchestration.runtime.event_log import Inbox
+from sgg_ray.orchestration.runtime.executor import Inbox
 from sgg_ray.orchestration.runtime.journal import Journal, Taken
 from sgg_ray.orchestration.train.history import read_history
 from sgg_ray.orchestration.tune.kept_trials import KeptTraining, KeptTrial, read_trials, write_trials

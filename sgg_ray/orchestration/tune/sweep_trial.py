@@ -22,8 +22,10 @@ from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.models import PretrainedModel
 from sgg_ray.orchestration.messages import Recorded, TrialBegan, TrialReported
 from sgg_ray.orchestration.runtime.event_log import Log
+from sgg_ray.orchestration.runtime.ray_failures import from_ray
 from sgg_ray.orchestration.train.history import History, saved_histories, written_history
-from sgg_ray.orchestration.train.torch_trainer import as_sgg_error, final_checkpoint, make_trainer
+from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_trainer
+from sgg_ray.orchestration.train.train_session import FAILED
 from sgg_ray.orchestration.train.train_worker import TrainingJob
 from sgg_ray.orchestration.tune.kept_trials import KeptTrial
 from sgg_ray.tasks import Fold, Task
@@ -170,7 +172,7 @@ def _data_parallel(
     except SggError:
         raise
     except Exception as error:
-        raise as_sgg_error(error) from error
+        raise from_ray(error, prefix=FAILED) from error
     finally:
         state.delete()
 

@@ -45,11 +45,11 @@ def fake_trainings(session, monkeypatch, good):
     """Trainings that predict the right label with 0.9 if they are of the model ``good``, else with 0.4 or so."""
     ran = []
 
-    def start(config, target, sources, weights, folds, wanted, log):
+    def start(config, target, sources, weights, folds, wanted, log, executor):
         ran.extend(wanted)
         return {training: training for training in wanted}
 
-    def wait(_, inbox, training):
+    def wait(inbox, training):
         folds = usable_folds(session.config, session.target)
         rows = session.target.train.labels[folds[training.part - 1].held]
         chances = (
@@ -59,9 +59,9 @@ def fake_trainings(session, monkeypatch, good):
         )
         return np.where(rows[:, None] == np.arange(2), chances[:, None], 1 - chances[:, None])
 
-    monkeypatch.setattr(held_out, "Inbox", lambda: SimpleNamespace(log=None))
+    session.executor = SimpleNamespace(inbox=lambda: SimpleNamespace(log=None))
     monkeypatch.setattr(held_out, "start_held_out", start)
-    monkeypatch.setattr(held_out, "wait_for", wait)
+    session.wait_for = wait
     return ran
 
 
@@ -85,7 +85,7 @@ def test_a_run_that_was_killed_does_only_what_is_missing(session, monkeypatch):
     assert [training.model for training in every] == [GUIDED, GUIDED, BASELINE, BASELINE]
     (session.folder.path / "held_out").mkdir()
     for training in every[:3]:
-        np.save(session.folder.path / training.file, held_out.wait_for(session, None, training))
+        np.save(session.folder.path / training.file, session.wait_for(None, training))
     judge_on_held_out(session, {})
     assert ran == every[3:]
     first = stored_choice(session.folder)
