@@ -30,7 +30,7 @@ from sgg_ray.orchestration.train.train_worker import (
     Alone,
     train_alone,
 )
-from sgg_ray.orchestration.train.training_scores import scores_of
+from sgg_ray.orchestration.train.training_scores import score_for_training
 from sgg_ray.tasks import Task
 from sgg_ray.training import Predictions, TimeEstimate, estimate_time, load_predictions, predictions_path
 
@@ -91,7 +91,7 @@ def train(
 
 def _train(session: Session, fit: Fit) -> TrainResult:
     config, folder = session.config, session.folder
-    workers, report = scores_of(session)
+    workers, report = score_for_training(session)
     try:
         weights = report.weights if report else {}
         if report and not any(weights.values()) and config.alignment.weighting != "none":

@@ -19,7 +19,7 @@ from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.train_session import Session
 
 
-def scores_of(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | None]:
+def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | None]:
     """Scores of this run, from before if it was resumed; and the workers, if they are needed later on."""
     config, folder, listener = session.config, session.folder, session.listener
     if not session.sources:
