@@ -6,6 +6,7 @@ import pytest
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.messages import Recorded, StepDone
+from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.tasks import load_tasks
 
@@ -33,7 +34,7 @@ def open_session(make_config):
         folder = RunFolder(config.ray.storage_path, config.name)
         folder.begin(config)
         target, _ = load_tasks(config)
-        return Session(config, target, [], folder, Tracked(), NullListener())
+        return Session(config, target, [], folder, Tracked(), NullListener(), InProcessExecutor())
 
     return make
 
