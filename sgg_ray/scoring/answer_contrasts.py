@@ -1,6 +1,7 @@
 """Contrast gradients of a causal language model's tasks, whether their rows have labels or completions."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -10,6 +11,14 @@ from sgg_ray.models import LanguageModel, PromptedRows
 from sgg_ray.scoring.class_contrasts import Part, balanced_parts, label_word_contrasts, single_example_parts
 from sgg_ray.scoring.completion_contrasts import completion_contrasts, completion_parts
 from sgg_ray.tasks import Task
+
+
+def chosen_alone(task: Task, chosen: np.ndarray) -> tuple[Task, np.ndarray]:
+    """The task with the chosen rows [n] alone, in their order, and their numbers in it.
+
+    What is scored of a source are some hundred rows: the others, maybe millions, need not be tokenised.
+    """
+    return replace(task, train=task.train.take(chosen)), np.arange(len(chosen))
 
 
 def answer_parts(

@@ -13,7 +13,7 @@ import torch
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel
-from sgg_ray.scoring.answer_contrasts import answer_contrasts, answer_parts, classes_of
+from sgg_ray.scoring.answer_contrasts import answer_contrasts, answer_parts, chosen_alone, classes_of
 from sgg_ray.scoring.class_contrasts import (
     Part,
     backbone_contrasts,
@@ -79,6 +79,7 @@ class LayerComparison:
 
     def _layers(self, task: Task, chosen, classes, head) -> dict[str, np.ndarray]:
         self.model.eval()
+        task, chosen = chosen_alone(task, chosen)
         if isinstance(self.model, LanguageModel):
             answers, parts = answer_parts(self.model, task, chosen, classes, 1)
             (gradient,) = answer_contrasts(self.model, task, answers, parts, BATCH_ROWS)

@@ -21,7 +21,7 @@ from sgg_ray.config import AlignmentConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import GradientSummary, Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, TaskModel, objective_of
-from sgg_ray.scoring.answer_contrasts import answer_contrasts, answer_parts, classes_of
+from sgg_ray.scoring.answer_contrasts import answer_contrasts, answer_parts, chosen_alone, classes_of
 from sgg_ray.scoring.class_contrasts import (
     Part,
     balanced_parts,
@@ -236,6 +236,7 @@ class TaskSummariser:
             most: upper bound for the number of parts; None makes them as small as can be.
         """
         self.model.eval()
+        task, chosen = chosen_alone(task, chosen)
         if space.labels:
             assert isinstance(self.model, EncoderClassifier)
             parts = single_example_parts(chosen) if most is None else balanced_parts(chosen, classes, most)

@@ -237,3 +237,31 @@ def test_names_pull_a_head_the_way_texts_of_their_classes_do(make_config, tmp_pa
     found = summariser.target(task, comparison_space(task, source), 0)
     assert found.names is not None
     assert float(found.names @ found.vectors.mean(0)) > 0
+
+
+def test_rows_that_are_not_scored_are_not_tokenised_and_change_nothing(make_config, monkeypatch):
+    config = make_config(alignment={"rows": 16})
+    target, (source, _) = load_tasks(config)
+    model = build_model(config, [target])
+    space = comparison_space(target, source)
+
+    def vectors() -> tuple[np.ndarray, list[int]]:
+        seen: list[int] = []
+        tokenise = type(model).tokenise
+
+        def counted(self, task, rows, *more):
+            seen.append(len(rows))
+            return tokenise(self, task, rows, *more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(model), "tokenise", counted)
+            summariser = TaskSummariser(model, config.alignment, config.seed)
+            gradients = summariser.target(target, space, 0)
+            return summariser.source(source, space, 0, lambda: gradients).evidence.cross, seen
+
+    found, tokenised = vectors()
+    monkeypatch.setattr("sgg_ray.scoring.task_gradients.chosen_alone", lambda task, chosen: (task, chosen))
+    of_all, before = vectors()
+    assert len(source.train) in before
+    assert max(tokenised) <= 16
+    np.testing.assert_allclose(found, of_all, rtol=1e-5, atol=1e-7)
