@@ -64,9 +64,8 @@ def main() -> None:
         started = time.process_time()
         _, (source,) = load_tasks(config)
         took = time.process_time() - started
-    print(
-        f"{count:,} rows, {len(source.train):,} used: {took:.2f} s, {took / floor:.1f} × one pass of csv ({floor:.2f} s)"
-    )
+    ratio = f"{took:.2f} s, {took / floor:.1f} × one pass of csv ({floor:.2f} s)"
+    print(f"{count:,} rows, {len(source.train):,} used: {ratio}")
     print(f"memory: {before:.0f} MiB before, {peak():.0f} MiB at most")
 
 
