@@ -9,7 +9,8 @@ from pathlib import Path
 from sgg_ray.artifacts.files import replace_file
 from sgg_ray.config import write_yaml
 from sgg_ray.config.reference import commented_defaults
-from sgg_ray.config.schema import AlignmentConfig, GuidanceConfig, RayConfig, TrackingConfig, TrainConfig
+from sgg_ray.config.run_sections import RayConfig, TrackingConfig
+from sgg_ray.config.training_sections import AlignmentConfig, GuidanceConfig, TrainConfig
 from sgg_ray.errors import ConfigError
 from sgg_ray.tasks import Guess
 

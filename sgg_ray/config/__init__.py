@@ -5,26 +5,15 @@ from sgg_ray.config.config_file import config_schema, dump_config, load_config, 
 from sgg_ray.config.document import write_yaml
 from sgg_ray.config.fields import LABELS, PLACEHOLDER, TEXT, placeholders, text_fields
 from sgg_ray.config.label_names import label_name
+from sgg_ray.config.model_section import ModelConfig
 from sgg_ray.config.roles import shots_of, targets_of, with_target
-from sgg_ray.config.schema import (
-    AlignmentConfig,
-    CompareConfig,
-    Config,
-    GuidanceConfig,
-    HeldOutConfig,
-    Kind,
-    ModelConfig,
-    RayConfig,
-    SourceConfig,
-    StrategyConfig,
-    TargetConfig,
-    TaskConfig,
-    TrackingConfig,
-    TrainConfig,
-    TuneConfig,
-)
+from sgg_ray.config.run_sections import RayConfig, TrackingConfig
+from sgg_ray.config.schema import Config
+from sgg_ray.config.search_sections import CompareConfig, StrategyConfig, TuneConfig
 from sgg_ray.config.space import Distribution, depends_on_scores, with_values
 from sgg_ray.config.strategies import apply_strategy, shipped_strategy, strategy_configs
+from sgg_ray.config.task_sections import HeldOutConfig, Kind, SourceConfig, TargetConfig, TaskConfig
+from sgg_ray.config.training_sections import AlignmentConfig, GuidanceConfig, TrainConfig
 from sgg_ray.config.values import as_list
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sgg_ray.config.values import as_list
 
 if TYPE_CHECKING:
-    from sgg_ray.config.schema import TaskConfig
+    from sgg_ray.config.task_sections import TaskConfig
 
 TEXT, LABELS = "text", "labels"
 PLACEHOLDER = re.compile(r"\{(\w[\w .-]*)\}")

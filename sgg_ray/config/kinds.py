@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from sgg_ray.config.fields import check_prompt
 from sgg_ray.config.roles import targets_of
-from sgg_ray.config.schema import Columns, Config, SourceConfig, TaskConfig
+from sgg_ray.config.schema import Config
+from sgg_ray.config.task_sections import Columns, SourceConfig, TaskConfig
 from sgg_ray.config.values import as_list
 
 GENERATION, REGRESSION, MULTI_LABEL = "generation", "regression", "multi_label"

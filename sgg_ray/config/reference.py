@@ -10,7 +10,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from sgg_ray.config.schema import Config, Section
+from sgg_ray.config.schema import Config
+from sgg_ray.config.section import Section
 
 
 @dataclass(frozen=True)

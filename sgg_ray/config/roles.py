@@ -2,7 +2,9 @@
 
 import difflib
 
-from sgg_ray.config.schema import CompareConfig, Config, HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
+from sgg_ray.config.schema import Config
+from sgg_ray.config.search_sections import CompareConfig
+from sgg_ray.config.task_sections import HeldOutConfig, SourceConfig, TargetConfig, TaskConfig
 
 DEFAULT_FRACTION = (
     0.2  # of a source's rows, for testing, when it is the target and the file's target has own test rows

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from sgg_ray.config.document import read_document
 from sgg_ray.config.messages import problem_lines
-from sgg_ray.config.schema import NAME, Config, StrategyConfig
+from sgg_ray.config.schema import Config
+from sgg_ray.config.search_sections import StrategyConfig
+from sgg_ray.config.section import NAME
 from sgg_ray.config.space import with_values
 from sgg_ray.errors import ConfigError
 

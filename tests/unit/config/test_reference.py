@@ -2,7 +2,7 @@ import json
 
 from sgg_ray.config import Config, config_schema
 from sgg_ray.config.reference import all_keys, commented_defaults
-from sgg_ray.config.schema import TrainConfig
+from sgg_ray.config.training_sections import TrainConfig
 
 
 def test_every_key_of_the_schema_is_there_once():
