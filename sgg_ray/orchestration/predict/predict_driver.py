@@ -83,53 +83,64 @@ def predict(
     if out.resolve() == data.resolve():
         raise DataError(f"--out: {out} is the file that is read; give another name")
     check_output(out, "--out", overwrite)
+    stream = _open_data(data, trained.config.target, listener)
+    own_texts, own_label = _own_columns(trained.config.target)
+    texts = tuple(as_list(text if isinstance(text, str) else list(text))) if text else own_texts
+    choices = as_list(trained.config.target.columns.choices) if _has_choices(trained.config.target) else []
+    _check_columns(stream, (*texts, *choices), label)
+    predictor = _load_model(trained, stream, listener)
+    _check_texts(trained.config.target, predictor, texts)
+    label = label or (own_label if own_label in stream.schema.names else None)
+    reading, tally = _reader(trained.config.target, predictor, texts, label, stream)
+    listener.stage("predicting")
+    started = time.perf_counter()
+    empty = reading.predict(predictor, stream.schema.empty_table())
+    escapes = out.suffix.lower() == ".csv" and not raw
+    with _predictions(trained, predictor, reading, stream, workers) as tables:
+        escaped = _write(
+            tables, out, empty, escapes, tally, lambda rows: listener.advance(rows, stream.rows, "rows")
+        )
+    if escaped:
+        listener.note(
+            f"{escaped:,} cells begin like formulas of a spreadsheet: they have an apostrophe before them; --raw "
+            "leaves it out"
+        )
+    return PredictResult(out, tally, time.perf_counter() - started)
+
+
+def _open_data(data: Path, target: TargetConfig, listener: Listener) -> RowStream:
+    """The file to predict, with what is to be said about it."""
     listener.stage(f"reading {data}")
     stream = open_stream(data, "--data")
     for note in stream.notes:
         listener.note(note)
-    if data.resolve() == Path(trained.config.target.path).resolve():
+    if data.resolve() == Path(target.path).resolve():
         listener.note(f"{data} is the target's own file; it contains rows that the model was trained on")
-    own_text, own_label = _own_columns(trained.config.target)
-    texts = tuple(as_list(text if isinstance(text, str) else list(text))) if text else own_text
-    choices = as_list(trained.config.target.columns.choices) if _has_choices(trained) else []
-    _check_columns(stream, (*texts, *choices), label)
+    return stream
+
+
+def _load_model(trained: FinishedRun, stream: RowStream, listener: Listener) -> Predictor:
+    """The trained model.
+
+    Raises:
+        DataError: its predictions would have names that columns of the file already have.
+    """
     listener.stage("loading the model")
     predictor = Predictor(trained.model)
     taken = [name for name in predictor.columns if name in stream.schema.names]
     if taken:
         raise DataError(
-            f"--data: {data} has columns of the names that predictions get ({', '.join(taken)}); rename or drop them"
+            f"--data: {stream.path} has columns of the names that predictions get ({', '.join(taken)}); rename or "
+            "drop them"
         )
     if predictor.temperature is None and CONFIDENCE in predictor.columns:
         listener.note("the model was not calibrated: confidence is its plain probability")
-    label = label or (own_label if own_label in stream.schema.names else None)
-    fields = predictor.fields[: -len(predictor.labels)] if _has_choices(trained) else predictor.fields
-    if len(texts) != len(fields):
-        raise DataError(
-            f"--text: the model takes {', '.join(fields)}, found {', '.join(texts)}; name {len(fields)} of the "
-            "columns, one --text for each"
-        )
-    marked = predictor.kind == "multi_label" and set(predictor.labels) <= set(stream.schema.names)
-    labelling, tally = _reader(trained.config.target, predictor, texts, label, marked)
-    listener.stage("predicting")
-    started = time.perf_counter()
-    empty = labelling.predict(predictor, stream.schema.empty_table())
-    escapes = out.suffix.lower() == ".csv" and not raw
-    with _predictions(trained, predictor, labelling, stream, workers) as tables:
-        marked = _write(
-            tables, out, empty, escapes, tally, lambda rows: listener.advance(rows, stream.rows, "rows")
-        )
-    if marked:
-        listener.note(
-            f"{marked:,} cells begin like formulas of a spreadsheet: they have an apostrophe before them; --raw leaves "
-            "it out"
-        )
-    return PredictResult(out, tally, time.perf_counter() - started)
+    return predictor
 
 
-def _has_choices(trained: FinishedRun) -> bool:
+def _has_choices(target: TargetConfig) -> bool:
     """Whether every row of the task brings choices of its own."""
-    return trained.config.target.kind == "multiple_choice"
+    return target.kind == "multiple_choice"
 
 
 def _write(
@@ -155,7 +166,7 @@ def _write(
 def _predictions(
     trained: FinishedRun,
     predictor: Predictor,
-    labelling: AnyReading,
+    reading: AnyReading,
     stream: RowStream,
     workers: int,
 ) -> AbstractContextManager[Iterator[pa.Table]]:
@@ -164,8 +175,8 @@ def _predictions(
             predict_with_ray_data,  # Ray Data takes a second to load
         )
 
-        return predict_with_ray_data(trained, labelling, stream, workers, ROWS)
-    return nullcontext(labelling.predict(predictor, table) for table in stream.batches(ROWS))
+        return predict_with_ray_data(trained, reading, stream, workers, ROWS)
+    return nullcontext(reading.predict(predictor, table) for table in stream.batches(ROWS))
 
 
 def _own_columns(target: TargetConfig) -> tuple[tuple[str, ...], str | None]:
@@ -179,13 +190,9 @@ def _own_columns(target: TargetConfig) -> tuple[tuple[str, ...], str | None]:
 
 
 def _reader(
-    target: TargetConfig, predictor: Predictor, texts: tuple[str, ...], label: str | None, marked: bool
+    target: TargetConfig, predictor: Predictor, texts: tuple[str, ...], label: str | None, stream: RowStream
 ) -> tuple[AnyReading, AnyTally]:
-    """What reads the file's columns and writes predictions beside them, and what counts these.
-
-    Args:
-        marked: the file has a column of 0 and 1 for each label.
-    """
+    """What reads the columns of ``stream`` and writes predictions beside them, and what counts these."""
     if predictor.generates:
         (text,) = texts
         answering = Answering(text, label, text == target.columns.messages)
@@ -195,6 +202,7 @@ def _reader(
         return numbers, NumberTally(numbers)
     names = _label_names(target, predictor.labels)
     if predictor.kind == "multi_label":
+        marked = set(predictor.labels) <= set(stream.schema.names)  # a column of 0 and 1 for each label
         columns = predictor.labels if marked and label is None else ()
         sets = LabelSetReading(texts, label, columns, predictor.labels, names)
         return sets, LabelSetTally(sets)
@@ -213,6 +221,16 @@ def _check_columns(stream: RowStream, texts: Sequence[str], label: str | None) -
     ]
     if problems:
         raise DataError(problems)
+
+
+def _check_texts(target: TargetConfig, predictor: Predictor, texts: Sequence[str]) -> None:
+    """Raises DataError unless there are as many columns as the model takes texts. Choices are not among ``texts``."""
+    fields = predictor.fields[: -len(predictor.labels)] if _has_choices(target) else predictor.fields
+    if len(texts) != len(fields):
+        raise DataError(
+            f"--text: the model takes {', '.join(fields)}, found {', '.join(texts)}; name {len(fields)} of the "
+            "columns, one --text for each"
+        )
 
 
 def _label_names(target: TargetConfig, labels: Sequence[str]) -> dict[str, str]:
