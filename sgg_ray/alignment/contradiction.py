@@ -47,7 +47,7 @@ def contradictions(sources: Mapping[str, OwnHead]) -> dict[str, str]:
 
 
 def _within(sources: dict[str, OwnHead]) -> dict[str, str]:
-    """The same for the sources of one head, in the order of their names."""
+    """Contradictions among the sources of one head, which come in the order of their names."""
     names = [
         name
         for name, source in sources.items()

@@ -94,7 +94,7 @@ def _header(config: Config, target: Task, licence: str) -> str:
 
 
 def _portable(path: str) -> str:
-    """As code, without passwords, and without the folders of this machine, which tell others nothing."""
+    """The path as code, without passwords, and without the folders of this machine, which tell others nothing."""
     return markdown_code(redacted(Path(path).name if Path(path).is_absolute() else path))
 
 

@@ -31,7 +31,7 @@ _BUCKETS = ("s3", "gs", "gcs")  # a bucket is not made by writing to it
 
 
 def is_uri(storage: str | Path) -> bool:
-    """Whether it names a folder that this machine does not see as one. file:// does not."""
+    """Whether ``storage`` is an address that this machine does not see as a folder. ``file://`` is none."""
     address = _resolved(storage)
     return bool(_URI.match(address)) and not address.startswith("file://")
 

@@ -48,13 +48,13 @@ class ClassificationMetrics:
         return {"accuracy": self.accuracy, "macro_f1": self.macro_f1}
 
     def of_cell(self) -> dict[str, float]:
-        """The same: cells are ranked by accuracy."""
+        """Accuracy, which cells of a comparison are ranked by, and macro-F1."""
         return self.numbers()
 
 
 @dataclass(frozen=True)
 class OrdinalMetrics(ClassificationMetrics):
-    """The same of classes with an order, and how far predictions are off."""
+    """Metrics of a classifier whose classes have an order, and how far its predictions are off."""
 
     mae: float  # mean distance of predicted and true class, in classes
     spearman: float  # rank correlation of predicted and true class
@@ -110,7 +110,11 @@ def median_level(probabilities: np.ndarray) -> np.ndarray:
 
 
 def metrics_of(confusion: np.ndarray, confidence: float = 0.95) -> ClassificationMetrics:
-    """The same metrics from counts [C, C] (row = true class, column = predicted class) of at least one row."""
+    """Accuracy with Wilson's interval, and macro-F1, from counts of at least one row.
+
+    Args:
+        confusion: [C, C], row = true class, column = predicted class.
+    """
     from scipy.stats import binomtest
     from sklearn.metrics import f1_score
 

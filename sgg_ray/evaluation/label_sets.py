@@ -94,7 +94,7 @@ def evaluate_label_sets(predicted: np.ndarray, true: np.ndarray, confidence: flo
 def metrics_of_counts(
     counts: np.ndarray, whole: int, rows: int, interval: tuple[float, float] | None = None
 ) -> LabelSetMetrics:
-    """The same metrics from counts of rows.
+    """Micro-F1, macro-F1 and exact match from counts of rows.
 
     Args:
         counts: of each label, rows that are rightly given it, that are given it, and that have it [3, C].
@@ -164,7 +164,7 @@ def _best_threshold(probabilities: np.ndarray, true: np.ndarray) -> float:
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each row [n]: labels rightly given, given, and there."""
+    """How many labels each row [n] is rightly given, is given, and has."""
     return (predicted & true).sum(axis=1), predicted.sum(axis=1), true.sum(axis=1)
 
 

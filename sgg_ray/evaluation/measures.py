@@ -18,7 +18,7 @@ class Metrics(Protocol):
         ...
 
     def numbers(self) -> dict[str, float]:
-        """Those that are logged, by name: of classification ``accuracy`` and ``macro_f1``."""
+        """The numbers that are logged, by name: of classification ``accuracy`` and ``macro_f1``."""
         ...
 
     def of_cell(self) -> dict[str, float]:

@@ -74,7 +74,7 @@ def _gram_kernel(
 
 
 def gram(gradient: Tensor, reference: Tensor | None, source: Tensor | None) -> Tensor:
-    """As :func:`sgg_ray.gradients.kernels.gram`: float32 within a program, float64 over the programs."""
+    """Inner products, see :func:`sgg_ray.gradients.kernels.gram`; float32 within a program, float64 over all."""
     totals = []
     for where, length in pieces(gradient, reference, source):
         programs = min(GRAM_PROGRAMS, triton.cdiv(length, BLOCK))
@@ -139,7 +139,7 @@ def combine(
     moved: Tensor | None,
     track: bool,
 ) -> None:
-    """As :func:`sgg_ray.gradients.kernels.combine`, ``weights`` being their tensor."""
+    """One combining pass, see :func:`sgg_ray.gradients.kernels.combine`; ``weights`` are in one tensor."""
     move = values is not None and moved is not None
     for where, length in pieces(gradient, reference, source, values, moved):
         g = gradient[where]
@@ -172,7 +172,7 @@ def _track_kernel(g_ptr, r_ptr, momentum_ptr, length, BLOCK: tl.constexpr):
 
 
 def track(gradient: Tensor, reference: Tensor, momentum: Tensor) -> None:
-    """As :func:`sgg_ray.gradients.kernels.track`."""
+    """Move the reference towards the gradient, see :func:`sgg_ray.gradients.kernels.track`."""
     for where, length in pieces(gradient, reference):
         grid = (triton.cdiv(length, BLOCK),)
         _track_kernel[grid](gradient[where], reference[where], momentum, length, BLOCK, num_warps=WARPS)

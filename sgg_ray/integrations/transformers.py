@@ -101,7 +101,7 @@ class GuidedMixin(Trainer):
         self.add_callback(_Keep(self))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any):
-        """As ever. A checkpoint that is resumed from must have the state of guidance.
+        """Train as Transformers does. A checkpoint that is resumed from must have the state of guidance.
 
         Raises:
             CheckpointError: it has none, or a damaged one.

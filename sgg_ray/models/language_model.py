@@ -220,7 +220,7 @@ class LanguageModel(TaskModel):
 
 
 def _with_choices(task: Task) -> Task:
-    """The same with texts taken apart into fields and choices, of which each has as many as there are labels."""
+    """The task with each text taken apart into fields and choices: as many choices as there are labels."""
     count = len(task.labels)
     parts = [parts_of(text) for text in task.train.texts]
     texts = tuple(own[0] if len(own) == count + 1 else own[:-count] for own in parts)

@@ -17,7 +17,7 @@ from sgg_ray.tasks import Rows
 
 
 class Objective(Protocol):
-    """Of the tasks that share a head."""
+    """Outputs, loss and predictions of a head, by the kind of the tasks that share it."""
 
     def outputs(self, labels: int) -> int:
         """How many scores W a head has for so many labels C."""

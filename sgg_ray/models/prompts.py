@@ -175,7 +175,7 @@ class Prompter:
         return sum(len(kept) < len(full) for kept, full in zip(prompts, whole)) / max(len(whole), 1)
 
     def fitting_shots(self, task: Task, shots: Rows, longest: int) -> Rows:
-        """As many of ``shots`` from the first on as fit before a prompt of ``longest`` tokens."""
+        """The first of ``shots``, as many as fit before a prompt of ``longest`` tokens."""
         bare = len(self._encode(self.write(task, "")))
         for count in range(1, len(shots) + 1):
             shown = self._encode(self.write(task, "", shots.take(np.arange(count))))

@@ -89,7 +89,7 @@ class Page:
 
 
 def pictures(folder: Path, captions: dict[str, str]) -> list[Picture]:
-    """Those pictures that were drawn, by file name."""
+    """The pictures that were drawn, of those that ``captions`` names by file."""
     return [
         Picture(folder / name, caption) for name, caption in captions.items() if (folder / name).is_file()
     ]

@@ -46,7 +46,7 @@ def rows_page(frame: pd.DataFrame, title: str) -> str:
 
 
 def row_counts(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of each task: rows, suspects, duplicates, outliers, expected share of wrong labels and mean alignment."""
+    """Rows, suspects, duplicates, outliers, expected share of wrong labels and mean alignment of each task."""
     return [
         {
             "task": str(name),

@@ -42,7 +42,7 @@ def print_sweep(console: Console, trials: Sequence[Trial], settings: TuneConfig)
 
 
 def sweep_markdown(trials: Sequence[Trial], settings: TuneConfig) -> str:
-    """The same for MLflow's description of the run."""
+    """The best trials and what can be concluded from them, as Markdown for MLflow's description of the run."""
     headings, rows = sweep_table(trials, settings)
     lines = [headings, ["---"] * len(headings), *([markdown_text(cell) for cell in row] for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -90,7 +90,7 @@ def _unit(logits: np.ndarray, centred: bool) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Of one error rate: strengths [K], offsets [C], and the logarithm of the posterior there."""
+    """The fit for one error rate: strengths [K], offsets [C], and the logarithm of the posterior there."""
 
     strengths: np.ndarray
     offset: np.ndarray

@@ -14,7 +14,7 @@ from sgg_ray.rows.contrast_model import parts_of_rows
 
 @dataclass(frozen=True)
 class RowAlignment:
-    """Of each row.
+    """How each row agrees with the target.
 
     Attributes:
         cosine: of its gradient with the target's mean gradient [n]; 0 where one of them is zero.
@@ -72,7 +72,7 @@ def align_rows(
 
 
 def align_gradients(gradients: np.ndarray, target: np.ndarray) -> RowAlignment:
-    """The same of rows whose (sketched) gradients are there: [n, D], and the target's mean gradient [D]."""
+    """Alignment of rows from their (sketched) gradients [n, D] and the target's mean gradient [D]."""
     cosine, influence = np.zeros(len(gradients)), np.zeros(len(gradients))
     length = float(np.linalg.norm(target))
     for part, rows in parts_of_rows(gradients):

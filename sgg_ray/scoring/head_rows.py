@@ -165,7 +165,7 @@ class HeadPool:
         return _Meeting(residuals, shots, mean, self._preconditioned(space, shots))
 
     def _residuals(self, own: RowVectors, target: np.ndarray) -> np.ndarray:
-        """Of each row in the target's labels; under the best matching where the source has a head of its own."""
+        """Residuals of the rows in the target's labels; under the best matching where the source has its own head."""
         space = self.spaces[own.task.name]
         if not space.matched:
             return _residuals(own, space.labels)

@@ -104,7 +104,7 @@ class SourceGradients:
 
 @dataclass(frozen=True)
 class _Gradients:
-    """Of the parts of a task's rows."""
+    """Gradients of a task's rows, one for each part of them."""
 
     vectors: np.ndarray  # [parts, D], compressed
     dimension: int  # P, their length before
@@ -286,7 +286,7 @@ class TaskSummariser:
         return isinstance(self.model, LanguageModel)
 
     def _labels(self, task: Task, space: Space) -> tuple[str, ...]:
-        """Of the head that the task's gradients are taken at; its own where there is no common one."""
+        """Labels of the head that the task's gradients are taken at; the task's own where there is no common head."""
         own = not space.labels or (space.matched and task.role == "source")
         return task.labels if own else space.labels
 

@@ -56,7 +56,7 @@ def scores_of(
 
 
 def _own_heads(sources: Mapping[str, SourceGradients], scores: Mapping[str, Score]) -> dict[str, OwnHead]:
-    """Of the sources that train a head which is not the target's."""
+    """The heads of sources that train one which is not the target's, by source."""
     return {
         name: OwnHead(
             found.summary.space,

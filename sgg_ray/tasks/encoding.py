@@ -35,7 +35,7 @@ class TextFile:
 
     @contextmanager
     def open(self, newline: str | None = None) -> Iterator[TextIO]:
-        """Its text; ``newline`` as for the built-in ``open``."""
+        """The file as text; ``newline`` as for the built-in ``open``."""
         with (
             open_unpacked(self.path, self.where) as file,
             io.TextIOWrapper(cast(IO[bytes], file), self.encoding, errors="replace", newline=newline) as text,

@@ -62,7 +62,7 @@ class Rows:
         )
 
     def weighted(self, weights: np.ndarray) -> "Rows":
-        """Those of the rows whose weight is above 0, to be drawn by their weights [n]."""
+        """The rows whose weight is above 0, to be drawn by their weights [n]."""
         kept = np.flatnonzero(weights > 0)
         alike = np.ptp(weights[kept]) == 0.0
         return replace(self.take(kept), weights=None if alike else weights[kept])

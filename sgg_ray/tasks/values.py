@@ -220,7 +220,7 @@ def labels_in(value: Any, known: Collection[str]) -> set[str] | None:
 
 
 def marked_labels(names: Sequence[str], values: Sequence[Any]) -> set[str] | None:
-    """Those of the names whose value says yes; None where a value says neither yes nor no."""
+    """The names whose value says yes; None where a value says neither yes nor no."""
     said = ["" if _missing(value) else label_name(value).lower() for value in values]
     if not all(one in YES | NO for one in said):
         return None

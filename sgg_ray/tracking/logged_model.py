@@ -157,7 +157,7 @@ def _is_champion(client: MlflowClient, trained: TrainedModel) -> bool:
 
 
 def _metrics_of(client: MlflowClient, run_id: str | None, source: str | None) -> Iterator[Metric]:
-    """Those of a registered version, found by where it lies: MLflow 3.17 does not keep its model's id."""
+    """Metrics of a registered version, found by where it lies: MLflow 3.17 does not keep its model's id."""
     if not run_id:
         return  # registered by hand
     outputs = client.get_run(run_id).outputs

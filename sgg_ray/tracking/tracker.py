@@ -142,7 +142,7 @@ class Tracker:
         self._flush()
 
     def log_curve(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-        """The same for metrics whose steps rise: points that are not beyond the last one in the store are left out.
+        """Send metrics whose steps rise; points that are not beyond the last one in the store are left out.
 
         So a curve may be told from its beginning again, by a run that goes on or a training that started over: the
         store gets what it lacks and nothing twice.

@@ -39,7 +39,7 @@ class LabelPredictions(ArrayPredictions):
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Of each label [n, C]."""
+        """Probability of each label for each row [n, C]."""
         return self.found
 
     def metrics(self) -> ClassificationMetrics:
@@ -92,7 +92,7 @@ class LabelPredictions(ArrayPredictions):
 
 
 class OrdinalPredictions(LabelPredictions):
-    """Of labels with an order: the label is the median, which on average is least far off."""
+    """Predictions of labels with an order: the predicted one is the median, which on average is least far off."""
 
     def metrics(self) -> OrdinalMetrics:
         """Accuracy and macro-F1, and how far off predictions are."""

@@ -47,7 +47,7 @@ def target_batch(rows: int, size: int, step: int, seed: int, labels: np.ndarray 
 
 
 def _spread(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The same rows with each class at even distances, those of a class in their order."""
+    """The rows of ``order`` with each class at even distances, and those of a class in their order."""
     counts = np.bincount(labels)
     if len(set(counts[counts > 0])) == 1:
         return order

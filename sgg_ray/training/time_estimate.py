@@ -15,7 +15,7 @@ HVP_PASSES = {"finite_difference": 1, "central_difference": 2, "exact": 3, "firs
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """Of all trainings of a run, one after the other."""
+    """How long all trainings of a run take, one after the other."""
 
     seconds: float
     trainings: int  # the model's own, the baseline's and those that leave out shots
@@ -63,7 +63,7 @@ def estimate_time(config: Config, target: Task, folds: int) -> TimeEstimate | No
 
 
 def _seconds_of_a_pass(config: Config, target: Task) -> float:
-    """Of the second of two passes: the first one pays for what is set up once."""
+    """Seconds of a forward and backward pass; the second of two, because the first pays for what is set up once."""
     model = build_model(config, [target]).train()
     rows = model.tokenise(target, target.train)
     chosen = np.resize(np.arange(len(rows)), config.train.batch_size)

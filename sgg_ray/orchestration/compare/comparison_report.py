@@ -64,7 +64,7 @@ def summarise(plan: ComparisonPlan, cells: list[Cell], failures: Mapping[CellKey
 
 
 def _kind(plan: ComparisonPlan) -> str:
-    """Of the targets, which all have the same."""
+    """Kind of the targets, which all have the same one."""
     split = plan.splits[0]
     return with_target(plan.config, split.target, split.shots, split.seed).target.kind
 

@@ -99,7 +99,7 @@ class Inbox(Protocol):
 
     @property
     def log(self) -> "Log":
-        """Their end of it. Can be sent to other processes."""
+        """What the processes write to. Can be sent to other processes."""
         ...
 
     def fetch(self, taken: Mapping[str, int]) -> "list[Message]":

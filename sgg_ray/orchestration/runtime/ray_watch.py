@@ -133,7 +133,10 @@ def _own_parts(node: Any) -> tuple[dict[str, Alive], dict[str, int]]:
 
 
 def _parts_of_others(node: Any) -> tuple[dict[str, Alive], dict[str, int]]:
-    """The same of a cluster that was joined: its GCS, on any machine, and this one's raylet. None behind ``ray://``."""
+    """What to look at of a cluster that was joined, and the ids of its processes here.
+
+    These are its GCS, on any machine, and this machine's raylet; behind ``ray://`` there is nothing to look at.
+    """
     if node is None:
         return {}, {}
     host, _, port = node.gcs_address.rpartition(":")

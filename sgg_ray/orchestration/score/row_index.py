@@ -120,7 +120,7 @@ def index_key(config: Config, task: Task) -> str:
 
 
 def _model_digest(path: str) -> str:
-    """Of the weights in the model's folder, by name, size and both ends; of a model on a hub its id alone."""
+    """Digest of the weights in the model's folder, by name, size and both ends; of a model on a hub its id alone."""
     folder = Path(locate_model(path))
     digest = hashlib.blake2b(digest_size=16)
     if not folder.is_dir():

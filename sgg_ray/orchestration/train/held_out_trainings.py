@@ -50,7 +50,7 @@ class HeldOutTraining:
 
 
 def held_out_trainings(config: Config, folds: Sequence[Fold]) -> list[HeldOutTraining]:
-    """Those of the run's own kind, which take longest, first."""
+    """The trainings that leave out a part each; the guided ones, which take longest, first."""
     models = (GUIDED, BASELINE) if config.train.baseline else (GUIDED,)
     return [HeldOutTraining(model, part, len(folds)) for model in models for part in range(1, len(folds) + 1)]
 

@@ -61,7 +61,7 @@ class Session:
         self._take_all(inbox, inbox.fetch(self.journal.taken))
 
     def close(self, inbox: Inbox) -> None:
-        """The same for the last time; workers stop before their next checkpoint."""
+        """Write, log and show for the last time what the workers have told; they stop before their next checkpoint."""
         self._take_all(inbox, inbox.close(self.journal.taken))
 
     def wait_for(self, inbox: Inbox, reference: Reference[T]) -> T:

@@ -118,7 +118,7 @@ class SweepRecord:
             self.listener.advance(ended, self.total, "trials")
 
     def _log_curve(self, trial: str) -> None:
-        """Of the first training, which stands for all: MLflow would drown in the others."""
+        """Log the curve of the trial's first training, which stands for all: MLflow would drown in the others."""
         events = steps_of(self.journal.recorded(f"{trial}/0"))
         self._tracker(trial).log_curve(
             (int(event["step"]), {key: value for key, value in event.items() if key != "step"})

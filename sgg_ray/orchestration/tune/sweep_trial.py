@@ -64,7 +64,7 @@ class Sweep:
 
 
 def score_key(values: Mapping[str, Any]) -> str:
-    """Those values of a trial that change the alignment scores; trials with equal ones share their scores."""
+    """The values of a trial that change the alignment scores; trials with equal ones share their scores."""
     return json.dumps({key: values[key] for key in sorted(values) if depends_on_scores(key)})
 
 
