@@ -163,7 +163,7 @@ class TaskSummariser:
         """
         kept = self._source_parts(task, space, step)
         summary, vectors = kept.summary, kept.vectors
-        other = target()
+        other = target()  # not before: its worker computes them meanwhile
         rows = kept.rows if summary.seed is None else 1
         if space.matched:
             mine, theirs = vectors.mean(axis=0), other.vectors.mean(axis=0)

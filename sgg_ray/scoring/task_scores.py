@@ -31,6 +31,7 @@ def scores_of(
     for name, found in sources.items():
         scores[name] = score_alignment(found.evidence, confidence)
         if found.space.matched:
+            # For the interval: pooled_scores gives the value, which has the factor already.
             scores[name] = _times(scores[name], OWN_HEAD)
         # Gradients at one head of the target lie in one space, unless some of them are sketched as a whole.
         groups.setdefault((found.space.labels, found.summary.seed), []).append(name)
@@ -50,6 +51,7 @@ def scores_of(
             if target.texts is not None and member.texts is not None:
                 score = replace(score, domain_similarity=domain_similarity(target.texts, member.texts))
             scores[name] = replace(score, meets_head=not member.space.matched)
+    # Last: utilities say who is to be kept, and these change with the other sources and with the texts.
     for name, other in contradictions(_own_heads(sources, scores)).items():
         scores[name] = replace(scores[name], opposes=other)
     return scores

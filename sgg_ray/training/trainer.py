@@ -174,6 +174,7 @@ class Trainer:
             self._begin_head()
         phase, step = self._phase(self.step)
         if step == 0:
+            # The moments are of the last phase's gradients, which may be of another size and direction.
             self.optimiser.state.clear()
         self.model.train()
         self._set_learning_rates()
@@ -258,6 +259,8 @@ class Trainer:
             rate = self.settings.learning_rate * self._learning_rate_factor(step)
             metrics = {name: value for (at, name), value in zip(names, numbers) if at == row}
             events.append({"step": step, **metrics, "learning_rate": rate, "seconds": seconds})
+        # All workers count alike, because they see the norm of the same sum. So all of them stop here, and none is
+        # left waiting for the others.
         if longest >= MOST_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"training stopped at step {self.step}: {int(longest)} steps in a row had a gradient that was not "

@@ -68,6 +68,7 @@ class EventLog:
         return self.fetch(received, taken)
 
 
+# No CPU: it has to start where trainings hold all of them. It restarts without end, as what it loses is told again.
 EventLogActor = ray.remote(num_cpus=0, max_restarts=-1)(EventLog)
 
 
@@ -102,7 +103,7 @@ class LogReceipt:
         try:
             return ray.get(self.answer, timeout=0)
         except RayError:
-            return 0
+            return 0  # then the worker tells more than it had to, and the journal drops what it has
 
 
 @dataclass(frozen=True)

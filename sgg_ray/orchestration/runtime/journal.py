@@ -47,6 +47,7 @@ class Journal:
     def take(self, part: Recorded) -> Taken:
         """Write what is new."""
         if part.attempt in self.past:
+            # A worker that was taken for dead may still tell. Its entries would replace those of its successor.
             return Taken()
         self._follow(part.run, part.attempt)
         done = self.taken[part.attempt]
@@ -59,6 +60,7 @@ class Journal:
         while same < len(lines) and done + same < len(written) and written[done + same] == lines[same]:
             same += 1
         if same < len(lines):
+            # Cut first: after a kill in between, the lines are still the beginning of a history.
             self._cut(part.run, done + same)
             self.folder.append_events(lines[same:])
             written += lines[same:]

@@ -28,6 +28,7 @@ def guarded(processes: Mapping[str, int], lines: Mapping[str, str]) -> Iterator[
         return
     arguments = [f"{process}={lines[name]}" for name, process in processes.items()]
     guard = subprocess.Popen(
+        # Without the environment and site-packages: it starts at once and fails with nothing that the driver has.
         [sys.executable, "-I", "-S", __file__, lines[TOGETHER], *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -61,6 +62,7 @@ def watch(together: str, lines: Mapping[int, str]) -> str | None:
         for descriptor in ready & by_descriptor.keys():
             events.unregister(descriptor)
         if 0 in ready:
+            # A driver that comes to its end says so; one that was ended only closes the pipe.
             return None if os.read(0, len(DONE)) == DONE else said or (together if died else None)
         said = said or died[0]
 

@@ -64,7 +64,11 @@ class RayWatch:
         self._thread.join(ANSWER_SECONDS + POLL_SECONDS)
 
     def look(self) -> bool:
-        """Whether one of the processes is dead. What has died stays dead."""
+        """Whether one of the processes is dead. What has died stays dead.
+
+        Needs no lock where the watching thread and the driver ask at once: both see the same processes, and either
+        name is true if two have died.
+        """
         for name, alive in self.parts.items():
             if alive():
                 self._seen[name] = time.monotonic()
@@ -78,7 +82,7 @@ class RayWatch:
                 break
         else:
             return
-        if self._main:
+        if self._main:  # no other thread can be interrupted in a call that blocks
             _thread.interrupt_main()
         if not self._ended.wait(GRACE_SECONDS):
             self.on_exit()
@@ -167,7 +171,7 @@ def _listener(path: str) -> int | None:
     with closing(socket.socket(socket.AF_UNIX)) as client, suppress(OSError):
         client.connect(path)
         found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return struct.unpack("3i", found)[0] or None
+        return struct.unpack("3i", found)[0] or None  # 0: it is outside of this container
     return None
 
 
