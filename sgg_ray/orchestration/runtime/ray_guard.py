@@ -28,7 +28,7 @@ def guarded(processes: Mapping[str, int], lines: Mapping[str, str]) -> Iterator[
         return
     arguments = [f"{process}={lines[name]}" for name, process in processes.items()]
     guard = subprocess.Popen(
-        # Without the environment and site-packages: it starts at once and fails with nothing that the driver has.
+        # Without environment and site-packages it starts at once and depends on nothing that is installed.
         [sys.executable, "-I", "-S", __file__, lines[TOGETHER], *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
