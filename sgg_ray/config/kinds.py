@@ -43,8 +43,11 @@ def check_kinds(config: Config) -> list[str]:
 
 def _without_test_rows(config: Config) -> Iterator[str]:
     """Who cannot do without them."""
-    if config.target.kind == GENERATION:
-        yield "target.test: a target of kind generation needs test rows, found none; give test.fraction or test.path"
+    if config.target.kind in (GENERATION, REGRESSION):  # no trainings hold out a part of their shots
+        yield (
+            f"target.test: a target of kind {config.target.kind} needs test rows, found none; give test.fraction or "
+            "test.path"
+        )
     if config.compare is not None:
         yield "target.test: strategies are compared on test rows, found none; give test.fraction or test.path"
     folds = config.train.calibration_folds

@@ -252,6 +252,7 @@ def test_who_needs_test_rows_says_so(load, problems, more, said):
     assert line.startswith(said)
 
 
-def test_generated_answers_need_test_rows(problems):
-    (line,) = problems("model: {path: m}\ntarget: {path: t.csv, kind: generation, shots: 8, test: none}")
-    assert line.startswith("target.test: a target of kind generation needs test rows")
+@pytest.mark.parametrize("kind", ["generation", "regression"])
+def test_who_is_never_held_out_needs_test_rows(problems, kind):
+    (line,) = problems(f"model: {{path: m}}\ntarget: {{path: t.csv, kind: {kind}, shots: 8, test: none}}")
+    assert line.startswith(f"target.test: a target of kind {kind} needs test rows")
