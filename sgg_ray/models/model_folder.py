@@ -111,7 +111,7 @@ def save_model(
     adapted = hasattr(model.backbone, "peft_config")
     with quiet_transformers():
         model.backbone.save_pretrained(str(folder / (ADAPTER if adapted else BACKBONE)))  # pyright: ignore[reportCallIssue]
-    model.tokenizer.save_pretrained(str(folder / BACKBONE))
+    _save_tokenizer(model.tokenizer, folder / BACKBONE)
     spoken = pooling = None
     if isinstance(model, LanguageModel):
         prompt, words = model.prompts[target_head]
@@ -146,6 +146,15 @@ def save_model(
             },
         ),
     )
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Without what its last call has left in it, so that the file is the same after whatever call."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # of a fast tokenizer; each call sets both anew
+        backend.no_truncation()
+        backend.no_padding()
+    tokenizer.save_pretrained(str(folder))
 
 
 def _save_average(

@@ -5,8 +5,9 @@ from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_
 from sgg_ray.training.choice import Choice, choose
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
-from sgg_ray.training.job import Hooks, Outcome, plain, run_training
+from sgg_ray.training.job import Hooks, plain, run_training
 from sgg_ray.training.label_predictions import LabelPredictions
+from sgg_ray.training.outcome import Outcome
 from sgg_ray.training.passes import SOURCES, Passes
 from sgg_ray.training.predict_rows import (
     holds_predictions,
@@ -20,6 +21,7 @@ from sgg_ray.training.setfit import check_setfit
 from sgg_ray.training.text_predictions import TextPredictions, generate_texts
 from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
+from sgg_ray.training.training_state import TrainingState, check_training_state
 from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlone, Update
 
 __all__ = [
@@ -42,10 +44,12 @@ __all__ = [
     "TextPredictions",
     "TimeEstimate",
     "Trainer",
+    "TrainingState",
     "Update",
     "WeightUpdates",
     "check_checkpoint",
     "check_setfit",
+    "check_training_state",
     "choose",
     "estimate_time",
     "generate_texts",

@@ -1,7 +1,7 @@
 """One whole training in one worker: build, train, evaluate. What Ray Train, a baseline and a sweep trial all run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.models import (
-    AveragedModel,
     EncoderClassifier,
     LanguageModel,
     PretrainedModel,
@@ -21,15 +20,15 @@ from sgg_ray.models import (
     shard_model,
 )
 from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows, sharing_labels
-from sgg_ray.training.array_predictions import ArrayPredictions
 from sgg_ray.training.checkpoint import load_checkpoint
 from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, member_config, names_steepness
 from sgg_ray.training.communicator import Communicator, SingleProcess
-from sgg_ray.training.label_predictions import LabelPredictions
+from sgg_ray.training.outcome import Outcome, average
 from sgg_ray.training.predict_rows import predict_rows
 from sgg_ray.training.predictions import Predictions
 from sgg_ray.training.setfit import train_setfit
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
+from sgg_ray.training.training_state import TrainingState, load_member, stored_members
 from sgg_ray.training.updates import Phase
 
 IN_CONTEXT = 6  # stream of random numbers
@@ -41,9 +40,10 @@ class Hooks:
 
     on_events: Callable[[Sequence[Event]], None] = lambda events: None
     on_evaluation: Callable[[int, int], None] = lambda done, total: None
-    checkpoint: Callable[[Trainer], None] | None = None
+    # Keeps how far the training is, on every worker, every train.save_steps steps and after a member of an average.
+    checkpoint: Callable[[TrainingState], None] | None = None
     updates: WeightUpdates | None = None
-    resume_from: Path | None = None
+    resume_from: Path | None = None  # folder of a TrainingState
     probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
         None  # sources with weights, only to be looked at
     )
@@ -52,31 +52,6 @@ class Hooks:
     on_choice: Callable[[Choice], None] = lambda choice: None
     # Phases in place of those of the configuration, made once the trainer is there (docs/how-to-strategy.md).
     phases: Callable[[Trainer], Sequence[Phase]] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one training: the model, its predictions of the test rows, counters and final shares."""
-
-    model: TaskModel
-    predictions: Predictions
-    skipped_steps: int
-    late_updates: int
-    trainable: int  # P
-    weights: dict[str, float] = field(default_factory=dict)  # of the sources, as they were at the end
-    choice: Choice | None = None  # of method auto
-
-    @property
-    def array(self) -> np.ndarray:
-        """What a head, or label words, give for each test row [test rows, W]; a target of completions has none."""
-        assert isinstance(self.predictions, ArrayPredictions)
-        return self.predictions.found
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """Of the labels of each test row [test rows, C]; only a target with labels has them."""
-        assert isinstance(self.predictions, LabelPredictions)
-        return self.predictions.probabilities
 
 
 def run_training(
@@ -107,10 +82,7 @@ def run_training(
         return _run_chosen(config, target, sources, weights, device, communicator, hooks, foundation)
     if config.train.method != "gradients":
         return _run_untrained(config, target, device, communicator, hooks, foundation)
-    refreshed = config.alignment.refresh_interval > 0
-    used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
-    if config.train.share_labels:
-        used = sharing_labels(target, used)
+    used = _used(config, target, sources, weights)
     model = _placed(build_model(config, [target, *used], foundation), config, device)
     _calibrate(model, config, [*used, target])
     trainer = Trainer(
@@ -127,7 +99,9 @@ def run_training(
         trainer.phases = tuple(hooks.phases(trainer))
     if hooks.resume_from is not None:
         load_checkpoint(trainer, hooks.resume_from)
-    trainer.run(hooks.on_events, hooks.checkpoint, hooks.updates)
+    keep = hooks.checkpoint
+    checkpoint = None if keep is None else lambda trainer: keep(TrainingState(trainer))
+    trainer.run(hooks.on_events, checkpoint, hooks.updates)
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
     if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
         model = _whole(model, whole, build_model(config, [target, *used], foundation))
@@ -139,6 +113,13 @@ def run_training(
         trainer.flat.total_size,
         dict(trainer.weights),
     )
+
+
+def _used(config: Config, target: Task, sources: Sequence[Task], weights: Mapping[str, float]) -> list[Task]:
+    """The sources that a training has to know."""
+    refreshed = config.alignment.refresh_interval > 0
+    used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
+    return sharing_labels(target, used) if config.train.share_labels else used
 
 
 def _placed(model: TaskModel, config: Config, device: torch.device) -> TaskModel:
@@ -189,8 +170,8 @@ def _run_chosen(
 ) -> Outcome:
     """Method auto: choose strategies, train each of them, and average what they predict.
 
-    Checkpoints are kept of a single member; a run of several that was stopped trains them anew. Causal language
-    models are trained once, as the file says: an average of them would be answered by several large models.
+    Members that had ended when a run was stopped are read from its checkpoint, and the one under way goes on. Causal
+    language models are trained once, as the file says: an average of them would be answered by several large models.
     """
     foundation = foundation or PretrainedModel(config.model, device)
     strength = min(1.0, sum(weights.values()))
@@ -201,34 +182,34 @@ def _run_chosen(
     hooks.on_choice(choice)
     used = [source for source in sources if weights.get(source.name, 0.0) > 0]
     shares = {source.name: weights[source.name] / strength for source in used}
-    found: list[Outcome] = []
+    several = len(choice.shares) > 1
+    place = hooks.resume_from if several else None
+    stored, under_way = ([], None) if place is None else stored_members(place)
+    ended: dict[str, Outcome] = {}
     for number, name in enumerate(choice.shares):
-        own = hooks if number == 0 or hooks.of_member is None else hooks.of_member(name)
-        own = replace(own, updates=None)
-        if len(choice.shares) > 1:
-            own = replace(own, checkpoint=None, resume_from=None)
         chosen = member_config(config, name)
         beside = (used, shares) if chosen.guidance.lambda_source > 0 else ([], {})
-        found.append(run_training(chosen, target, *beside, device, communicator, own, foundation))
-    return _average(found, choice)
+        if number < len(stored):
+            model = build_model(chosen, [target, *_used(chosen, target, *beside)], foundation).to(device)
+            ended[name] = load_member(stored[number], name, model, target)
+            continue
+        own = hooks if number == 0 or hooks.of_member is None else hooks.of_member(name)
+        own = replace(own, updates=None)
+        if several:
+            resumed = under_way if number == len(stored) else None
+            own = replace(own, checkpoint=_beside(ended, hooks), resume_from=resumed)
+        ended[name] = run_training(chosen, target, *beside, device, communicator, own, foundation)
+        if hooks.checkpoint is not None and len(ended) < len(choice.shares):
+            hooks.checkpoint(TrainingState(None, dict(ended), averages=True))
+    return average(list(ended.values()), choice)
 
 
-def _average(found: Sequence[Outcome], choice: Choice) -> Outcome:
-    """One outcome of several: the mean of their probabilities, and the counters of all."""
-    first, shares = found[0], list(choice.shares.values())
-    if len(found) == 1:
-        return replace(first, choice=choice)
-    members = [outcome.model for outcome in found if isinstance(outcome.model, EncoderClassifier)]
-    assert isinstance(first.predictions, ArrayPredictions)
-    predicted = np.sum([share * outcome.array for share, outcome in zip(shares, found)], axis=0)
-    return replace(
-        first,
-        model=AveragedModel(members, shares),
-        predictions=replace(first.predictions, found=predicted),
-        skipped_steps=sum(outcome.skipped_steps for outcome in found),
-        trainable=sum(outcome.trainable for outcome in found),
-        choice=choice,
-    )
+def _beside(ended: Mapping[str, Outcome], hooks: Hooks) -> Callable[[TrainingState], None] | None:
+    """Keeps how far a member is together with those that have ended before it."""
+    keep = hooks.checkpoint
+    if keep is None:
+        return None
+    return lambda state: keep(replace(state, ended=dict(ended), averages=True))
 
 
 def _run_untrained(

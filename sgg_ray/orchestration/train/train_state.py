@@ -13,7 +13,7 @@ from sgg_ray.orchestration.lifecycle import refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.score.score_driver import SCORES, stored_report
 from sgg_ray.orchestration.train.history import saved_histories
-from sgg_ray.training import check_checkpoint, holds_predictions
+from sgg_ray.training import check_training_state, holds_predictions
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
 TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
@@ -40,7 +40,7 @@ def check_resumable(folder: RunFolder, content: str) -> None:
         return  # in an object store a file is whole or not there
     checkpoint = Path(state.path) / latest["checkpoint_dir_name"]
     if not holds_predictions(checkpoint):
-        check_checkpoint(checkpoint)
+        check_training_state(checkpoint)
     saved_histories(checkpoint)
 
 
@@ -67,7 +67,7 @@ def last_whole(state: StorageFolder, listener: Listener) -> ray.train.Checkpoint
     Path(state.path, SNAPSHOT).unlink(missing_ok=True)
     for folder in sorted(Path(state.path).glob("checkpoint_*"), reverse=True):
         with suppress(CheckpointError):
-            check_checkpoint(folder)
+            check_training_state(folder)
             saved_histories(folder)
             listener.note(
                 f"Ray's snapshot in {state.path} is damaged; resuming from the last complete checkpoint"

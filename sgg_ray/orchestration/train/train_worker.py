@@ -31,11 +31,10 @@ from sgg_ray.training import (
     Outcome,
     Predictions,
     SingleProcess,
-    Trainer,
+    TrainingState,
     plain,
     predictions_path,
     run_training,
-    save_checkpoint,
 )
 
 BASELINE_STATE = "baseline_model"  # folder of the baseline's model, until the run is finished
@@ -101,8 +100,9 @@ def _train(job: TrainingJob) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         resumed = None if stored is None else Path(stored.to_directory(scratch))
-        before = saved_histories(resumed).get(job.run) if resumed else None
-        histories = {job.run: History(job.run, job.log, before.entries if before else ())}
+        before = saved_histories(resumed) if resumed else {}
+        histories = {job.run: History(job.run, job.log)}
+        histories |= {run: History(run, job.log, told.entries) for run, told in before.items()}
         hooks = _hooks(job, histories, first)
         hooks.resume_from = resumed
         device = ray.train.torch.get_device()
@@ -118,17 +118,13 @@ def _train(job: TrainingJob) -> None:
 def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hooks:
     """What a worker does beside training: all report checkpoints, the first one tells the rest."""
 
-    def checkpoint(trainer: Trainer) -> None:
-        def write(folder: Path) -> None:
-            save_checkpoint(trainer, folder)
-
-        _report(histories, first, trainer.step, write, final=False, writes=first or trainer.flat.sharded)
+    def checkpoint(state: TrainingState) -> None:
+        _report(histories, first, state.step, state.save, final=False, writes=first or state.sharded)
 
     def of_member(name: str) -> Hooks:
         """What a further member of an average tells the driver."""
         run = f"{job.run}/{name}"
-        histories[run] = History(run, job.log)
-        return _telling(histories[run])
+        return _telling(histories.setdefault(run, History(run, job.log)))
 
     if not first:
         return Hooks(checkpoint=checkpoint)

@@ -15,9 +15,8 @@ from sgg_ray.training import (
     Hooks,
     LabelPredictions,
     TextPredictions,
-    Trainer,
+    TrainingState,
     run_training,
-    save_checkpoint,
 )
 
 WEIGHTS = {"clean": 0.7, "flipped": 0.3}
@@ -36,8 +35,8 @@ def train(
     hooks = Hooks(on_events=events.extend, resume_from=resume_from)
     if saves_to is not None:
 
-        def checkpoint(trainer: Trainer) -> None:
-            save_checkpoint(trainer, saves_to)
+        def checkpoint(state: TrainingState) -> None:
+            state.save(saves_to)
 
         hooks.checkpoint = checkpoint
     outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)

@@ -6,7 +6,7 @@ import torch
 
 from sgg_ray.models import AveragedModel, load_model, read_manifest, save_model
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training, save_checkpoint
+from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
 from sgg_ray.training.choice import member_config
 
 CPU = torch.device("cpu")
@@ -110,9 +110,9 @@ def test_a_single_member_goes_on_from_its_checkpoint(make_config, tmp_path):
     whole = run_training(config, target, [], {}, CPU)
     kept, steps = [], []
 
-    def checkpoint(trainer):
-        kept.append(trainer.step)
-        save_checkpoint(trainer, tmp_path)
+    def checkpoint(state):
+        kept.append(state.step)
+        state.save(tmp_path)
 
     run_training(config, target, [], {}, CPU, hooks=Hooks(checkpoint=checkpoint))
     assert kept == [3]
