@@ -43,7 +43,7 @@ def compare(
         report.print_standings(console, result.comparison)
         report.print_line(console, f"tables, plots and all cells are in {run_folder(loaded)}")
 
-    run(work, as_json, debug)
+    run(work, as_json, debug, "the same command goes on with the cells that are missing")
 
 
 def _plan(config: Config) -> dict[str, Any]:

@@ -67,4 +67,8 @@ def export(
         if commit:
             report.print_line(console, f"pushed: {commit}")
 
-    run(work, as_json, debug)
+    again = "the same command starts over"
+    if push or lm_eval:  # one of several things may be finished
+        left = " and ".join(str(place) for place in (to, lm_eval) if place)
+        again = f"{again}; delete {left} first if {'they are' if lm_eval else 'it is'} there"
+    run(work, as_json, debug, again)

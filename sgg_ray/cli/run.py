@@ -30,8 +30,17 @@ if TYPE_CHECKING:
     from sgg_ray.report import ProgressDisplay
 
 
-def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
-    """Do the work, and turn deliberate errors into lines on stderr and an exit code."""
+def run(
+    work: Callable[["Console"], None],
+    as_json: bool,
+    debug: bool,
+    again: str = "the same command starts over",
+) -> None:
+    """Do the work, and turn deliberate errors into lines on stderr and an exit code.
+
+    Args:
+        again: what comes of giving the command again after it was stopped, in words.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Our own error tells of a hub that is not reached; libraries' warnings to each other are nothing to act on.
@@ -52,10 +61,10 @@ def run(work: Callable[["Console"], None], as_json: bool, debug: bool) -> None:
             typer.echo(f"error: {problem}", err=True)
         raise SystemExit(error.exit_code) from None
     except Terminated:
-        typer.echo("terminated; the same command goes on from the last checkpoint", err=True)
+        typer.echo(f"terminated; {again}", err=True)
         raise SystemExit(EXIT_TERMINATED) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; repeat the command to resume from the last checkpoint", err=True)
+        typer.echo(f"interrupted; {again}", err=True)
         raise SystemExit(130) from None
     except Exception as error:
         if debug:

@@ -83,7 +83,7 @@ def rm(
         for folder in remove_runs(storage, names):
             report.print_line(console, f"deleted {folder}")
 
-    run(work, False, debug)
+    run(work, False, debug, "`sgg runs` lists what is left")
 
 
 def show(

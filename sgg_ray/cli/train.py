@@ -52,4 +52,4 @@ def train(
             f"sgg predict {run_folder(loaded)} --data new.csv --out labelled.csv",
         )
 
-    run(work, as_json, debug)
+    run(work, as_json, debug, "the same command goes on from the last checkpoint")

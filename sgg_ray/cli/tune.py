@@ -48,4 +48,4 @@ def tune(
             report.print_line(console, f"trials and plots are in {folder}; train on all shots with the best:")
             report.print_line(console, f"sgg train {result.folder / 'best.yaml'}")
 
-    run(work, as_json, debug)
+    run(work, as_json, debug, "the same command goes on with the trials that are missing")

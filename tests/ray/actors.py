@@ -57,10 +57,10 @@ def require_ray_died(name: str, code: int, said: str) -> None:
 
 
 class Recorder(NullListener):
-    """Remembers what it was told, and can act at a training step."""
+    """Remembers what it was told, and can act at a step of the trainings whose name begins with ``of``."""
 
-    def __init__(self, at: dict[int, Callable[[], None]] | None = None):
-        self.at = dict(at or {})
+    def __init__(self, at: dict[int, Callable[[], None]] | None = None, of: str = "guided"):
+        self.at, self.of = dict(at or {}), of
         self.notes: list[str] = []
         self.reports = []
         self.seen: dict[str, list[int]] = {}
@@ -73,5 +73,5 @@ class Recorder(NullListener):
 
     def steps(self, run, events, total):
         self.seen.setdefault(run, []).extend(event["step"] for event in events)
-        for step in [step for step in self.at if run == "guided" and self.seen[run][-1] >= step]:
+        for step in [step for step in self.at if run.startswith(self.of) and self.seen[run][-1] >= step]:
             self.at.pop(step)()

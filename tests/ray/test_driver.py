@@ -73,7 +73,7 @@ def test_an_interrupted_run_goes_on_under_its_name(write_config, tmp_path):
     command.process.send_signal(signal.SIGINT)
     code, _, stderr = command.end(150)
     assert code == 130, stderr
-    assert "resume from the last checkpoint" in stderr
+    assert "the same command goes on from the last checkpoint" in stderr
     assert "Traceback" not in stderr
     assert command.left() == []
     scores = (folder / "scores.json").read_bytes()

@@ -28,7 +28,11 @@ START_SECONDS = 600  # most that a training may take to its first steps on a bus
 COMMAND = [sys.executable, "-c", "from sgg_ray.cli import main; main()", "train"]
 
 
-def configure(settings, encoder, folder) -> Config:
+AVERAGE = {"method": "auto", "budget": 2, "baseline": False}  # of two members
+SECOND = "guided/"  # what its history's name begins with
+
+
+def configure(settings, encoder, folder, **train) -> Config:
     changes = {
         "model": {"path": str(encoder)},
         "train": {
@@ -37,6 +41,7 @@ def configure(settings, encoder, folder) -> Config:
             "save_steps": 8,
             "logging_steps": 3,
             "baseline": True,
+            **train,
         },
         "ray": {"storage_path": str(folder / "runs"), "task_workers": 1},
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
@@ -123,9 +128,65 @@ def test_ray_itself_dies(undisturbed, settings, still_encoder, tmp_path, victim,
     require_equal(left_by(config), undisturbed)
 
 
-def stopped_training(settings, still_encoder, tmp_path, moment, end):
+@pytest.fixture(scope="module")
+def undisturbed_average(settings, still_encoder, tmp_path_factory):
+    config = configure(settings, still_encoder, tmp_path_factory.mktemp("average"), **AVERAGE)
+    train(config)
+    found = left_by(config)
+    runs = [[event["step"] for event in events if "step" in event] for events in found["events"].values()]
+    assert runs == [list(range(STEPS))] * 2
+    return found | {"probabilities": probabilities(config)}
+
+
+def probabilities(config):
+    return Path(config.ray.storage_path, config.name, "probabilities.npy").read_bytes()
+
+
+def first_member(config):
+    """Lines of the first member, with the seconds that its steps took: they tell whether it was trained again."""
+    lines = Path(config.ray.storage_path, config.name, "events.jsonl").read_text().splitlines()
+    return [line for line in lines if json.loads(line)["run"] == "guided"]
+
+
+@pytest.mark.parametrize("moment", [2, pytest.param(37, marks=pytest.mark.by_hand)])
+def test_a_worker_is_killed_while_the_second_member_of_an_average_is_trained(
+    undisturbed_average, settings, still_encoder, tmp_path, moment
+):
+    config = configure(settings, still_encoder, tmp_path, **AVERAGE)
+    before = []
+
+    def strike():
+        before.extend(first_member(config))
+        actors.kill(actors.processes("RayTrainWorker")[0])
+
+    train(config, actors.Recorder(at={moment: strike}, of=SECOND))
+    assert len(before) == STEPS + 1  # and the choice
+    assert first_member(config) == before
+    require_equal(left_by(config), undisturbed_average)
+    assert probabilities(config) == undisturbed_average["probabilities"]
+
+
+@pytest.mark.parametrize("moment", [pytest.param(1, marks=pytest.mark.by_hand), 37])
+def test_the_driver_is_killed_while_the_second_member_of_an_average_is_trained(
+    undisturbed_average, settings, still_encoder, tmp_path, moment
+):
+    def end(driver):
+        driver.send_signal(signal.SIGKILL)
+        return driver.wait(120)
+
+    run = f'"{SECOND}'
+    config, *_ = stopped_training(settings, still_encoder, tmp_path, moment, end, run, **AVERAGE)
+    before = first_member(config)
+    train(config)
+    assert len(before) == STEPS + 1
+    assert first_member(config) == before
+    require_equal(left_by(config), undisturbed_average)
+    assert probabilities(config) == undisturbed_average["probabilities"]
+
+
+def stopped_training(settings, still_encoder, tmp_path, moment, end, run='"guided"', **train):
     """Start the command, call ``end`` at a step; the configuration, exit code and what was printed."""
-    config = configure(settings, still_encoder, tmp_path)
+    config = configure(settings, still_encoder, tmp_path, **train)
     path = tmp_path / "toy.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
@@ -134,7 +195,7 @@ def stopped_training(settings, still_encoder, tmp_path, moment, end):
         driver = subprocess.Popen([*COMMAND, str(path)], stdout=output, stderr=output, env=environment)
     events = tmp_path / "runs" / config.name / "events.jsonl"
     deadline = time.monotonic() + START_SECONDS
-    while not events.exists() or events.read_text().count('"guided"') < moment:
+    while not events.exists() or events.read_text().count(run) < moment:
         assert driver.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)

@@ -259,7 +259,7 @@ def test_an_interruption_says_how_to_go_on(sgg, write_config, monkeypatch):
     monkeypatch.setattr("sgg_ray.orchestration.train.train_driver.train", interrupted)
     result = sgg("train", write_config())
     assert result.exit_code == 130
-    assert "resume from the last checkpoint" in result.stderr
+    assert "the same command goes on from the last checkpoint" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("train",), ("trian", "x.yaml"), ("score", "x.yaml", "--steps", "3")])

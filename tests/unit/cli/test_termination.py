@@ -6,7 +6,7 @@ import signal
 import pytest
 import toy
 
-LINE = "terminated; the same command goes on from the last checkpoint"
+LINE = "terminated; the same command starts over"
 
 
 @pytest.fixture
@@ -53,6 +53,41 @@ def test_export_leaves_no_folder(sgg, no_ray, finished_run, here, monkeypatch):
     struck(monkeypatch, "sgg_ray.artifacts.export.save_file")
     require_orderly(sgg("export", finished_run, "--to", "exported"))
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "again"),
+    [
+        ("train", "train.train_driver.train", "the same command goes on from the last checkpoint"),
+        ("tune", "tune.tune_driver.tune", "the same command goes on with the trials that are missing"),
+        (
+            "compare",
+            "compare.compare_driver.compare",
+            "the same command goes on with the cells that are missing",
+        ),
+        ("score", "score.score_driver.score", "the same command starts over"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("number", "name", "code"), [("SIGTERM", "terminated", 143), ("SIGINT", "interrupted", 130)]
+)
+def test_a_command_that_is_stopped_says_what_comes_of_giving_it_again(
+    sgg, no_ray, write_config, monkeypatch, command, place, again, number, name, code
+):
+    monkeypatch.setattr(
+        f"sgg_ray.orchestration.{place}", lambda *_, **__: signal.raise_signal(getattr(signal, number))
+    )
+    result = sgg(command, write_config())
+    assert result.exit_code == code, result.output
+    assert result.stderr.splitlines()[-1] == f"{name}; {again}"
+
+
+def test_export_says_what_has_to_go_first(sgg, no_ray, finished_run, here, monkeypatch):
+    struck(monkeypatch, "sgg_ray.artifacts.export.save_file")
+    monkeypatch.setattr("sgg_ray.artifacts.write_lm_eval_task", lambda *_: "task")  # of a language model only
+    result = sgg("export", finished_run, "--to", "exported", "--lm-eval", "task")
+    line = "terminated; the same command starts over; delete exported and task first if they are there"
+    assert (result.exit_code, result.stderr.splitlines()) == (143, [line])
 
 
 def test_a_second_signal_does_not_disturb_the_clean_up(sgg, no_ray, finished_run, rows, here, monkeypatch):
