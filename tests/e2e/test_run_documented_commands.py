@@ -33,6 +33,10 @@ ELSEWHERE = {
     "python benchmarks/": "minutes to hours, many of them on a GPU: run by hand, the page tells the machine",
     "python studies/": "research: hours of trainings",
     "gpus_per_worker": "needs a GPU",
+    "sgg serve": "tests/ray/test_serve.py starts a server and asks it",
+    "curl localhost:8000": "the same",
+    "--lm-eval": "tests/unit/artifacts/test_lm_eval_task.py writes the task and has it read",
+    "--source imdb": "the toy task has no such source; tests/ray/test_rows.py exports one",
     "llm": "needs a model of 135 M parameters; tests/ray/test_train_language_model.py trains a toy one",
     "--name rates": "a search over hours; its parts are those of the line that is run",
     "compare.seeds=10": "thousands of cells",
@@ -41,6 +45,8 @@ ELSEWHERE = {
 NEWCOMER = "index.md"
 WITH_TOYS = (  # in this order: page, beginning of the line
     ("data.md", "sgg data pipelines/configs/quickstart.yaml"),
+    ("rows.md", "sgg score pipelines/configs/quickstart.yaml --rows"),
+    ("rows.md", "sgg rows quickstart-rows"),
     ("sweeps.md", "sgg tune pipelines/configs/quickstart.yaml"),
     ("comparison.md", "sgg compare pipelines/configs/compare.yaml"),
     ("comparison.md", "sgg train sgg.yaml --strategy auto"),
@@ -136,6 +142,7 @@ def test_sweep_comparison_prediction_and_export(with_toys):
     printed = shell(with_toys, *chosen)
     assert "sgg train runs/quickstart-tune/best.yaml" in printed
     assert len(pd.read_parquet(with_toys / "runs/quickstart-tune/trials.parquet")) == 20
+    assert (with_toys / "runs/quickstart-rows/rows.html").exists()
     assert (with_toys / "runs/grid-compare/compare.md").exists()
     assert (with_toys / "runs/own/metrics.json").exists()
     assert len(pd.read_parquet(with_toys / "labelled.parquet")) == 20
