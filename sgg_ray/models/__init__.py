@@ -10,7 +10,7 @@ from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.manifest import MODEL_MANIFEST, read_manifest
-from sgg_ray.models.model_checks import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.models.model_checks import check_method, check_model
 from sgg_ray.models.model_files import read_object
 from sgg_ray.models.model_folder import (
     MEMBER,
@@ -24,6 +24,7 @@ from sgg_ray.models.model_folder import (
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.sharding import gathered, is_sharded, shard_model
+from sgg_ray.models.task_checks import check_tasks, fit_tasks
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 

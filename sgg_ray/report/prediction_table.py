@@ -1,6 +1,6 @@
 """What is printed of predictions: how many of each label, or how many answers, and how good they are if known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -26,12 +26,11 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
     if "predicted" not in found:
         _print_answers(console, found)
         return
-    counts = list(found["predicted"].items())
     share = max(rows - found["without_text"], 1)
     print_table(
         console,
         ["label", "predicted", "share"],
-        [[name, f"{count:,}", f"{100 * count / share:.1f} %"] for name, count in counts],
+        [[name, f"{count:,}", f"{100 * count / share:.1f} %"] for name, count in found["predicted"].items()],
     )
     if found["without_text"]:
         print_line(
@@ -41,8 +40,16 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         shown = ", ".join(f"'{value[:40]}'" if value != "…" else value for value in unknown)
         count = f"{sum(unknown.values()):,} rows"
         print_line(console, f"{count} have a label that the model does not know: {shown}", style="yellow")
-    if metrics is None:
-        return
+    if metrics is not None:
+        _print_quality(console, metrics, list(found["predicted"]))
+
+
+def _print_quality(console: Console, metrics: Mapping[str, Any], names: Sequence[str]) -> None:
+    """How good the labels are, of the rows that have true ones.
+
+    Args:
+        names: of the labels, in the order of the confusion matrix.
+    """
     if "micro_f1" in metrics:
         print_line(
             console,
@@ -63,7 +70,6 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         )
     majority = max(map(sum, metrics["confusion"])) / metrics["rows"]
     print_line(console, f"always naming the most frequent label would be right in {100 * majority:.1f} %")
-    names = [name for name, _ in counts]
     print_table(
         console,
         ["true \\ predicted", *names, ""],
