@@ -6,14 +6,8 @@ from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_
 from sgg_ray.scoring.pool_report import alignment_report
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
 from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors, name_vectors, row_vectors
-from sgg_ray.scoring.task_gradients import (
-    SourceGradients,
-    Space,
-    TargetGradients,
-    TaskSummariser,
-    comparison_space,
-    comparison_spaces,
-)
+from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
+from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import mixture
 
 __all__ = [

@@ -21,7 +21,7 @@ from sgg_ray.rows import (
 )
 from sgg_ray.rows.contrast_model import parts_of_rows
 from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors
-from sgg_ray.scoring.task_gradients import Space, comparison_space
+from sgg_ray.scoring.spaces import Space, comparison_space
 
 NOISE_ROWS, NOISE_DIRECTIONS = 2048, 32  # that a source's noise is estimated from, and that are kept of it
 MOST_AGAINST = 3  # shots that are named as speaking against a row

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 
 from sgg_ray.alignment import Score
 from sgg_ray.errors import TrainingError
-from sgg_ray.scoring.task_gradients import (
-    SourceGradients,
-    Space,
-    TargetGradients,
-    TaskSummariser,
-    comparison_spaces,
-)
+from sgg_ray.scoring.spaces import Space, comparison_spaces
+from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import scores_of
 from sgg_ray.tasks import Task
 

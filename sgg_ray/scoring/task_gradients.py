@@ -1,16 +1,9 @@
 """From a task's rows to the gradients that alignment scores compare. No Ray in here.
 
-Two tasks of an encoder are compared at zero-initialised heads:
-
-* if both train one head, because their label names are the same (or because ``train.share_labels`` lets them meet at
-  the names they have in common): at this head;
-* otherwise each at a head of its own, under the matching of labels that makes them most alike.
-
-A causal language model has no heads: all its tasks, with labels or with completions, are compared at all its trainable
-parameters.
+Where they are compared: :mod:`sgg_ray.scoring.spaces`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,51 +24,14 @@ from sgg_ray.scoring.class_contrasts import (
     row_features,
     single_example_parts,
 )
+from sgg_ray.scoring.spaces import Space
 from sgg_ray.tasks import ONE_LABEL, Task, joined, label_name_rows
 
-ALL_PARAMETERS = "all parameters"
 NOISE_DIRECTIONS = (
     32  # of a source's noise that are sent, if they fit: more of them tell no more (studies/log.md)
 )
 SOURCE_PARTS = 8  # samples of a source's gradient: enough to see its noise, few enough to be a small message
 BATCH_ROWS = 32
-
-
-@dataclass(frozen=True)
-class Space:
-    """The parameters over which two tasks are compared.
-
-    Attributes:
-        labels: of the target's zero-initialised head; without labels, all trainable parameters.
-        matched: the source has a head of its own, whose labels are matched with the target's.
-    """
-
-    labels: tuple[str, ...] = ()
-    matched: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the space in reports."""
-        if self.matched:
-            return "heads of their own"
-        return f"head {joined(self.labels)}" if self.labels else ALL_PARAMETERS
-
-
-def comparison_space(target: Task, source: Task, causal: bool = False, share_labels: bool = False) -> Space:
-    """Where ``source`` is compared with ``target``.
-
-    Args:
-        causal: the model is a causal language model.
-        share_labels: ``train.share_labels``.
-    """
-    if causal:
-        return Space()
-    if not target.kind == source.kind == "classification":
-        return Space(target.labels, matched=target.head != source.head)
-    common = tuple(name for name in target.labels if name in source.labels)
-    if len(common) > 1 and (share_labels or len(common) == len(target.labels) == len(source.labels)):
-        return Space(common)
-    return Space(target.labels, matched=True)
 
 
 @dataclass(frozen=True)
@@ -302,10 +258,3 @@ class TaskSummariser:
         sums = torch.from_numpy(found.vectors) * (examples / len(found.vectors))
         name = f"head {joined(self._labels(task, space))}" if space.labels else space.name
         return self._summariser(found.dimension, space).summary(task.name, name, step, sums, examples)
-
-
-def comparison_spaces(
-    target: Task, sources: Sequence[Task], causal: bool = False, share_labels: bool = False
-) -> dict[str, Space]:
-    """Where each of these sources is compared with ``target``, by its name; the target in each of these spaces."""
-    return {source.name: comparison_space(target, source, causal, share_labels) for source in sources}

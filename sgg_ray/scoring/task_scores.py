@@ -13,7 +13,8 @@ from sgg_ray.alignment import (
     pooled_scores,
     score_alignment,
 )
-from sgg_ray.scoring.task_gradients import SourceGradients, Space, TargetGradients
+from sgg_ray.scoring.spaces import Space
+from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients
 
 
 def scores_of(
