@@ -1,6 +1,7 @@
 """``sgg init``."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,8 @@ from sgg_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+GuessedKind = Literal["classification", "ordinal", "multi_label", "regression"]
 
 
 def init(
@@ -28,7 +31,7 @@ def init(
         str | None, typer.Option("--label", help="Column with the labels; guessed if left out.")
     ] = None,
     kind: Annotated[
-        Literal["classification", "ordinal", "multi_label", "regression"] | None,
+        GuessedKind | None,
         typer.Option(
             "--kind", help="What a row has: one label, an ordered one, several, or a number; guessed."
         ),
@@ -42,9 +45,8 @@ def init(
     """Write a commented configuration, for an example or for your own files."""
 
     def work(console: "Console") -> None:
-        from sgg_ray.artifacts import HUB_MODEL, starter_model, write_example, write_from_files
+        from sgg_ray.artifacts import HUB_MODEL, starter_model, write_example
         from sgg_ray.report import print_line, print_pairs
-        from sgg_ray.tasks import guess_source, guess_task
 
         if data is None:
             if text or label or kind or source:
@@ -52,20 +54,7 @@ def init(
             written = write_example(folder)
             print_pairs(console, "written", {str(path): purpose for path, purpose in written.items()})
         else:
-            own = data.expanduser()
-            target = guess_task(own, "--from", text or (), label, kind)
-            sources = {
-                path: guess_source(path, "--source", target) for path in map(Path.expanduser, source or ())
-            }
-            path, assumed = write_from_files(folder, own, target, sources)
-            for line in assumed:
-                print_line(console, f"assumed: {line}")
-            print_pairs(console, "written", {str(path): "every key with its default; please review"})
-            if not sources:
-                print_line(
-                    console,
-                    "no sources yet: add other labelled datasets with --source FILE; their labels may differ",
-                )
+            _write_for(console, folder, data, text or (), label, kind, source or ())
         if starter_model() == HUB_MODEL:
             print_line(
                 console,
@@ -80,3 +69,30 @@ def init(
         print_pairs(console, "next", steps)
 
     run(work, False, debug)
+
+
+def _write_for(
+    console: "Console",
+    folder: Path,
+    data: Path,
+    text: Sequence[str],
+    label: str | None,
+    kind: GuessedKind | None,
+    sources: Sequence[Path],
+) -> None:
+    """Write a configuration for somebody's own files, and tell what was guessed of them."""
+    from sgg_ray.artifacts import write_from_files
+    from sgg_ray.report import print_line, print_pairs
+    from sgg_ray.tasks import guess_source, guess_task
+
+    own = data.expanduser()
+    target = guess_task(own, "--from", text, label, kind)
+    found = {path: guess_source(path, "--source", target) for path in map(Path.expanduser, sources)}
+    path, assumed = write_from_files(folder, own, target, found)
+    for line in assumed:
+        print_line(console, f"assumed: {line}")
+    print_pairs(console, "written", {str(path): "every key with its default; please review"})
+    if not found:
+        print_line(
+            console, "no sources yet: add other labelled datasets with --source FILE; their labels may differ"
+        )
