@@ -34,7 +34,8 @@ WRONG = {
     ),
     "unknown kind": (
         {"target": {"kind": "generatoin"}},
-        "target.kind: must be one of 'classification' or 'generation', found 'generatoin'; did you mean 'generation'?",
+        "target.kind: must be one of 'classification', 'ordinal', 'multi_label', 'regression', 'multiple_choice' or "
+        "'generation', found 'generatoin'; did you mean 'generation'?",
     ),
     "no new tokens": ({"train": {"max_new_tokens": 0}}, "train.max_new_tokens: must be >= 1, found 0"),
     "shared labels": ({"train": {"share_labels": True}}, "train.share_labels: a target of kind generation"),
@@ -118,7 +119,10 @@ def test_targets_of_both_kinds_are_not_averaged(refused, write_generation, data)
     labels = {"name": "labels", "path": str(data / "clean.jsonl")}
     grid = {"strategies": [{"name": "full"}], "targets": ["target", "labels"]}
     said = refused("compare", write_generation(sources=[labels], compare=grid))
-    assert said.startswith("compare.targets: accuracy and exact match cannot be averaged")
+    assert said == (
+        "compare.targets: results of different kinds cannot be averaged, found targets of kinds classification and "
+        "generation; give targets of one kind"
+    )
 
 
 def test_a_template_that_refuses_the_messages(refused, write_generation, here):
