@@ -2,9 +2,11 @@
 
 import shutil
 
+import average_worker
 import numpy as np
 import pytest
 import torch
+from torch import multiprocessing
 
 from sgg_ray.errors import CheckpointError
 from sgg_ray.models import save_model
@@ -152,3 +154,16 @@ def test_a_checkpoint_of_a_single_training_is_no_averages(run, make_config, tmp_
         run.train(resume_from=folder)
     with pytest.raises(CheckpointError, match="cannot be read"):
         single.train(resume_from=run.stopped(tmp_path / "average", 2))
+
+
+@pytest.mark.slow
+def test_two_workers_go_on_with_the_second_member(run, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    arguments = (tmp_path, 3, run.config, run.target, run.sources)
+    multiprocessing.spawn(average_worker.worker, arguments, nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
+    every = list(range(STEPS)) * 3
+    assert first["told"] == [every, every[STEPS + 2 :]]
+    assert second["told"] == [[], []]
+    for found in (first, second):
+        np.testing.assert_array_equal(found["resumed"], first["whole"])
