@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config
+from sgg_ray.errors import DataError
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
@@ -50,6 +51,11 @@ def prepare_training(config: Config, listener: Listener) -> tuple[Task, list[Tas
     target, sources = read_tasks(config, listener)
     if config.alignment.row_weighting != "none":
         require_labels(target)
+    if config.target.test.is_none and not usable_folds(config, target):
+        raise DataError(
+            "target.test: without test rows quality is estimated on held-out shots, but no class has two shots; raise "
+            "target.shots, or give test.fraction or test.path"
+        )
     if resumes:
         check_resumable(folder, fingerprint([target, *sources]))
     return target, sources
