@@ -23,7 +23,8 @@ from sgg_ray.artifacts.table_writer import Writer, check_output, table_writer
 from sgg_ray.lazy import loads_when_used
 
 if TYPE_CHECKING:
-    from sgg_ray.artifacts.export import Form, default_form, export_model
+    from sgg_ray.artifacts.export import default_form, export_model
+    from sgg_ray.artifacts.export_loading import Form
     from sgg_ray.artifacts.finished_run import FinishedRun, open_run
     from sgg_ray.artifacts.hub_push import check_push, push
     from sgg_ray.artifacts.lm_eval_task import write_lm_eval_task
@@ -64,7 +65,7 @@ __getattr__ = loads_when_used(
     __name__,
     {
         "FinishedRun": "sgg_ray.artifacts.finished_run",
-        "Form": "sgg_ray.artifacts.export",
+        "Form": "sgg_ray.artifacts.export_loading",
         "check_push": "sgg_ray.artifacts.hub_push",
         "default_form": "sgg_ray.artifacts.export",
         "export_model": "sgg_ray.artifacts.export",

@@ -5,15 +5,15 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors.torch import save_file
 
-from sgg_ray.artifacts.export_encoder import LOADING_AVERAGE, write_transformers
+from sgg_ray.artifacts.export_encoder import write_transformers
 from sgg_ray.artifacts.export_language_model import write_language_model
+from sgg_ray.artifacts.export_loading import Form, how_to_load, how_to_load_members, outputs_of
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError, told_where
-from sgg_ray.markdown import markdown_code
 from sgg_ray.models import (
     MEMBER,
     AveragedModel,
@@ -28,84 +28,6 @@ from sgg_ray.models import (
     read_object,
     read_temperature,
 )
-from sgg_ray.tasks import kind_of
-
-Form = Literal["sentence-transformers", "transformers", "adapter"]
-
-_LOADING: dict[Form, str] = {
-    "sentence-transformers": """\
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{folder}")
-logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
-labels = {labels}
-print(dict(zip(labels, logits[0]{activation}.tolist())))
-```
-""",
-    "transformers": """\
-How the encoder's states become logits is in `modeling_sgg.py`, which Transformers runs only when it is told to:
-
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="{folder}", trust_remote_code=True, top_k=None)
-print(classify(["a text to label"], truncation=True))
-```
-""",
-    "adapter": """\
-The folder holds the adapter and the head; the model that was adapted is loaded from `{base}` (change
-`base_model_name_or_path` in `adapter_config.json` where it lies elsewhere).
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{folder}")
-logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
-labels = {labels}
-print(dict(zip(labels, logits[0]{activation}.tolist())))
-```
-
-The adapter without the head: `PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{folder}")`.
-""",
-}
-
-# Virtual tokens are no weights of the model: only PEFT can put them in front of a text.
-_LOADING_PROMPTS = """\
-The folder holds the virtual tokens and the head; the model that was adapted is loaded from `{base}`.
-
-```python
-import torch
-from peft import PeftModel
-from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-model = PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{folder}").eval()
-head = load_file("{folder}/head.safetensors")
-tokens = tokenizer(["a text to label"], truncation=True, padding=True, return_tensors="pt")
-with torch.no_grad():
-    output = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-    states = output.last_hidden_state[:, -tokens.input_ids.shape[1] :]  # without those of virtual tokens
-{pooling}
-    features = torch.nn.functional.normalize(pooled, dim=-1) * pooled.shape[-1] ** 0.5
-    logits = torch.nn.functional.linear(features, head["weight"], head["bias"])  # one value a label
-labels = {labels}
-print(dict(zip(labels, logits[0]{activation}.tolist())))
-```
-"""
-_ACTIVATIONS = {
-    "multi_label": ".sigmoid()",
-    "ordinal": ".sigmoid()",
-    "regression": "",
-}  # where not softmax
-_POOLING = {
-    "mean": """\
-    mask = tokens.attention_mask.unsqueeze(-1).to(states.dtype)
-    pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)""",
-    "cls": "    pooled = states[:, 0]",
-    "own": "    pooled = output.pooler_output",
-}
 
 
 def default_form(run: FinishedRun) -> Form:
@@ -204,7 +126,7 @@ def _write_weights(
 ) -> str | None:
     """Write everything but tokenizer and card; return where the base of an adapter lies."""
     backbone: Any = model.backbone
-    labels = dict(enumerate(_outputs(model, head)))
+    labels = dict(enumerate(outputs_of(model, head)))
     if form == "adapter":
         shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
@@ -224,7 +146,7 @@ def _write_weights(
         backbone.save_pretrained(folder)
         _write_modules(model, head, folder)
         return None
-    write_transformers([model], None, head, _outputs(model, head), folder)
+    write_transformers([model], None, head, outputs_of(model, head), folder)
     return None
 
 
@@ -283,21 +205,7 @@ def _write(run: FinishedRun, model: TaskModel, head: str, folder: Path, name: st
     assert isinstance(model, EncoderClassifier)
     _fold_scale(model, head)
     base = _write_weights(run, model, head, folder, form)
-    template = _LOADING_PROMPTS if _learns_prompts(run) else _LOADING[form]
-    loading = template.format(
-        folder=name,
-        labels=_outputs(model, head),
-        base=base,
-        pooling=_POOLING[run.config.model.pooling],
-        activation=_ACTIVATIONS.get(kind_of(head), ".softmax(-1)"),
-    )
-    return loading + _thresholds(run, model, head)
-
-
-def _outputs(model: EncoderClassifier, head: str) -> list[str]:
-    """What each value of the exported model is about: a label, the number, or of labels with an order all above one."""
-    names = list(model.labels[head])
-    return [f"above {name}" for name in names[:-1]] if kind_of(head) == "ordinal" else names
+    return how_to_load(run, model, head, name, form, base, prompts=_learns_prompts(run))
 
 
 def _fold_scale(model: EncoderClassifier, head: str) -> None:
@@ -308,18 +216,6 @@ def _fold_scale(model: EncoderClassifier, head: str) -> None:
         layer.bias.data.mul_(scale.spread).add_(scale.centre)
 
 
-def _thresholds(run: FinishedRun, model: EncoderClassifier, head: str) -> str:
-    """From which value on a label applies, in words."""
-    kind = kind_of(head)
-    if kind == "ordinal":
-        return "\nEach value is the probability of a label above the one that is named.\n"
-    if kind != "multi_label":
-        return ""
-    found = read_manifest(run.model).thresholds or [0.5] * len(model.labels[head])
-    pairs = ", ".join(f"{markdown_code(name)} {value:.4g}" for name, value in zip(model.labels[head], found))
-    return f"\nA label applies from its own probability on: {pairs}.\n"
-
-
 def _write_average(
     run: FinishedRun, model: AveragedModel, head: str, folder: Path, name: str, form: Form
 ) -> str:
@@ -327,10 +223,9 @@ def _write_average(
     members = [member for member in model.members if isinstance(member, EncoderClassifier)]
     for member in members:
         _fold_scale(member, head)
-    labels, kind = _outputs(members[0], head), kind_of(head)
     if form == "transformers":
-        write_transformers(members, model.shares, head, labels, folder)
-        return _LOADING[form].format(folder=name) + _thresholds(run, members[0], head)
+        write_transformers(members, model.shares, head, outputs_of(members[0], head), folder)
+        return how_to_load(run, members[0], head, name, form)
     for number, member in enumerate(members):
         place = folder / MEMBER.format(number)
         place.mkdir()
@@ -338,15 +233,7 @@ def _write_average(
         member.tokenizer.model_max_length = member.max_length
         member.tokenizer.save_pretrained(place)
         _split_special_tokens(place / "tokenizer_config.json")
-    activation = _ACTIVATIONS.get(kind, ".softmax(-1)")
-    loading = LOADING_AVERAGE.format(
-        folder=name,
-        labels=labels,
-        shares=list(model.shares),
-        activation=activation,
-        inverse={".softmax(-1)": ".log()", "": ""}.get(activation, ".logit()"),
-    )
-    return loading + _thresholds(run, members[0], head)
+    return how_to_load_members(run, members[0], head, name, model.shares)
 
 
 def _card(run: FinishedRun, loading: str) -> str:

@@ -15,21 +15,6 @@ _PROBLEMS: Any = {  # words of Transformers; a sigmoid for each value
     "ordinal": "multi_label_classification",
     "regression": "regression",
 }
-LOADING_AVERAGE = """\
-The model is an average: each folder `member-…` is a model of its own, and their probabilities are averaged.
-
-```python
-from sentence_transformers import SentenceTransformer
-
-shares = {shares}
-texts = ["a text to label"]
-members = [SentenceTransformer(f"{folder}/member-{{number}}") for number in range(len(shares))]
-chances = [member.encode(texts, convert_to_tensor=True){activation} for member in members]
-logits = sum(share * chance for share, chance in zip(shares, chances)){inverse}  # one value a label
-labels = {labels}
-print(dict(zip(labels, logits[0]{activation}.tolist())))
-```
-"""
 
 
 def write_transformers(
