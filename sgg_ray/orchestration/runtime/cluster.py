@@ -6,7 +6,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -58,39 +58,13 @@ def connected(config: RayConfig) -> Iterator[None]:
         with _in_own_words():
             yield
         return
-    arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
     starts = config.address == "local" and "RAY_ADDRESS" not in os.environ
     on_termination = signal.getsignal(signal.SIGTERM)
     try:
-        # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
-        # Ray inside the cluster's head.
-        if starts:
-            stack.enter_context(kept_to_this_machine())
-            ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
-        else:
-            written = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
-            address = resolved(written, "ray.address")
-            ray.init(address=address, runtime_env={"env_vars": environment}, **arguments)
-    except SggError:
+        _start_or_join(config, starts, environment, stack)
+    except BaseException:
         stack.close()
         raise
-    except SystemExit as error:
-        stack.close()
-        if error.code == signal.SIGTERM:  # Ray's own handler, while it starts
-            raise Terminated from None
-        raise
-    # Ray 2.60 raises a bare Exception when its own processes do not start in time.
-    except Exception as error:
-        stack.close()
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if starts:
-            raise ClusterError(
-                f"ray.address: Ray did not start on this machine ({reason}); free cores and memory, and try again"
-            ) from error
-        raise ClusterError(
-            f"ray.address: no Ray cluster answers at '{config.address}' ({reason}); "
-            "start one with 'ray start --head', or use 'local'"
-        ) from error
     _keep_handler(on_termination)
     lost = False
     try:
@@ -107,6 +81,48 @@ def connected(config: RayConfig) -> Iterator[None]:
         else:
             ray.shutdown()
         stack.close()
+
+
+def _start_or_join(config: RayConfig, starts: bool, environment: Mapping[str, str], stack: ExitStack) -> None:
+    """Start a Ray, or join the cluster that the configuration or a submitted job names.
+
+    Args:
+        starts: start one.
+        environment: of a cluster's workers.
+        stack: gets what has to last as long as a Ray that was started.
+
+    Raises:
+        ClusterError: Ray does not start, or no cluster answers at the address.
+        Terminated: SIGTERM came meanwhile.
+    """
+    arguments = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "sgg"}
+    try:
+        # A job submitted to a cluster finds its address in RAY_ADDRESS: "local" in the file must not start a second
+        # Ray inside the cluster's head.
+        if starts:
+            stack.enter_context(kept_to_this_machine())
+            ray.init(address="local", include_dashboard=False, num_cpus=_local_cpus(config), **arguments)
+        else:
+            written = os.environ.get("RAY_ADDRESS", "auto") if config.address == "local" else config.address
+            address = resolved(written, "ray.address")
+            ray.init(address=address, runtime_env={"env_vars": environment}, **arguments)
+    except SggError:
+        raise
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:  # Ray's own handler, while it starts
+            raise Terminated from None
+        raise
+    # Ray 2.60 raises a bare Exception when its own processes do not start in time.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if starts:
+            raise ClusterError(
+                f"ray.address: Ray did not start on this machine ({reason}); free cores and memory, and try again"
+            ) from error
+        raise ClusterError(
+            f"ray.address: no Ray cluster answers at '{config.address}' ({reason}); "
+            "start one with 'ray start --head', or use 'local'"
+        ) from error
 
 
 @contextmanager
