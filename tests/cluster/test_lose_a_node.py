@@ -90,12 +90,12 @@ def test_scores_are_those_of_an_undisturbed_scoring(lose_a_node):
 
 def test_a_relative_folder_on_several_nodes_is_an_error(make_config, monkeypatch):
     """Three nodes as Ray lists them; a real cluster of three is what the tests above have."""
-    from sgg_ray.orchestration.runtime import cluster
+    from sgg_ray.orchestration.runtime import capacity
 
     alive = {"Alive": True, "Resources": {"CPU": 4.0}}
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [alive] * 3 + [{"Alive": False}])
-    cluster.check_capacity(make_config())
+    monkeypatch.setattr(capacity.ray, "nodes", lambda: [alive] * 3 + [{"Alive": False}])
+    capacity.check_capacity(make_config())
     with pytest.raises(
         CapacityError, match=r"^ray\.storage_path: 'runs' is relative, and each of the 3 nodes"
     ):
-        cluster.check_capacity(make_config(ray={"storage_path": "runs"}))
+        capacity.check_capacity(make_config(ray={"storage_path": "runs"}))

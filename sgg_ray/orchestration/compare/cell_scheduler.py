@@ -15,7 +15,7 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.errors import CapacityError, ClusterError, SggError, TrainingError
 from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, SplitScores
-from sgg_ray.orchestration.runtime.cluster import rooms
+from sgg_ray.orchestration.runtime.capacity import rooms
 from sgg_ray.orchestration.runtime.executor import (
     Actor,
     Executor,

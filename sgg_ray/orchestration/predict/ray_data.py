@@ -11,7 +11,8 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from sgg_ray.artifacts import FinishedRun
-from sgg_ray.orchestration.runtime.cluster import check_room, connected
+from sgg_ray.orchestration.runtime.capacity import check_room
+from sgg_ray.orchestration.runtime.cluster import connected
 from sgg_ray.prediction import Answering, Predictor, Reading
 from sgg_ray.tasks import RowStream
 

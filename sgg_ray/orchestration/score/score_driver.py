@@ -15,7 +15,8 @@ from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.cluster import check_capacity, opened
+from sgg_ray.orchestration.runtime.capacity import check_capacity
+from sgg_ray.orchestration.runtime.cluster import opened
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import require_labels, score_pool_rows
 from sgg_ray.orchestration.score.task_workers import TaskWorkers

@@ -13,7 +13,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import SggError
 from sgg_ray.models import find_model
 from sgg_ray.orchestration.listener import Listener, NullListener
-from sgg_ray.orchestration.runtime.cluster import task_worker_count
+from sgg_ray.orchestration.runtime.capacity import task_worker_count
 from sgg_ray.orchestration.runtime.executor import Actor, Executor, Later, Reference, Resources
 from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
 from sgg_ray.orchestration.score.pending_scores import PendingScores, answer, wait_for_all

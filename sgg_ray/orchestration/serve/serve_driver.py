@@ -14,7 +14,8 @@ from typing import Any
 from sgg_ray.artifacts import open_run
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.listener import Listener, NullListener
-from sgg_ray.orchestration.runtime.cluster import check_room, connected
+from sgg_ray.orchestration.runtime.capacity import check_room
+from sgg_ray.orchestration.runtime.cluster import connected
 from sgg_ray.prediction import Predictor
 from sgg_ray.tasks import Text, parts_of
 

@@ -12,7 +12,8 @@ from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.cluster import check_capacity, in_all, opened
+from sgg_ray.orchestration.runtime.capacity import check_capacity, in_all
+from sgg_ray.orchestration.runtime.cluster import opened
 from sgg_ray.orchestration.runtime.event_log import Log
 from sgg_ray.orchestration.runtime.executor import Executor, Inbox, Reference, Resources
 from sgg_ray.orchestration.score.row_scoring import require_labels

@@ -10,7 +10,7 @@ from sgg_ray.errors import CapacityError, ConfigError
 from sgg_ray.orchestration.lifecycle import read_tasks, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.cluster import rooms
+from sgg_ray.orchestration.runtime.capacity import rooms
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
 from sgg_ray.tasks import Fold, Task, hold_out

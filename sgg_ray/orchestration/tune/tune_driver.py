@@ -13,7 +13,8 @@ from sgg_ray.evaluation import Trial, ranked, within_noise
 from sgg_ray.orchestration.lifecycle import begin_run, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.cluster import check_capacity, opened
+from sgg_ray.orchestration.runtime.capacity import check_capacity
+from sgg_ray.orchestration.runtime.cluster import opened
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.tune.ray_search import search_with_ray_tune
 from sgg_ray.orchestration.tune.sweep_plan import SweepPlan, concurrency, prepare_tuning

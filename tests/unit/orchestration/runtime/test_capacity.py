@@ -6,7 +6,7 @@ from ray.autoscaler import sdk
 from sgg_ray.config import RayConfig
 from sgg_ray.errors import CapacityError
 from sgg_ray.orchestration.listener import NullListener
-from sgg_ray.orchestration.runtime import cluster
+from sgg_ray.orchestration.runtime import capacity
 from sgg_ray.orchestration.runtime.executor import Resources
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 
@@ -42,7 +42,7 @@ class Autoscaler:
 def autoscaler(monkeypatch):
     scaler = Autoscaler()
     monkeypatch.setattr(sdk, "request_resources", scaler.request)
-    monkeypatch.setattr(cluster, "NODE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(capacity, "NODE_POLL_SECONDS", 0.01)
     return scaler
 
 
@@ -52,8 +52,8 @@ def config(**keys) -> RayConfig:
 
 def test_rooms_are_counted_node_by_node():
     executor = InProcessExecutor([Resources(8), Resources(8, 2)])
-    assert cluster.rooms(3, 0, executor) == [2, 2]
-    assert cluster.rooms(1, 0.5, executor) == [0, 4]
+    assert capacity.rooms(3, 0, executor) == [2, 2]
+    assert capacity.rooms(1, 0.5, executor) == [0, 4]
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,21 @@ def test_rooms_are_counted_node_by_node():
     ],
 )
 def test_task_workers_are_as_many_as_can_work_at_a_time(make_config, keys, count):
-    assert cluster.task_worker_count(make_config(ray=keys), InProcessExecutor([Resources(2, 1)])) == count
+    assert capacity.task_worker_count(make_config(ray=keys), InProcessExecutor([Resources(2, 1)])) == count
 
 
 def test_nodes_are_asked_for_once_and_waited_for(autoscaler):
     listener = Listening()
     asked = config(num_workers=2, gpus_per_worker=1, scale_up_seconds=60)
-    cluster.grow(asked, listener, executor=autoscaler.executor)
+    capacity.grow(asked, listener, executor=autoscaler.executor)
     assert autoscaler.asked == [[{"CPU": 1, "GPU": 1}] * 2, []]
     assert listener.stages == ["waiting up to 60 s for nodes"]
-    assert sum(cluster.rooms(1, 1, autoscaler.executor)) == 2
+    assert sum(capacity.rooms(1, 1, autoscaler.executor)) == 2
 
 
 def test_nobody_waits_for_what_is_there(autoscaler):
-    cluster.grow(config(num_workers=8, scale_up_seconds=60), NullListener(), executor=autoscaler.executor)
-    cluster.grow(
+    capacity.grow(config(num_workers=8, scale_up_seconds=60), NullListener(), executor=autoscaler.executor)
+    capacity.grow(
         config(num_workers=9), NullListener(), executor=autoscaler.executor
     )  # whoever checks, refuses
     assert autoscaler.asked == []
@@ -89,14 +89,14 @@ def test_nobody_waits_for_what_is_there(autoscaler):
 
 def test_the_wait_has_an_end(autoscaler):
     asked = config(num_workers=5, gpus_per_worker=1, scale_up_seconds=1)
-    cluster.grow(asked, NullListener(), executor=autoscaler.executor)
+    capacity.grow(asked, NullListener(), executor=autoscaler.executor)
     assert autoscaler.asked[-1] == []
 
 
 def test_every_key_that_asks_for_too_much_is_named(make_config):
     asked = make_config(ray={"num_workers": 5, "gpus_per_worker": 1, "gpus_per_task_worker": 1})
     with pytest.raises(CapacityError) as caught:
-        cluster.check_capacity(asked, InProcessExecutor([Resources(4)]))
+        capacity.check_capacity(asked, InProcessExecutor([Resources(4)]))
     keys = ["ray.num_workers", "ray.gpus_per_worker", "ray.gpus_per_task_worker"]
     assert [problem.split(":")[0] for problem in caught.value.problems] == keys
     assert "need 5 CPUs, the cluster has 4" in caught.value.problems[0]
@@ -104,9 +104,9 @@ def test_every_key_that_asks_for_too_much_is_named(make_config):
 
 def test_several_nodes_need_a_place_that_all_of_them_share(make_config):
     nodes = InProcessExecutor([Resources(4), Resources(4)])
-    cluster.check_capacity(make_config(), nodes)  # absolute
-    cluster.check_capacity(make_config(ray={"storage_path": "runs"}), InProcessExecutor([Resources(8)]))
+    capacity.check_capacity(make_config(), nodes)  # absolute
+    capacity.check_capacity(make_config(ray={"storage_path": "runs"}), InProcessExecutor([Resources(8)]))
     with pytest.raises(
         CapacityError, match=r"^ray\.storage_path: 'runs' is relative, and each of the 2 nodes"
     ):
-        cluster.check_capacity(make_config(ray={"storage_path": "runs"}), nodes)
+        capacity.check_capacity(make_config(ray={"storage_path": "runs"}), nodes)

@@ -1,0 +1,129 @@
+"""What a cluster has room for, and whether that is enough."""
+
+import time
+
+import ray
+
+from sgg_ray.artifacts import is_uri, local_folder
+from sgg_ray.config import Config, RayConfig
+from sgg_ray.errors import CapacityError
+from sgg_ray.orchestration.listener import Listener
+from sgg_ray.orchestration.runtime.executor import Executor, Resources
+from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
+
+NODE_POLL_SECONDS = 1.0
+RAY = RayExecutor()
+
+
+def task_worker_count(config: Config, executor: Executor) -> int:
+    """How many task workers to start: one a task, unless the configuration or the cluster allows fewer.
+
+    Without GPUs and without a number in the configuration there is no more than one a core: beside each other they
+    would only take turns, and each takes seconds to start and holds a model.
+    """
+    tasks = 1 + len(config.sources)
+    cluster = in_all(executor)
+    slots = int(cluster.cpus / max(config.ray.cpus_per_task_worker, 1e-9))
+    asked = config.ray.task_workers or tasks
+    if config.ray.gpus_per_task_worker > 0:
+        slots = min(slots, int(cluster.gpus / config.ray.gpus_per_task_worker))
+    elif config.ray.task_workers is None:
+        slots = min(slots, int(cluster.cpus))
+    return max(1, min(asked, tasks, slots))
+
+
+def in_all(executor: Executor) -> Resources:
+    """What the nodes of the cluster have together."""
+    nodes = executor.nodes()
+    return Resources(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
+
+
+def rooms(cpus: float, gpus: float, executor: Executor = RAY) -> list[int]:
+    """How many processes of so many CPUs and GPUs each node holds: one process is on one node."""
+    return [node.room_for(Resources(cpus, gpus)) for node in executor.nodes()]
+
+
+def grow(config: RayConfig, listener: Listener, trainings: int = 1, executor: Executor = RAY) -> None:
+    """Ask an autoscaler for room for ``trainings`` at a time, and wait until it is there or the time is over.
+
+    Whether what is there then will do, is for those to say who need it.
+    """
+    if not config.scale_up_seconds:
+        return
+    needs = [(trainings * config.num_workers, config.cpus_per_worker, config.gpus_per_worker)]
+    if config.gpus_per_task_worker:
+        needs.append((1, config.cpus_per_task_worker, config.gpus_per_task_worker))
+
+    def is_there() -> bool:
+        return all(sum(rooms(cpus, gpus, executor)) >= count for count, cpus, gpus in needs)
+
+    if is_there():
+        return
+    from ray.autoscaler.sdk import request_resources  # takes a second to load
+
+    listener.stage(f"waiting up to {config.scale_up_seconds} s for nodes")
+    request_resources(
+        bundles=[{"CPU": cpus, "GPU": gpus} for count, cpus, gpus in needs for _ in range(count)]
+    )
+    deadline = time.monotonic() + config.scale_up_seconds
+    try:
+        while not is_there():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(NODE_POLL_SECONDS)
+    finally:
+        # Asked for once: nodes stay for the autoscaler's idle time, and then only while they have work.
+        request_resources(bundles=[])
+
+
+def check_capacity(config: Config, executor: Executor = RAY) -> None:
+    """Compare what the configuration asks for with what the cluster has, before anything starts.
+
+    Raises:
+        CapacityError: naming each key that asks for too much.
+    """
+    cluster = in_all(executor)
+    cpus, gpus = cluster.cpus, cluster.gpus
+    asked = config.ray
+    problems = []
+    if asked.num_workers * asked.cpus_per_worker > cpus:
+        problems.append(
+            f"ray.num_workers: {asked.num_workers} workers of {asked.cpus_per_worker:g} CPUs "
+            f"(ray.cpus_per_worker) need "
+            f"{asked.num_workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; request fewer, add "
+            f"nodes, or "
+            "wait for an autoscaler's (ray.scale_up_seconds)"
+        )
+    for key, count, each in (
+        ("gpus_per_worker", asked.num_workers, asked.gpus_per_worker),
+        ("gpus_per_task_worker", 1, asked.gpus_per_task_worker),
+    ):
+        if count * each > gpus:
+            problems.append(
+                f"ray.{key}: {count} × {each:g} GPUs are requested, the cluster has {gpus:g}; lower it (0 = CPU only), "
+                "add GPU nodes, or wait for an autoscaler's (ray.scale_up_seconds)"
+            )
+    nodes = len(executor.nodes())
+    if nodes > 1 and not (is_uri(asked.storage_path) or local_folder(asked.storage_path).is_absolute()):
+        problems.append(
+            f"ray.storage_path: '{asked.storage_path}' is relative, and each of the {nodes} nodes would have a "
+            f"folder of its "
+            "own; give the absolute path of a folder that all of them share, or a URI such as s3://bucket/runs"
+        )
+    if problems:
+        raise CapacityError(problems)
+
+
+def check_room(option: str, workers: int, cpus: float, gpus: float) -> None:
+    """Whether the cluster holds so many workers of so many CPUs and GPUs each.
+
+    Raises:
+        CapacityError: naming what is too little.
+    """
+    has = ray.cluster_resources()
+    for kind, each in (("CPU", cpus), ("GPU", gpus)):
+        if workers * each > has.get(kind, 0.0):
+            raise CapacityError(
+                f"{option}: {workers} workers of {each:g} {kind}s need {workers * each:g}, the cluster has "
+                f"{has.get(kind, 0.0):g}; request fewer"
+            )
