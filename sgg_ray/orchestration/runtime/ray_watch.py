@@ -3,6 +3,7 @@
 import _thread
 import atexit
 import os
+import signal
 import socket
 import struct
 import sys
@@ -51,7 +52,7 @@ class RayWatch:
         self.lost: str | None = None  # the name of what has died
         self._seen = dict.fromkeys(parts, time.monotonic())
         self._ended = threading.Event()
-        self._main = threading.current_thread() is threading.main_thread()
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
         self._thread = threading.Thread(target=self._look_on, name="ray-watch", daemon=True)
 
     def start(self) -> None:
@@ -82,7 +83,7 @@ class RayWatch:
                 break
         else:
             return
-        if self._main:  # no other thread can be interrupted in a call that blocks
+        if self.in_main_thread:  # no other thread can be interrupted in a call that blocks
             _thread.interrupt_main()
         if not self._ended.wait(GRACE_SECONDS):
             self.on_exit()
@@ -103,7 +104,7 @@ def watched(own: bool) -> Iterator[RayWatch]:
     parts, processes = _own_parts(node) if own else _parts_of_others(node)
     lines = _lines(node.get_logs_dir_path() if node is not None else None)
     watch = RayWatch(parts, {} if own else {GCS: RESTART_SECONDS}, lambda: leave_dead(own))
-    with guarded(processes, lines), _without_ray_notices():
+    with guarded(processes, lines), _without_ray_notices(), _interruptible(watch):
         watch.start()
         try:
             yield watch
@@ -113,6 +114,27 @@ def watched(own: bool) -> Iterator[RayWatch]:
             raise
         finally:
             watch.stop()
+
+
+@contextmanager
+def _interruptible(watch: RayWatch) -> Iterator[None]:
+    """Let the watch interrupt a driver that ignores SIGINT too, as one in the background of a script does.
+
+    Nobody else's SIGINT interrupts it.
+    """
+    if not watch.in_main_thread or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        if watch.lost is not None:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _lines(logs: str | None) -> dict[str, str]:

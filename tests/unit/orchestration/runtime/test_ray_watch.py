@@ -24,8 +24,17 @@ def parts(monkeypatch):
     return alive
 
 
+@pytest.fixture(params=["heeds SIGINT", "ignores SIGINT"])
+def of_sigint(request):
+    """How the driver takes SIGINT: as a command does, or one in the background of a script."""
+    ignores = request.param == "ignores SIGINT"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignores else signal.default_int_handler)
+    yield signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("name", [GCS, RAYLET])
-def test_a_driver_that_waits_is_interrupted(parts, name):
+def test_a_driver_that_waits_is_interrupted(parts, of_sigint, name):
     def wait():
         with watched(own=True):
             parts[name] = False
@@ -38,6 +47,21 @@ def test_a_driver_that_waits_is_interrupted(parts, name):
     assert line.startswith(
         f"Ray's {name} process has died (killed, or out of memory); what was finished is kept"
     )
+    assert signal.getsignal(signal.SIGINT) is of_sigint
+
+
+def test_a_driver_that_ignores_sigint_goes_on_ignoring_that_of_others(parts):
+    interrupted = False
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with watched(own=True):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not interrupted
 
 
 def test_what_fails_because_ray_has_died_says_so(parts):
