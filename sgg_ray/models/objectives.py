@@ -44,11 +44,11 @@ class OneOfMany:
     """Kind classification: cross-entropy of a softmax over C scores."""
 
     def outputs(self, labels: int) -> int:
-        """C."""
+        """One score a label: C."""
         return labels
 
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
-        """One-hot rows."""
+        """One-hot rows [n, C]."""
         return np.eye(count)[labels]
 
     def losses(self, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
@@ -56,7 +56,7 @@ class OneOfMany:
         return F.cross_entropy(scores, labels, reduction="none")
 
     def predictions(self, scores: Tensor) -> Tensor:
-        """Softmax: [n, C]."""
+        """Probabilities of the labels by softmax [n, C]."""
         return scores.softmax(-1)
 
 
@@ -68,7 +68,7 @@ class Cumulative:
     """
 
     def outputs(self, labels: int) -> int:
-        """C − 1."""
+        """One score a question: C − 1."""
         return labels - 1
 
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
@@ -91,7 +91,7 @@ class Independent:
     """Kind multi_label: a sigmoid for each of C labels; the loss is the sum of their cross-entropies."""
 
     def outputs(self, labels: int) -> int:
-        """C."""
+        """One score a label: C."""
         return labels
 
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
@@ -129,7 +129,7 @@ class Number:
         return cls(float(rows.values.mean()), spread if spread > 0 else 1.0)
 
     def outputs(self, labels: int) -> int:
-        """1."""
+        """One score, the number: 1."""
         return 1
 
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:

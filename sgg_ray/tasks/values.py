@@ -123,7 +123,11 @@ def _number(value: Any, where: str) -> float:
 def _from_columns(
     entry: TaskConfig, key: str, names: Sequence[str]
 ) -> tuple[list[Text], tuple[str, ...], np.ndarray, list[str]]:
-    """One column a label."""
+    """Read labels from a column of 0 and 1 for each.
+
+    Returns:
+        Texts [n], labels [C], whether each row has each label [n, C] (−1 in rows where one is missing), notes.
+    """
     where = f"{key}.columns.labels"
     if len(names) < 2:
         raise DataError(f"{where}: at least two labels are needed, found {', '.join(names) or 'none'}")

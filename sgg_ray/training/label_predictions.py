@@ -63,7 +63,7 @@ class LabelPredictions(ArrayPredictions):
 
     @classmethod
     def fit_calibration(cls, found: np.ndarray, rows: Rows) -> dict[str, Any]:
-        """A temperature."""
+        """The temperature that makes probabilities ``found`` [n, C] fit the labels best."""
         return {"temperature": fit_temperature(found, rows.labels)}
 
     @classmethod

@@ -19,7 +19,7 @@ class SummedByShards:
         """Nothing to prepare."""
 
     def all_reduce(self, gradient: Tensor) -> None:
-        """The sum is there."""
+        """Nothing to do: the gradient is the sum already."""
 
 
 class GradientSum:

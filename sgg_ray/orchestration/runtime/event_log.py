@@ -99,7 +99,7 @@ class LogReceipt:
     answer: ray.ObjectRef
 
     def taken(self) -> int:
-        """See :class:`Receipt`."""
+        """Entries of the history that the driver had then; 0 while there is no answer, or none comes."""
         try:
             return ray.get(self.answer, timeout=0)
         except RayError:

@@ -147,7 +147,7 @@ class InProcessReceipt:
     count: int
 
     def taken(self) -> int:
-        """This number."""
+        """Entries of the history that the driver had when it was told."""
         return self.count
 
 
@@ -183,7 +183,7 @@ class InProcessReference(Generic[T]):
         self.done = True
 
     def end(self, error: BaseException) -> None:
-        """It will never run."""
+        """Have the call fail with ``error``: it will never run."""
         self._error, self.done = error, True
 
 
