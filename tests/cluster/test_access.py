@@ -13,7 +13,7 @@ import json, os
 before = dict(os.environ)
 import ray
 from sgg_ray.config import RayConfig
-from sgg_ray.orchestration.doctor.checks import check_access, _listening
+from sgg_ray.orchestration.doctor.access import _listening, check_access
 from sgg_ray.orchestration.runtime.cluster import connected
 
 found = []
