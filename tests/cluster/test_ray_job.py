@@ -63,9 +63,9 @@ def test_a_training_runs_in_the_cluster(submit, tmp_path):
 
 
 def test_a_wrong_file_fails_the_job_with_its_line(submit):
-    done = submit("tune", target={"shots": 5000})
+    done = submit("tune", target={"columns": {"text": "body"}})
     assert done.returncode == 1  # Ray's for any job that failed
-    assert "target.shots" in done.stdout + done.stderr
+    assert "target.columns.text: column 'body' is not in" in done.stdout + done.stderr
     assert "exit code 2" in done.stdout + done.stderr  # the command's own
 
 
