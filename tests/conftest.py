@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 
 # Before any import that reads them. Workers that tests start inherit them.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -11,6 +12,9 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+# Tests that interrupt themselves or others mean what a terminal does; in the background of a script SIGINT is ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable
 from pathlib import Path
