@@ -50,8 +50,8 @@ def serve(
                 told = f"{address}/predict answers; {address}/docs describes it; Ctrl-C stops"
                 report.print_line(console, told)
                 serve_driver.wait_for_ever()
-        except (KeyboardInterrupt, Terminated) as stop:
+        except KeyboardInterrupt as stop:
             report.print_line(console, "stopped")
-            raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else EXIT_TERMINATED) from None
+            raise SystemExit(EXIT_TERMINATED if isinstance(stop, Terminated) else 130) from None
 
     run(work, as_json, debug)
