@@ -88,7 +88,7 @@ def test_saved_model_predicts_what_the_run_predicted(run: Path):
     tokens = model.tokenizer(list(predictions["text"]), truncation=True, max_length=model.max_length)
     for row, ids in enumerate(tokens["input_ids"]):
         rows = TokenisedRows(head, (np.array(ids),), np.zeros(1, dtype=np.int64))
-        probability = model.probabilities(model.collate([(rows, 0)]))[0].tolist()
+        probability = model.predictions(model.collate([(rows, 0)]))[0].tolist()
         expected = predictions.iloc[row][[f"p_{name}" for name in model.labels[head]]].tolist()
         assert probability == pytest.approx(expected, abs=1e-4)
 
