@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -88,10 +89,19 @@ def orderly_termination() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
+    def told_once_more(unraisable: "sys.UnraisableHookArgs") -> None:
+        """Python ignores what a handler raises while a destructor or a weak reference's callback runs."""
+        if not isinstance(unraisable.exc_value, Terminated):
+            hook(unraisable)
+            return
+        signal.signal(signal.SIGTERM, terminate)
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()  # once that has returned
+
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may ask for signals
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before, hook = signal.signal(signal.SIGTERM, terminate), sys.unraisablehook
+    sys.unraisablehook = told_once_more
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -99,6 +109,7 @@ def orderly_termination() -> Iterator[None]:
             raise Terminated from interrupt  # Ray 2.60 raises one of its own in place of the handler's
         raise
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 

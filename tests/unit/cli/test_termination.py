@@ -2,9 +2,13 @@
 
 import pkgutil
 import signal
+import time
 
 import pytest
 import toy
+
+from sgg_ray.cli.run import orderly_termination
+from sgg_ray.errors import Terminated
 
 LINE = "terminated; the same command starts over"
 
@@ -109,3 +113,21 @@ def test_what_ray_raises_in_place_of_a_signal_is_told_as_the_signal(
 
     monkeypatch.setattr("sgg_ray.prediction.predictor.predict", waits)
     require_orderly(sgg("predict", finished_run, "--data", rows, "--out", "out.csv"))
+
+
+def test_a_signal_that_comes_in_a_destructor_is_not_lost():
+    """Python ignores exceptions there, that of a signal's handler among them."""
+
+    class Last:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def work():
+        with orderly_termination():
+            Last()
+            time.sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(Terminated):
+        work()
+    assert time.monotonic() - began < 10
