@@ -46,3 +46,8 @@ Strategy = Annotated[
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a finished training in runs/, or its folder or URI.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
+Raw = Annotated[
+    bool,
+    typer.Option("--raw", help="Keep cells of a .csv that a spreadsheet takes for formulas as they are."),
+]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgg_ray.cli.options import AsJson, Debug, RunName
+from sgg_ray.cli.options import AsJson, Debug, Overwrite, Raw, RunName
 from sgg_ray.cli.run import announce_loading, run
 
 if TYPE_CHECKING:
@@ -35,13 +35,8 @@ def predict(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Ray workers to spread the rows over; 0 = none.")
     ] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
-    ] = False,
-    raw: Annotated[
-        bool,
-        typer.Option("--raw", help="Keep cells of a .csv that a spreadsheet takes for formulas as they are."),
-    ] = False,
+    overwrite: Overwrite = False,
+    raw: Raw = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgg_ray.cli.options import AsJson, Debug
+from sgg_ray.cli.options import AsJson, Debug, Overwrite, Raw
 from sgg_ray.cli.run import run
 
 if TYPE_CHECKING:
@@ -31,13 +31,8 @@ def rows(
             ".parquet.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
-    ] = False,
-    raw: Annotated[
-        bool,
-        typer.Option("--raw", help="Keep cells of a .csv that a spreadsheet takes for formulas as they are."),
-    ] = False,
+    overwrite: Overwrite = False,
+    raw: Raw = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -23,9 +23,9 @@ from sgg_ray.models.model_folder import (
 )
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
-from sgg_ray.models.sharding import gathered, is_sharded, shard_model
+from sgg_ray.models.sharding import gathered, shard_model
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
-from sgg_ray.models.task_model import TaskModel
+from sgg_ray.models.task_model import TaskModel, is_sharded
 from sgg_ray.models.transformers_output import quiet_transformers
 
 __all__ = [

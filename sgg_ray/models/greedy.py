@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+
+from sgg_ray.models.task_model import is_sharded
 
 
 def greedy(
@@ -67,7 +68,7 @@ def _padded(
         use_cache=True,
     )
     # Where parameters are gathered for every pass, no worker may stop before the others.
-    together = any(isinstance(parameter, DTensor) for parameter in backbone.parameters())
+    together = is_sharded(backbone)
     found = backbone.generate(
         input_ids=torch.from_numpy(ids).to(device),
         attention_mask=torch.from_numpy(mask).to(device),

@@ -65,7 +65,7 @@ class Manifest(_Strict):
     max_length: Tokens
     target_head: str
     heads: dict[str, list[str]]
-    fields: Annotated[list[str], Field(min_length=1)] = [TEXT]  # noqa: RUF012: pydantic copies it
+    fields: Annotated[list[str], Field(min_length=1)] = [TEXT]
     files: dict[str, str]
     pooling: Literal["mean", "cls", "own"] | None = None
     language_model: SpokenLabels | None = None

@@ -125,13 +125,6 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     return list(longest)
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Whether :func:`shard_model` has changed the model."""
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
-
-
 @torch.no_grad()
 def gathered(model: nn.Module, keep: bool) -> dict[str, Tensor]:
     """The trainable parameters of a sharded model, whole, in the host's memory. All workers have to call it.

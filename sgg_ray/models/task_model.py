@@ -112,3 +112,10 @@ class TaskModel(nn.Module, ABC):
 def inner_model(backbone: nn.Module) -> nn.Module:
     """The Transformers model inside a PEFT model, or the model itself."""
     return backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone  # pyright: ignore[reportCallIssue]
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether :func:`sgg_ray.models.shard_model` has changed the model."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
