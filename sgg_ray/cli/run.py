@@ -40,7 +40,8 @@ def run(
     """Do the work, and turn deliberate errors into lines on stderr and an exit code.
 
     Args:
-        again: what comes of giving the command again after it was stopped, in words.
+        again: what comes of giving the command again after it was stopped, in words; a note of the exception that
+            stopped it says it better.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -61,17 +62,23 @@ def run(
         for problem in error.problems:
             typer.echo(f"error: {problem}", err=True)
         raise SystemExit(error.exit_code) from None
-    except Terminated:
-        typer.echo(f"terminated; {again}", err=True)
+    except Terminated as stop:
+        typer.echo(f"terminated; {_again(stop, again)}", err=True)
         raise SystemExit(EXIT_TERMINATED) from None
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; {again}", err=True)
+    except KeyboardInterrupt as stop:
+        typer.echo(f"interrupted; {_again(stop, again)}", err=True)
         raise SystemExit(130) from None
     except Exception as error:
         if debug:
             typer.echo(redacted(traceback.format_exc()), err=True)
         typer.echo(f"error: {one_line(_in_words(error))}", err=True)
         raise SystemExit(EXIT_FAILED) from None
+
+
+def _again(stop: BaseException, again: str) -> str:
+    """What comes of giving the command again: what the work has noted at what stopped it, or else ``again``."""
+    notes = [note for error in (stop, stop.__cause__) for note in getattr(error, "__notes__", ())]
+    return notes[-1] if notes else again
 
 
 @contextmanager

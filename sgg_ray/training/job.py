@@ -42,6 +42,8 @@ class Hooks:
     on_evaluation: Callable[[int, int], None] = lambda done, total: None
     # Keeps how far the training is, on every worker, every train.save_steps steps and after a member of an average.
     checkpoint: Callable[[TrainingState], None] | None = None
+    # Asked after every step on worker 0: whether to keep a checkpoint besides those.
+    checkpoint_wanted: Callable[[], bool] = lambda: False
     updates: WeightUpdates | None = None
     resume_from: Path | None = None  # folder of a TrainingState
     probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
@@ -101,7 +103,7 @@ def run_training(
         load_checkpoint(trainer, hooks.resume_from)
     keep = hooks.checkpoint
     checkpoint = None if keep is None else lambda trainer: keep(TrainingState(trainer))
-    trainer.run(hooks.on_events, checkpoint, hooks.updates)
+    trainer.run(hooks.on_events, checkpoint, hooks.updates, hooks.checkpoint_wanted)
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
     if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
         model = _whole(model, whole, build_model(config, [target, *used], foundation))
@@ -197,7 +199,12 @@ def _run_chosen(
         own = replace(own, updates=None)
         if several:
             resumed = under_way if number == len(stored) else None
-            own = replace(own, checkpoint=_beside(ended, hooks), resume_from=resumed)
+            own = replace(
+                own,
+                checkpoint=_beside(ended, hooks),
+                checkpoint_wanted=hooks.checkpoint_wanted,
+                resume_from=resumed,
+            )
         ended[name] = run_training(chosen, target, *beside, device, communicator, own, foundation)
         if hooks.checkpoint is not None and len(ended) < len(choice.shares):
             hooks.checkpoint(TrainingState(None, dict(ended), averages=True))

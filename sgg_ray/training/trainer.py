@@ -105,6 +105,7 @@ class Trainer:
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
         checkpoint: Callable[["Trainer"], None] | None = None,
         updates: WeightUpdates | None = None,
+        checkpoint_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Train from the current step to the last one.
 
@@ -112,6 +113,8 @@ class Trainer:
             on_events: takes the events of the last ``logging_steps`` steps; called on worker 0.
             checkpoint: called on every worker every ``save_steps`` steps.
             updates: new source weights every ``alignment.refresh_interval`` steps.
+            checkpoint_wanted: asked after every step on worker 0; True for a checkpoint besides those. It is after this
+                step, or with several workers after the next ``logging_steps`` at the latest.
 
         Raises:
             TrainingError: too many steps in a row had a gradient that was not finite, or the phases do not add up to
@@ -124,7 +127,7 @@ class Trainer:
                 f"phases: {planned} steps in all, but train.max_steps is {self.settings.max_steps}; make them equal"
             )
         with graphed(self.model.trunk(), self._records):
-            self._steps(on_events, checkpoint, updates)
+            self._steps(on_events, checkpoint, updates, checkpoint_wanted)
 
     @property
     def _records(self) -> bool:
@@ -142,23 +145,30 @@ class Trainer:
         on_events: Callable[[Sequence[Event]], None],
         checkpoint: Callable[["Trainer"], None] | None,
         updates: WeightUpdates | None,
+        checkpoint_wanted: Callable[[], bool],
     ) -> None:
         pending: list[tuple[int, float, dict[str, Tensor]]] = []
+        wanted = False
         while self.step < self.settings.max_steps:
             started = time.perf_counter()
             self._refresh_weights(updates)
             metrics = self._step()
             pending.append((self.step, started, metrics))
             self.step += 1
+            wanted = wanted or checkpoint_wanted()
             saves = checkpoint is not None and self.step % self.settings.save_steps == 0
+            # Several workers learn of worker 0's wish with what they transfer anyway, all of them at the same step.
+            alone = self.communicator.world_size == 1
+            tells = self.step % self.settings.logging_steps == 0 or self.step == self.settings.max_steps
             # Before a checkpoint all are told: what goes on from there does not run these steps again.
-            if saves or self.step % self.settings.logging_steps == 0 or self.step == self.settings.max_steps:
-                events = self._fetch(pending)
+            if tells or saves or (wanted and alone):
+                events, wanted = self._fetch(pending, wanted)
                 pending = []
                 if self.communicator.rank == 0:
                     on_events(events)
-            if checkpoint is not None and saves and self.step < self.settings.max_steps:
-                checkpoint(self)
+                if checkpoint is not None and (saves or wanted) and self.step < self.settings.max_steps:
+                    checkpoint(self)
+                wanted = False
 
     def _begin_head(self) -> None:
         """Put the target's head where its training begins."""
@@ -243,15 +253,22 @@ class Trainer:
         else:
             self.late_updates += self.step > every  # the first refresh has nothing to collect yet
 
-    def _fetch(self, pending: list[tuple[int, float, dict[str, Tensor]]]) -> list[Event]:
-        """Bring the metrics of the last steps to the host in one transfer; stop after too many skipped steps."""
+    def _fetch(
+        self, pending: list[tuple[int, float, dict[str, Tensor]]], wanted: bool
+    ) -> tuple[list[Event], bool]:
+        """Bring the metrics of the last steps to the host in one transfer; stop after too many skipped steps.
+
+        Returns:
+            The events, and whether any worker has ``wanted`` a checkpoint.
+        """
         names = [(row, name) for row, (_, _, metrics) in enumerate(pending) for name in metrics]
         values = torch.stack([pending[row][2][name].float() for row, name in names])
         shares = torch.tensor([name.endswith("loss") for _, name in names], device=values.device)
         losses = values * shares  # each worker holds its share of a loss, and the whole of everything else
-        self.communicator.all_reduce(losses)
-        values = torch.where(shares, losses, values)
-        *numbers, longest = torch.cat([values, self.longest_skip.reshape(1)]).tolist()
+        sums = torch.cat([losses, losses.new_full((1,), float(wanted))])
+        self.communicator.all_reduce(sums)
+        values = torch.where(shares, sums[:-1], values)
+        *numbers, longest, wishes = torch.cat([values, self.longest_skip.reshape(1), sums[-1:]]).tolist()
         finished = time.perf_counter()
         seconds = (finished - pending[0][1]) / len(pending)
         events: list[Event] = []
@@ -266,4 +283,4 @@ class Trainer:
                 f"training stopped at step {self.step}: {int(longest)} steps in a row had a gradient that was not "
                 "finite; lower train.learning_rate or guidance.fd_relative_change, or look for broken rows"
             )
-        return events
+        return events, wishes > 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import actors
+import psutil
 import pytest
 import toy
 import yaml
@@ -103,13 +105,20 @@ def test_a_process_of_the_training_is_killed(undisturbed, settings, still_encode
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_driver_is_killed(undisturbed, settings, still_encoder, tmp_path, number, moment):
     def end(driver):
+        begun = psutil.Process(driver.pid).children(recursive=True)
         driver.send_signal(number)
-        return driver.wait(120)
+        code = driver.wait(120)
+        _, alive = psutil.wait_procs(begun, timeout=30)
+        assert not alive
+        return code
 
-    config, code, said = stopped_training(settings, still_encoder, tmp_path, moment, end)
+    # With SIGTERM there is no checkpoint but the one that is kept before the end.
+    saves = {"save_steps": STEPS} if number == signal.SIGTERM else {}
+    config, code, said = stopped_training(settings, still_encoder, tmp_path, moment, end, **saves)
     if number == signal.SIGTERM:
         assert code == 143, said
-        assert "terminated; the same command goes on from the last checkpoint" in said
+        (step,) = re.findall(r"^terminated; the same command goes on from step (\d+)$", said, re.MULTILINE)
+        assert moment <= int(step) <= STEPS, said
         assert "SIGTERM received" not in said  # Ray's C++ stack trace
         assert "Traceback" not in said
     train(config)

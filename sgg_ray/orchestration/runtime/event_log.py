@@ -1,7 +1,7 @@
 """A mailbox between workers and the driver, so that one process writes files, MLflow and the terminal.
 
 Nothing depends on it: what it loses is told again by workers that live, or comes with their checkpoints and results.
-So nobody waits for it, and a call that it does not answer is no error.
+So nobody waits for it longer than a moment, and a call that it does not answer is no error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sgg_ray.orchestration.messages import Message
 
 ANSWER_SECONDS = 20.0  # bound for one answer of a log that may be starting again
+MOMENT_SECONDS = 0.1  # bound for an answer that is asked for again and again
 LAST_SECONDS = 3.0  # bound for the last one: whoever ends a driver, or Ray that has died, does not wait long
 GONE = "the driver of this training is gone"
 
@@ -30,13 +31,14 @@ GONE = "the driver of this training is gone"
 class EventLog:
     """Keeps messages until the driver fetches them.
 
-    It is also how workers learn that their driver has gone: it is closed then, or dead for good.
+    It is also how workers learn that their driver wants a checkpoint, or has gone: it is closed then, or dead for good.
     """
 
     def __init__(self):
         self.messages: list[Message] = []
         self.forgotten: int | None = None  # messages; None until the driver has said how many it has
         self.taken: Mapping[str, int] = {}  # entries of each attempt's history that the driver has
+        self.checkpoint_wanted = False
         self.closed = False
 
     def tell(self, message: Message, attempt: str = "") -> int:
@@ -49,12 +51,19 @@ class EventLog:
         """Whether nobody will fetch what is told now."""
         return self.closed
 
-    def fetch(self, received: int, taken: Mapping[str, int]) -> list[Message]:
+    def wants_checkpoint(self) -> bool:
+        """Whether the driver is about to stop, and waits for a checkpoint."""
+        return self.checkpoint_wanted
+
+    def fetch(
+        self, received: int, taken: Mapping[str, int], checkpoint_wanted: bool = False
+    ) -> list[Message]:
         """The messages from number ``received`` on.
 
-        Those before are forgotten only now: a driver that is interrupted before it has got them can ask again.
+        Those before are forgotten only now: a driver that is interrupted before it has got them can ask again. What
+        the driver says is said with each call: this process may have been started again.
         """
-        self.taken = taken
+        self.taken, self.checkpoint_wanted = taken, checkpoint_wanted
         if self.forgotten is None:
             # The first call, also after a restart, which lost what was here: all there is now is new.
             self.forgotten = received
@@ -87,6 +96,10 @@ class Log(Protocol):
         """Tell, without waiting."""
         ...
 
+    def wants_checkpoint(self) -> bool:
+        """Whether the driver waits for a checkpoint. False if that is not known within a moment."""
+        ...
+
     def require_driver(self) -> None:
         """Raise ClusterError if nobody will fetch what is told."""
         ...
@@ -116,6 +129,13 @@ class EventLogHandle:
         """Tell, without waiting: what is lost is told again, or nobody misses it."""
         return LogReceipt(self.actor.tell.remote(message, attempt))
 
+    def wants_checkpoint(self) -> bool:
+        """Whether the driver waits for a checkpoint. False if that is not known within a moment."""
+        try:
+            return ray.get(self.actor.wants_checkpoint.remote(), timeout=MOMENT_SECONDS)
+        except RayError:
+            return False
+
     def require_driver(self) -> None:
         """Return if the driver is there, or may be: a log that does not answer in time is no reason to stop.
 
@@ -142,6 +162,7 @@ class LogInbox:
         place = NodeAffinitySchedulingStrategy(node, soft=False)
         self.log = EventLogHandle(EventLogActor.options(scheduling_strategy=place).remote())
         self.received = 0  # messages
+        self.checkpoint_wanted = False
 
     def fetch(self, taken: Mapping[str, int]) -> list[Message]:
         """What is new; nothing while the log starts again. Call ``done`` when it is taken in.
@@ -150,9 +171,14 @@ class LogInbox:
             taken: entries of each attempt's history that the driver has; workers keep the others.
         """
         try:
-            return ray.get(self.log.actor.fetch.remote(self.received, taken), timeout=ANSWER_SECONDS)
+            answer = self.log.actor.fetch.remote(self.received, taken, self.checkpoint_wanted)
+            return ray.get(answer, timeout=ANSWER_SECONDS)
         except RayError:
             return []
+
+    def want_checkpoint(self) -> None:
+        """From the next ``fetch`` on, workers learn that the driver waits for a checkpoint."""
+        self.checkpoint_wanted = True
 
     def close(self, taken: Mapping[str, int]) -> list[Message]:
         """What is new; from now on workers learn that their driver has gone."""

@@ -110,6 +110,10 @@ class Inbox(Protocol):
         """
         ...
 
+    def want_checkpoint(self) -> None:
+        """From the next ``fetch`` on, workers learn that the driver waits for a checkpoint."""
+        ...
+
     def close(self, taken: Mapping[str, int]) -> "list[Message]":
         """What is new; from now on workers learn that their driver has gone."""
         ...

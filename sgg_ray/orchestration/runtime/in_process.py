@@ -107,6 +107,7 @@ class InProcessInbox:
     def __init__(self):
         self.messages: list[Message] = []
         self.counts: Mapping[str, int] = {}
+        self.checkpoint_wanted = False
         self.closed = False
 
     @property
@@ -120,6 +121,10 @@ class InProcessInbox:
             self.messages.append(message)
         return InProcessReceipt(self.counts.get(attempt, 0))
 
+    def wants_checkpoint(self) -> bool:
+        """Whether the driver waits for a checkpoint."""
+        return self.checkpoint_wanted
+
     def require_driver(self) -> None:
         """Raise ClusterError once it is closed."""
         if self.closed:
@@ -129,6 +134,10 @@ class InProcessInbox:
         """What is new."""
         self.counts = dict(taken)
         return list(self.messages)
+
+    def want_checkpoint(self) -> None:
+        """Workers learn at once that the driver waits for a checkpoint."""
+        self.checkpoint_wanted = True
 
     def close(self, taken: Mapping[str, int]) -> list[Message]:
         """What is new, for the last time."""

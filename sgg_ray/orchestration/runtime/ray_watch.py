@@ -104,8 +104,10 @@ def watched(own: bool) -> Iterator[RayWatch]:
     parts, processes = _own_parts(node) if own else _parts_of_others(node)
     lines = _lines(node.get_logs_dir_path() if node is not None else None)
     watch = RayWatch(parts, {} if own else {GCS: RESTART_SECONDS}, lambda: leave_dead(own))
+    global _watch
     with guarded(processes, lines), _without_ray_notices(), _interruptible(watch):
         watch.start()
+        _watch = watch
         try:
             yield watch
         except (Exception, KeyboardInterrupt) as error:
@@ -113,7 +115,16 @@ def watched(own: bool) -> Iterator[RayWatch]:
                 raise ClusterError(lines[watch.lost or TOGETHER]) from error
             raise
         finally:
+            _watch = None
             watch.stop()
+
+
+_watch: RayWatch | None = None  # of the connection that is open
+
+
+def ray_has_died() -> bool:
+    """Whether a driver that is interrupted is so because Ray has died. Behind an open session of others: False."""
+    return _watch is not None and _watch.look()
 
 
 @contextmanager

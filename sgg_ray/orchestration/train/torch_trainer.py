@@ -11,12 +11,20 @@ import ray.train
 from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration.runtime.executor import Inbox
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
+from sgg_ray.orchestration.runtime.ray_watch import ray_has_died
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.orchestration.train.last_checkpoint import keep_checkpoint
 from sgg_ray.orchestration.train.train_session import FAILED, POLL_SECONDS, Session
-from sgg_ray.orchestration.train.train_state import TRAIN_STATE, last_whole
+from sgg_ray.orchestration.train.train_state import (
+    TRAIN_STATE,
+    StoredCheckpoint,
+    last_whole,
+    stored_checkpoint,
+)
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
 
 
@@ -70,6 +78,12 @@ def final_checkpoint(result: ray.train.Result) -> Iterator[Path]:
         yield Path(folder)
 
 
+def _say_where_it_goes_on(stop: BaseException, config: Config, last: StoredCheckpoint | None) -> None:
+    """For the command's last line. Strategy auto has several trainings, each with steps of its own."""
+    if config.train.method != "auto":
+        stop.add_note(f"the same command goes on from step {last.step if last else 0}")
+
+
 @contextmanager
 def fit_with_ray_train(
     session: Session, weights: Mapping[str, float], workers: TaskWorkers | None, inbox: Inbox
@@ -84,6 +98,8 @@ def fit_with_ray_train(
 
     Raises:
         SggError: what stopped the training.
+        KeyboardInterrupt: as it comes, once the training has kept a checkpoint if it could in time. A second one
+            does not wait for that.
     """
     tasks, state = ray.put((session.target, session.sources)), session.folder.state(TRAIN_STATE)
     whole = last_whole(state, session.listener)
@@ -99,10 +115,16 @@ def fit_with_ray_train(
 
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(POLL_SECONDS)
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            session.pass_on(inbox)
         session.pass_on(inbox)
-    session.pass_on(inbox)
+    except KeyboardInterrupt as stop:
+        if not ray_has_died():
+            keep_checkpoint(session, inbox, lambda: stored_checkpoint(state), thread.is_alive)
+            _say_where_it_goes_on(stop, session.config, stored_checkpoint(state))
+        raise
     if "error" in box:
         raise from_ray(box["error"], state.path, FAILED)
     with final_checkpoint(box["result"]) as checkpoint:

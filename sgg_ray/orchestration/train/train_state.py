@@ -1,6 +1,7 @@
 """What Ray Train has left of a training that was stopped."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,25 @@ from sgg_ray.training import check_training_state, holds_predictions
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray 2.60 resumes from
 TRAIN_STATE = "ray_train"  # Ray Train's own folder inside the run folder; removed when the run is finished
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """The last checkpoint that Ray Train knows of: its folder's name, and the steps that it is after."""
+
+    name: str
+    step: int
+
+
+def stored_checkpoint(state: StorageFolder) -> StoredCheckpoint | None:
+    """What a training would be resumed from; None if there is no checkpoint, or while the snapshot is being written."""
+    try:
+        latest = _latest(state)
+    except (OSError, ValueError):
+        return None
+    if latest is None:
+        return None
+    return StoredCheckpoint(latest["checkpoint_dir_name"], int((latest.get("metrics") or {}).get("step", 0)))
 
 
 def check_resumable(folder: RunFolder, content: str) -> None:

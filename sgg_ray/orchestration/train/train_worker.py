@@ -20,6 +20,7 @@ from sgg_ray.models import save_model
 from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
 from sgg_ray.orchestration.runtime.event_log import Log
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
+from sgg_ray.orchestration.train.checkpoint_request import CheckpointRequest
 from sgg_ray.orchestration.train.history import History, save_histories, saved_histories
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
@@ -131,6 +132,7 @@ def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hook
     history = histories[job.run]
     hooks = _telling(history)
     hooks.checkpoint, hooks.of_member = checkpoint, of_member
+    hooks.checkpoint_wanted = CheckpointRequest(job.log)
 
     def chosen(choice: Choice) -> None:
         if not any(

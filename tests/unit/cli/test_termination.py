@@ -86,6 +86,27 @@ def test_a_command_that_is_stopped_says_what_comes_of_giving_it_again(
     assert result.stderr.splitlines()[-1] == f"{name}; {again}"
 
 
+@pytest.mark.parametrize(
+    ("number", "name", "code"), [("SIGTERM", "terminated", 143), ("SIGINT", "interrupted", 130)]
+)
+@pytest.mark.parametrize("replaced", [False, True])
+def test_train_says_from_which_step_it_goes_on(
+    sgg, no_ray, write_config, monkeypatch, number, name, code, replaced
+):
+    def stopped(*_, **__):
+        try:
+            signal.raise_signal(getattr(signal, number))
+        except KeyboardInterrupt as raised:
+            stop = KeyboardInterrupt() if replaced else raised  # Ray 2.60 raises its own in place of it
+            stop.add_note("the same command goes on from step 37")
+            raise stop from None
+
+    monkeypatch.setattr("sgg_ray.orchestration.train.train_driver.train", stopped)
+    result = sgg("train", write_config())
+    assert result.exit_code == code, result.output
+    assert result.stderr.splitlines()[-1] == f"{name}; the same command goes on from step 37"
+
+
 def test_export_says_what_has_to_go_first(sgg, no_ray, finished_run, here, monkeypatch):
     struck(monkeypatch, "sgg_ray.artifacts.export.save_file")
     monkeypatch.setattr("sgg_ray.artifacts.write_lm_eval_task", lambda *_: "task")  # of a language model only

@@ -33,9 +33,11 @@ class ScheduledWeights:
 def train(config: Config, target: Task, sources: Sequence[Task], communicator: Communicator) -> dict:
     """One training; everything that has to agree between one worker and two."""
     events: list[dict[str, float]] = []
-    hooks = Hooks(on_events=events.extend)
+    checkpoints: list[int] = []
+    hooks = Hooks(on_events=events.extend, checkpoint=lambda state: checkpoints.append(state.step))
     if communicator.rank == 0:
-        hooks.updates = ScheduledWeights()
+        wishes = iter([True])
+        hooks.updates, hooks.checkpoint_wanted = ScheduledWeights(), lambda: next(wishes, False)
     outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)
     predictions = outcome.predictions
     said = isinstance(predictions, TextPredictions)
@@ -45,6 +47,7 @@ def train(config: Config, target: Task, sources: Sequence[Task], communicator: C
         "probabilities": torch.from_numpy(predictions.losses if said else predictions.probabilities),
         "weights": outcome.weights,
         "events": events,
+        "checkpoints": checkpoints,
     }
 
 

@@ -41,8 +41,8 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(make_trainer, t
         folders[-1].mkdir()
         save_checkpoint(trainer, folders[-1])
 
-    whole.run(whole_events.extend, keep)
-    assert [folder.name for folder in folders] == ["3", "6"]
+    whole.run(whole_events.extend, keep, checkpoint_wanted=lambda: whole.step == 5)
+    assert [folder.name for folder in folders] == ["3", "5", "6"]  # every save_steps, and when one is wanted
     for folder in folders:
         resumed_events.clear()
         resumed = make_trainer(guidance=guidance)

@@ -95,6 +95,17 @@ def test_a_stopped_average_goes_on_bit_for_bit(run, make_config, tmp_path, momen
     require_same(found, whole, run.config, run.target, tmp_path)
 
 
+def test_a_checkpoint_that_is_wanted_is_kept_of_any_member(run):
+    kept, wishes = [], iter([False] * (STEPS + 2) + [True])  # after step 3 of the second member
+
+    def checkpoint(state):
+        kept.append((len(state.ended), state.step))
+
+    hooks = Hooks(checkpoint=checkpoint, checkpoint_wanted=lambda: next(wishes, False))
+    run_training(run.config, run.target, run.sources, {"clean": 0.4}, CPU, hooks=hooks)
+    assert kept == [(0, 2), (1, 0), (1, 2), (1, 3), (2, 0), (2, 2)]
+
+
 def test_members_with_adapters_go_on_bit_for_bit(make_config, tmp_path):
     changes = {"model": {"adapter": {"peft_type": "lora", "r": 4}}}
     run = Run(make_config, **changes)

@@ -47,6 +47,8 @@ def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, siz
         for rank, results in enumerate(by_rank):
             assert len(results) == len(alone)
             found = results[place]
+            # One was wanted after step 1: all workers keep it where they are told, at the next logging_steps.
+            assert (found["checkpoints"], expected["checkpoints"]) == ([2, 3], [1, 3])
             assert found["weights"] == expected["weights"] == pytest.approx({"clean": 0.2, "flipped": 0.8})
             assert len(found["events"]) == (config.train.max_steps if rank == 0 else 0)  # only worker 0 tells
             torch.testing.assert_close(found["values"], expected["values"], **close)

@@ -11,7 +11,7 @@ import pytest
 from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration.runtime import ray_guard, ray_watch
 from sgg_ray.orchestration.runtime.ray_guard import TOGETHER
-from sgg_ray.orchestration.runtime.ray_watch import GCS, RAYLET, RayWatch, watched
+from sgg_ray.orchestration.runtime.ray_watch import GCS, RAYLET, RayWatch, ray_has_died, watched
 
 
 @pytest.fixture
@@ -72,6 +72,17 @@ def test_what_fails_because_ray_has_died_says_so(parts):
 
     with pytest.raises(ClusterError, match="raylet process has died"):
         fail()
+
+
+def test_a_driver_that_is_interrupted_can_tell_why(parts):
+    assert not ray_has_died()
+    with watched(own=True):
+        assert not ray_has_died()
+        parts[GCS] = False
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10)
+        assert ray_has_died()
+    assert not ray_has_died()
 
 
 def test_other_errors_and_ctrl_c_stay_what_they_are(parts):
