@@ -43,11 +43,12 @@ def save_encoder(folder: Path) -> Path:
     return folder
 
 
-def save_language_model(folder: Path, template: str | None = None) -> Path:
+def save_language_model(folder: Path, template: str | None = None, width: int = WIDTH) -> Path:
     """Write a random Llama with a word-level tokenizer that has no padding token, as ``save_pretrained`` does.
 
     Args:
         template: chat template of the tokenizer.
+        width: of the hidden states.
     """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -82,7 +83,7 @@ def save_language_model(folder: Path, template: str | None = None) -> Path:
         torch.manual_seed(7)
         config = LlamaConfig(
             vocab_size=len(words),
-            hidden_size=WIDTH,
+            hidden_size=width,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,

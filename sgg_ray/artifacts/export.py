@@ -62,7 +62,7 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
         raise ConfigError(f"--to: {folder} is a symbolic link; give a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--to: {folder} exists already; give a new or an empty folder")
-    model, head = load_model(run.model)
+    model, head = load_model(run.model, dequantise=True)
     form = form or default_form(run)
     for member in model.members if isinstance(model, AveragedModel) else [model]:
         if isinstance(member, EncoderClassifier):

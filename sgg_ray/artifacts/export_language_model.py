@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ModelError
 from sgg_ray.models import LanguageModel, read_object
 from sgg_ray.models.greedy import end_tokens, has_virtual_tokens
+from sgg_ray.models.quantised import settings_of
 
 Form = Literal["transformers", "adapter"]
 
@@ -170,9 +173,10 @@ def write_language_model(
         shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
         base = read_object(folder / "adapter_config.json")["base_model_name_or_path"]
-        load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{name}")'
+        more, imports = _quantised(model)
+        load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"{more}), "{name}")'
         where = f" The model that was adapted is loaded from `{base}`."
-        lines = _loading(model, head, name, load, "from peft import PeftModel", where)
+        lines = _loading(model, head, name, load, "from peft import PeftModel" + imports, where)
         return lines + _vllm_adapter(read_object(folder / "adapter_config.json"), name)
     if any(adapter.is_prompt_learning for adapter in adapters.values()):
         raise ModelError(
@@ -180,9 +184,24 @@ def write_language_model(
         )
     if adapters:
         backbone = backbone.merge_and_unload()
+    if model.quantization is not None:
+        backbone = backbone.to(torch.bfloat16)
     backbone.save_pretrained(folder)
     load = f'AutoModelForCausalLM.from_pretrained("{name}")'
     return _loading(model, head, name, load, "", "") + _VLLM.format(command=f"vllm serve {name}")
+
+
+def _quantised(model: LanguageModel) -> tuple[str, str]:
+    """Further arguments of ``from_pretrained``, and what is imported for them: the weights as they were trained on."""
+    if model.quantization is None:
+        return "", ""
+    dtype = f"torch.{model.precision}"
+    options = ", ".join(
+        f"{name}={dtype if isinstance(value, torch.dtype) else repr(value)}"
+        for name, value in settings_of(model.quantization, torch.float32).items()
+    )
+    given = f", quantization_config=BitsAndBytesConfig({options}), dtype={dtype}"
+    return given, "\nfrom transformers import BitsAndBytesConfig"
 
 
 def _vllm_adapter(adapter: dict[str, Any], name: str) -> str:

@@ -28,6 +28,11 @@ class ModelConfig(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 = autocast, parameters stay fp32"
     )
+    quantization: Literal["nf4", "int8"] | None = Field(
+        None,
+        description="causal models with an adapter: frozen weights in 4 bits (nf4) or 8 (int8); null = as precision "
+        "says",
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
     license: str | None = Field(
         None, description="licence of the model, for the model card; null = as in its own card"
@@ -48,4 +53,13 @@ class ModelConfig(Section):
     def _adapter_or_part(self):
         if self.adapter is not None and self.trainable != "all":
             raise ValueError("an adapter decides itself what is trained; leave out adapter or trainable")
+        return self
+
+    @model_validator(mode="after")
+    def _quantised_stays_frozen(self):
+        if self.quantization is not None and self.adapter is None:
+            raise ValueError(
+                f"quantization {self.quantization}: quantised weights stay frozen, and there is no adapter to train; "
+                "set adapter, or leave out quantization"
+            )
         return self

@@ -13,6 +13,7 @@ from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.model_files import check_model_files, check_settings
+from sgg_ray.models.quantised import loading_options, prepare_quantised, require_packages
 from sgg_ray.models.transformers_output import first_line, quiet_transformers, refused
 
 
@@ -91,21 +92,35 @@ def load_tokenizer(location: str):
     return tokenizer
 
 
-def load_backbone(origin: Origin, pooling: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_backbone(
+    origin: Origin,
+    pooling: str,
+    dtype: torch.dtype = torch.float32,
+    quantization: str | None = None,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
     """Load a model from safetensors, without code from the hub; a causal language model with its output layer.
 
     A pooler that the chosen pooling does not use is dropped: its parameters would never see a gradient.
 
     Args:
-        dtype: of the weights.
+        dtype: of the weights, and of the arithmetic with quantised ones.
+        quantization: in how few bits weights are kept, as ``model.quantization`` says.
+        device: where they are.
 
     Raises:
-        ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the encoder has no pooler.
+        ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the encoder has no pooler, or
+            weights cannot be quantised on this machine.
     """
     from transformers import AutoModel, AutoModelForCausalLM
 
     check_model_files(origin.location)
     kind = AutoModelForCausalLM if origin.causal else AutoModel
+    options: dict[str, Any] = {"dtype": dtype}
+    if quantization is not None:
+        require_packages(f"model.quantization: {quantization}")
+        options |= loading_options(quantization, dtype, device)
+    backbone: Any
     with (
         refused(
             f"model.path: the weights of {origin.location} cannot be loaded",
@@ -114,17 +129,25 @@ def load_backbone(origin: Origin, pooling: str, dtype: torch.dtype = torch.float
         quiet_transformers(),
     ):
         backbone = kind.from_pretrained(
-            origin.location, trust_remote_code=False, use_safetensors=True, dtype=dtype
+            origin.location, trust_remote_code=False, use_safetensors=True, **options
         )
     if not origin.causal:
         choose_pooler(backbone, origin.location, pooling)
+    if quantization is None:
+        return backbone.to(device)
+    prepare_quantised(backbone)
     return backbone
 
 
 def precision_of(config: ModelConfig, causal: bool) -> torch.dtype:
     """In which precision weights are kept: frozen ones of a language model are not more precise than what computes."""
-    frozen = causal and config.adapter is not None and config.precision == "bfloat16"
-    return torch.bfloat16 if frozen else torch.float32
+    frozen = causal and (config.adapter is not None or config.quantization is not None)
+    return dtype_of(config.precision) if frozen else torch.float32
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The data type that a value of ``model.precision`` names."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def choose_pooler(backbone: Any, location: str, pooling: str) -> None:

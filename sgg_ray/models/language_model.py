@@ -87,6 +87,7 @@ class LanguageModel(TaskModel):
         max_length: tokens of prompt, text and answer; the text is cut.
         max_new_tokens: of a completion that the model generates, at most.
         precision: ``float32``, or ``bfloat16`` for autocast (trainable parameters stay fp32).
+        quantization: of the backbone's frozen weights, as ``model.quantization`` says.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class LanguageModel(TaskModel):
         max_length: int = 128,
         max_new_tokens: int = 64,
         precision: str = "float32",
+        quantization: str | None = None,
     ):
         super().__init__(backbone, tokenizer, labels, max_length=max_length, precision=precision)
         self.max_new_tokens = max_new_tokens
+        self.quantization = quantization
         self.prompts = dict(prompts)
         self.length_normalised = length_normalised
         self.prompter = Prompter(tokenizer, uses_chat(tokenizer, chat), max_length)

@@ -41,6 +41,18 @@ class SpokenLabels(_Strict):
     offsets: dict[str, list[float]]
 
 
+class Quantised(_Strict):
+    """In how few bits the frozen weights below an adapter were. They are quantised again when the model is loaded.
+
+    Attributes:
+        scheme: as ``model.quantization``.
+        precision: as ``model.precision``: of what is not quantised, and of the arithmetic.
+    """
+
+    scheme: Literal["nf4", "int8"]
+    precision: Literal["float32", "bfloat16"]
+
+
 class Manifest(_Strict):
     """A saved model.
 
@@ -53,6 +65,7 @@ class Manifest(_Strict):
         fields: what the parts of a text are called: {text} alone, or the target's columns.
         pooling: of an encoder.
         language_model: of a causal language model.
+        quantised: of one whose frozen weights were.
         temperature: that probabilities were calibrated to.
         scales: of heads of kind regression, mean and standard deviation of the numbers that they were trained on.
         thresholds: of kind multi_label, the probability from which on each of the target's labels is predicted.
@@ -69,6 +82,7 @@ class Manifest(_Strict):
     files: dict[str, str]
     pooling: Literal["mean", "cls", "own"] | None = None
     language_model: SpokenLabels | None = None
+    quantised: Quantised | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
     scales: dict[str, Scale] = Field(default_factory=dict)
     thresholds: list[Annotated[float, Field(ge=0, le=1)]] | None = None

@@ -17,6 +17,7 @@ from sgg_ray.models.backbone import (
     find_model,
     load_tokenizer,
 )
+from sgg_ray.models.quantised import check_quantization
 from sgg_ray.models.sharding import check_sharding
 from sgg_ray.models.transformers_output import first_line, refused
 
@@ -45,6 +46,8 @@ def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -
             "model.trainable: a causal language model has no heads; use biases, all or an adapter"
         )
     skeleton = _skeleton(origin, config.path)
+    own = getattr(skeleton.config, "quantization_config", None)
+    check_quantization(config.quantization, config.path, origin.causal, own)
     _check_size(skeleton, stored, config.path)
     if not origin.causal:
         choose_pooler(skeleton, origin.location, config.pooling)

@@ -13,6 +13,7 @@ from sgg_ray.errors import ModelError
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import (
     Origin,
+    dtype_of,
     load_backbone,
     load_tokenizer,
     prepare_backbone,
@@ -23,6 +24,7 @@ from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.manifest import (
     Manifest,
+    Quantised,
     SpokenLabels,
     check_files,
     checksums,
@@ -43,7 +45,12 @@ ADAPTER = "adapter"
 MEMBER = "member-{}"  # folder of one model of an average
 
 
-def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel | None = None) -> TaskModel:
+def build_model(
+    config: Config,
+    tasks: list[Task],
+    foundation: PretrainedModel | None = None,
+    device: torch.device | str = "cpu",
+) -> TaskModel:
     """The model that ``config`` describes: of an encoder, with one head for each label set among ``tasks``.
 
     With ``train.share_labels``, label sets within that of the first task, the target, have no head of their own.
@@ -52,9 +59,11 @@ def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel |
 
     Args:
         foundation: the pre-trained model, if it is loaded already; a copy of it is used.
+        device: where weights are quantised, if they are, and stay. All others are made on the CPU.
     """
     torch.manual_seed(config.seed)
-    foundation, shared = foundation or PretrainedModel(config.model), foundation is not None
+    place = "cpu" if config.model.quantization is None else device
+    foundation, shared = foundation or PretrainedModel(config.model, place), foundation is not None
     backbone = prepare_backbone(
         foundation.copy() if shared else foundation.backbone, config.model, foundation.causal
     )
@@ -69,6 +78,7 @@ def build_model(config: Config, tasks: list[Task], foundation: PretrainedModel |
             chat=config.model.chat,
             length_normalised=config.model.length_normalised,
             max_new_tokens=config.train.max_new_tokens,
+            quantization=config.model.quantization,
             **common,
         )
     known = foundation.known_ids(config.train.max_length) if shared else None
@@ -112,8 +122,10 @@ def save_model(
     with quiet_transformers():
         model.backbone.save_pretrained(str(folder / (ADAPTER if adapted else BACKBONE)))  # pyright: ignore[reportCallIssue]
     _save_tokenizer(model.tokenizer, folder / BACKBONE)
-    spoken = pooling = None
+    spoken = pooling = quantised = None
     if isinstance(model, LanguageModel):
+        if model.quantization is not None:
+            quantised = Quantised(scheme=model.quantization, precision=model.precision)  # pyright: ignore[reportArgumentType]
         prompt, words = model.prompts[target_head]
         spoken = SpokenLabels(
             prompt=prompt,
@@ -139,6 +151,7 @@ def save_model(
             files=checksums(folder),
             pooling=pooling,  # pyright: ignore[reportArgumentType]
             language_model=spoken,
+            quantised=quantised,
             scales={
                 key: (own.centre, own.spread)
                 for key, own in model.objectives.items()
@@ -171,18 +184,25 @@ def _save_average(
     write_manifest(folder, first.model_copy(update=content))
 
 
-def load_model(folder: Path) -> tuple[TaskModel, str]:
+def load_model(
+    folder: Path, device: torch.device | str = "cpu", dequantise: bool = False
+) -> tuple[TaskModel, str]:
     """Load what :func:`save_model` wrote; return the model in evaluation mode and the key of the target's labels.
 
+    Args:
+        folder: with the manifest.
+        device: where weights are quantised, if they were, and stay. All others are on the CPU.
+        dequantise: give such weights the values that they stand for, so that an adapter can be merged into them.
+
     Raises:
-        ModelError: the folder does not hold such a model.
+        ModelError: the folder does not hold such a model, or this machine cannot quantise weights.
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     if manifest.shares is not None:
         return _load_average(folder, manifest.shares), manifest.target_head
     with refused(f"{folder}: no model that sgg wrote", "give the folder 'model' of a run"):
-        return _load(folder, manifest).eval(), manifest.target_head
+        return _load(folder, manifest, device, dequantise).eval(), manifest.target_head
 
 
 def _load_average(folder: Path, shares: list[float]) -> AveragedModel:
@@ -195,11 +215,20 @@ def _load_average(folder: Path, shares: list[float]) -> AveragedModel:
     return AveragedModel(members, shares)
 
 
-def _load(folder: Path, manifest: Manifest) -> TaskModel:
+def _load(folder: Path, manifest: Manifest, device: torch.device | str, dequantise: bool) -> TaskModel:
     spoken, pooling = manifest.language_model, manifest.pooling or "mean"
     labels = {key: tuple(names) for key, names in manifest.heads.items()}
+    quantised = manifest.quantised
     if manifest.adapted:
-        base = load_backbone(Origin(locate_model(manifest.base), spoken is not None), pooling)
+        base: Any = load_backbone(
+            Origin(locate_model(manifest.base), spoken is not None),
+            pooling,
+            dtype_of(quantised.precision if quantised else "float32"),
+            quantised and quantised.scheme,
+            device if quantised else "cpu",
+        )
+        if quantised and dequantise:
+            base = base.dequantize()
         backbone = _with_adapter(base, folder / ADAPTER)
     else:
         backbone = load_backbone(Origin(str(folder / BACKBONE), spoken is not None), pooling)
@@ -227,6 +256,8 @@ def _load(folder: Path, manifest: Manifest) -> TaskModel:
         length_normalised=spoken.length_normalised,
         max_length=manifest.max_length,
         max_new_tokens=spoken.max_new_tokens,
+        precision=quantised.precision if quantised else "float32",
+        quantization=quantised and quantised.scheme,
     )
     model.offsets = {key: torch.tensor(offset) for key, offset in spoken.offsets.items()}
     return model

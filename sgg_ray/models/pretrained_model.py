@@ -16,7 +16,7 @@ class PretrainedModel:
     """Backbone and tokenizer of one model, and the token ids of texts that were seen before.
 
     Args:
-        config: ``path``, ``pooling``, ``precision`` and whether there is an adapter are read.
+        config: ``path``, ``pooling``, ``precision``, ``quantization`` and whether there is an adapter are read.
         device: where the backbone is kept, and where copies begin.
 
     Attributes:
@@ -32,7 +32,7 @@ class PretrainedModel:
         self.causal = origin.causal
         self.tokenizer: Any = load_tokenizer(origin.location)
         dtype = precision_of(config, origin.causal)
-        self.backbone = load_backbone(origin, config.pooling, dtype).to(device)
+        self.backbone = load_backbone(origin, config.pooling, dtype, config.quantization, device)
         self._ids: dict[int, dict[Text, np.ndarray]] = {}
 
     def copy(self) -> nn.Module:

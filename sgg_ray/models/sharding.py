@@ -103,6 +103,10 @@ def check_sharding(config: Config, causal: bool) -> None:
             config.alignment.refresh_interval == 0,
             "alignment.refresh_interval: scores come from whole models; with fsdp set it to 0",
         ),
+        (
+            config.model.quantization is None,
+            "model.quantization: quantised weights cannot be sharded; remove it, or ray.sharding",
+        ),
         (train.method == "gradients", f"train.method: fsdp is for gradients, found {train.method}"),
         (not train.baseline, f"train.baseline: the baseline {alone}; with fsdp set it to false"),
         (train.calibration_folds == 0, f"train.calibration_folds: each {alone}; with fsdp set it to 0"),

@@ -40,8 +40,9 @@ class Predictor:
     """
 
     def __init__(self, folder: str | Path, device: str | None = None):
-        model, self.head = load_model(Path(folder))
-        self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model, self.head = load_model(Path(folder), device)
+        self.model = model.to(device)
         self.labels = model.labels[self.head]
         self.fields = tuple(read_manifest(Path(folder)).fields)  # of each text: one, or several as a tuple
         self.kind: Kind = kind_of(self.head)

@@ -85,7 +85,7 @@ def run_training(
     if config.train.method != "gradients":
         return _run_untrained(config, target, device, communicator, hooks, foundation)
     used = _used(config, target, sources, weights)
-    model = _placed(build_model(config, [target, *used], foundation), config, device)
+    model = _placed(build_model(config, [target, *used], foundation, device), config, device)
     _calibrate(model, config, [*used, target])
     trainer = Trainer(
         model,
@@ -234,7 +234,7 @@ def _run_untrained(
         train = config.train.model_copy(update={"max_length": config.train.context_length})
         config = config.model_copy(update={"train": train})
     bare = config.model_copy(update={"model": config.model.model_copy(update={"adapter": None})})
-    model = build_model(bare, [target], foundation).to(device)
+    model = build_model(bare, [target], foundation, device).to(device)
     assert isinstance(model, LanguageModel)
     if in_context:
         model.show(target, target.train.take(_in_turn(target.train.labels, config.seed)), longest)

@@ -196,6 +196,7 @@ class CellRunner:
             model.path,
             model.pooling,
             model.precision,
+            model.quantization,
             model.adapter is None,
         )  # what a foundation depends on
         if place not in self.foundations:

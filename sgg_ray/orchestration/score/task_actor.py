@@ -54,7 +54,7 @@ class TaskWorker:
         used = sources if refreshed else []
         if self.config.train.share_labels:
             used = sharing_labels(target, used)
-        model = build_model(self.config, [target, *used]).to(device)
+        model = build_model(self.config, [target, *used], device=device).to(device)
         self.summariser = TaskSummariser(model, self.config.alignment, self.config.seed)
         # The same layout as the trainer's, so that its parameters can be taken over as one vector.
         self.flat = lay_out(model, target.head, {model.owner(source.head) for source in used}).parameters

@@ -142,19 +142,21 @@ def _in_this_process(
     history = History(run, sweep.log)
     hooks = Hooks(on_events=history.steps)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
-    foundation = _loaded(config.model.model_dump_json())
+    place = "cpu" if config.model.quantization is None else str(device)
+    foundation = _loaded(config.model.model_dump_json(), place)
     outcome = run_training(config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation)
     return outcome.predictions, history.whole()
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(model: str) -> PretrainedModel:
-    """The pre-trained model, once for all trainings of this process. On the CPU: beside a copy it may not fit a GPU.
+def _loaded(model: str, place: str) -> PretrainedModel:
+    """The pre-trained model, once for all trainings of this process.
 
     Args:
         model: the configuration's section as JSON.
+        place: the device. The CPU for whole weights, which may not fit a GPU beside a copy.
     """
-    return PretrainedModel(ModelConfig.model_validate_json(model))
+    return PretrainedModel(ModelConfig.model_validate_json(model), place)
 
 
 def _data_parallel(
