@@ -71,6 +71,7 @@ def test_a_training_ends_with_the_parameters_of_an_undisturbed_one(lose_a_node):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_sweep_finishes_all_its_trials(lose_a_node):
     space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 1.0]}}
     tune = {"search": "grid", "folds": 2, "space": space}

@@ -69,6 +69,7 @@ def test_a_wrong_file_fails_the_job_with_its_line(submit):
     assert "exit code 2" in done.stdout + done.stderr  # the command's own
 
 
+@pytest.mark.by_hand
 def test_a_scoring_whose_driver_is_killed_leaves_nothing(head, tmp_path):
     found = leave_nothing.run(head, tmp_path, "score", "kill")
     assert found["exit"] == -signal.SIGKILL, "it had ended before it was killed"

@@ -133,6 +133,7 @@ def test_a_killed_training_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path
     )
 
 
+@pytest.mark.by_hand
 def test_a_killed_sweep_goes_on_from_the_bucket(s3, kill_and_repeat, tmp_path):
     def one_has_ended() -> bool:
         """As the project's own record has it, which the sweep goes on from."""

@@ -91,13 +91,19 @@ def test_every_line_is_run_or_has_a_reason_not_to():
         assert any(page == where and line.startswith(start) for where, line in lines()), start
 
 
+SHORTER = " --set train.max_steps=20 --set train.calibration_folds=0"
+
+
 @pytest.mark.slow
-def test_a_newcomers_first_hour(tmp_path):
+@pytest.mark.parametrize(
+    "added", [pytest.param(SHORTER, id="shorter"), pytest.param("", id="whole", marks=pytest.mark.by_hand)]
+)
+def test_a_newcomers_first_hour(tmp_path, added):
     """init, doctor, score, train, predict: the lines of the first page; then its line over files of one's own."""
     story = [line for page, line in lines() if page == NEWCOMER and not why_not(line)]
     assert [line.split()[1] for line in story] == ["init", "doctor", "score", "train", "predict", "init"]
     *example, own = story
-    printed = shell(tmp_path, *example)
+    printed = shell(tmp_path, *(line + added * line.startswith("sgg train") for line in example))
     folder = tmp_path / "my-task"
     assert "all checks passed" in printed
     assert "Alignment of 2 sources with orders" in printed

@@ -34,6 +34,7 @@ def labels(data):
     return {"name": "labels", "path": str(data / "clean.jsonl"), "prompt": "Review: {text}\nLabel:"}
 
 
+@pytest.mark.slow
 def test_a_mixed_pool_is_scored_trained_and_used(make_generation, generation, labels, tmp_path):
     config = make_generation(
         **LORA,
@@ -119,7 +120,7 @@ def test_scores_are_kept(make_generation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+@pytest.mark.parametrize("metric", [pytest.param("loss", marks=pytest.mark.by_hand), "accuracy"])
 def test_a_sweep_is_judged_on_held_out_answers(make_generation, metric):
     space = {"guidance.lambda_magnitude": {"choice": [0.0, 0.5]}}
     settings = {"search": "grid", "folds": 2, "metric": metric, "space": space}
@@ -159,6 +160,7 @@ def test_strategies_are_compared_by_exact_match(make_generation, generation):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_run_that_was_stopped_goes_on(make_generation, tmp_path):
     """As a killed driver leaves it: scores and baseline are there, the training is not."""
     config = make_generation(target={"max_rows": 10}, train={"max_steps": 6, "save_steps": 3})

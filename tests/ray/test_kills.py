@@ -86,7 +86,9 @@ def require_equal(found, undisturbed):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("victim", ["EventLog", "RayTrainWorker", "train_alone"])
+@pytest.mark.parametrize(
+    "victim", ["EventLog", "RayTrainWorker", pytest.param("train_alone", marks=pytest.mark.by_hand)]
+)
 def test_a_process_of_the_training_is_killed(undisturbed, settings, still_encoder, tmp_path, victim, moment):
     config = configure(settings, still_encoder, tmp_path)
     killed = []
@@ -102,7 +104,7 @@ def test_a_process_of_the_training_is_killed(undisturbed, settings, still_encode
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.by_hand), signal.SIGTERM])
 def test_the_driver_is_killed(undisturbed, settings, still_encoder, tmp_path, number, moment):
     def end(driver):
         begun = psutil.Process(driver.pid).children(recursive=True)
@@ -175,7 +177,8 @@ def test_a_worker_is_killed_while_the_second_member_of_an_average_is_trained(
     assert probabilities(config) == undisturbed_average["probabilities"]
 
 
-@pytest.mark.parametrize("moment", [pytest.param(1, marks=pytest.mark.by_hand), 37])
+@pytest.mark.by_hand
+@pytest.mark.parametrize("moment", [1, 37])
 def test_the_driver_is_killed_while_the_second_member_of_an_average_is_trained(
     undisturbed_average, settings, still_encoder, tmp_path, moment
 ):

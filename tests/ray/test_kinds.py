@@ -62,11 +62,7 @@ def configure(settings, lm, tmp_path):
     return run
 
 
-ONE = "multi_label"  # goes through all that is special; the others have quick tests of everything but Ray
-MARKED = [kind if kind == ONE else pytest.param(kind, marks=pytest.mark.by_hand) for kind in KINDS]
-
-
-@pytest.mark.parametrize("kind", MARKED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_trained_logged_and_used(configure, kind, tmp_path):
     config = configure(kind)
     result = train(config)
@@ -93,7 +89,6 @@ def test_a_kind_is_trained_logged_and_used(configure, kind, tmp_path):
     assert again[0] == again[1]
 
 
-@pytest.mark.by_hand
 def test_numbers_are_swept(configure):
     tuned = configure("regression", tune={"num_samples": 2, "search": "random", "folds": 2})
     result = tune(tuned)

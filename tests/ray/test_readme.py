@@ -23,7 +23,7 @@ def test_the_python_of_the_readme(write_config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipelines/configs").mkdir(parents=True)
     toy = write_config(
-        name="quickstart", ray={"storage_path": "runs", "task_workers": 1}, train={"calibration_folds": 2}
+        name="quickstart", ray={"storage_path": "runs", "task_workers": 1}, train={"calibration_folds": 0}
     )
     shutil.move(toy, tmp_path / "pipelines/configs/quickstart.yaml")
     code = python_of(README.read_text(encoding="utf-8")).replace("train.max_steps=100", "train.max_steps=5")

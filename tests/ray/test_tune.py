@@ -121,6 +121,7 @@ def test_mlflow_has_a_child_run_a_trial(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.usefixtures("database")
 def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e-3, 1e30]}, "train.warmup_ratio": {"choice": [0.0]}}
@@ -138,6 +139,7 @@ def test_a_grid_with_a_bad_value_marks_its_trial_and_goes_on(settings, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.usefixtures("database")
 def test_a_sweep_in_which_nothing_finishes_fails(settings, tmp_path):
     space = {"train.learning_rate": {"choice": [1e30]}}

@@ -51,7 +51,7 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=[pytest.mark.slow, pytest.mark.by_hand])])
 def test_workers_agree_with_one_process(size: int):
     modes = ["finite_difference", "central_difference", "exact", "first_order"]
     with mp.Manager() as manager:

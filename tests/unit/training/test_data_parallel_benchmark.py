@@ -11,6 +11,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "data_parallel.py"
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_it_runs_on_cpus(tmp_path):
     found = tmp_path / "found.json"
     size = ["--world", "2", "--tiny", "--cases", "llama-full", "--repeats", "1", "--steps", "1"]

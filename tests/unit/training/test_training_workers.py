@@ -32,7 +32,8 @@ def make_configs(make_config, still_encoder):
 
 
 @pytest.mark.parametrize(
-    ("size", "used"), [(2, slice(None)), pytest.param(4, slice(1), marks=pytest.mark.slow)]
+    ("size", "used"),
+    [(2, slice(None)), pytest.param(4, slice(1), marks=[pytest.mark.slow, pytest.mark.by_hand])],
 )
 def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, size, used):
     """Guidance with the source mixture and ĝ_S, weights that change on the way, and the prediction of test rows."""

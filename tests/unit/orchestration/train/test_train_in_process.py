@@ -2,17 +2,25 @@
 
 import json
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 
+from sgg_ray.config import load_config
+from sgg_ray.models import load_model
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime.executor import Resources
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
+from sgg_ray.orchestration.score.row_scoring import weights_of_rows
 from sgg_ray.orchestration.train.history import History, save_histories
 from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.orchestration.train.train_worker import write_result
-from sgg_ray.training import Hooks, run_training
+from sgg_ray.tasks import load_tasks
+from sgg_ray.training import Hooks, SingleProcess, predict, run_training
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -84,3 +92,72 @@ def test_a_stopped_run_trains_only_what_is_missing(run):
         json.loads((result.folder / "metrics.json").read_text())["target-only"]["rows"] == result.metrics.rows
     )
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
+
+
+def metrics_of_the_run(tmp_path):
+    """What MLflow has of the one run."""
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'toy'")
+    return run.data.metrics
+
+
+def test_a_guided_model_that_sources_ruin_gives_way_to_the_baseline(run, settings, tmp_path):
+    spoilt = [source for source in settings["sources"] if source["name"] == "flipped"]
+    rates = {"max_steps": 60, "learning_rate": 1e-3}
+    result, _ = run(
+        sources=spoilt,
+        target={"shots": 24},
+        alignment={"weighting": "uniform"},
+        train={"baseline": True, "calibration_folds": 2, **rates},
+    )
+    assert (result.kept.verdict, result.model) == ("worse", "target-only")
+    target, _ = load_tasks(load_config(result.folder / "config.yaml"))
+    model, _ = load_model(result.folder / "model")
+    again = predict(model, model.tokenise(target, target.test), 16, SingleProcess())
+    np.testing.assert_allclose(again, np.load(result.folder / "baseline_probabilities.npy"), atol=1e-5)
+    written = pd.read_parquet(result.folder / "predictions.parquet")
+    assert (written.label == written.predicted).mean() == pytest.approx(result.baseline.accuracy)
+    logged = metrics_of_the_run(tmp_path)
+    assert logged["test/accuracy"] == pytest.approx(result.baseline.accuracy)
+    assert logged["held_out/loss_gain"] < 0
+
+
+def test_without_test_rows_the_estimate_is_cross_validated(run, tmp_path):
+    folds = {"baseline": True, "calibration_folds": 3, "max_steps": 24, "learning_rate": 1e-4}
+    result, _ = run(sources=[], target={"shots": "all", "test": {"fraction": 0}}, train=folds)
+    assert result.metrics.rows == result.baseline.rows == 120
+    assert result.metrics.accuracy_high - result.metrics.accuracy_low > 0.05
+    written = pd.read_parquet(result.folder / "predictions.parquet")
+    assert len(written) == 120
+    kept = result.of_model
+    assert (written.label == written.predicted).mean() == pytest.approx(kept.accuracy)
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["evaluated"] == "held-out rows"
+    assert "ece" not in metrics["calibration"]
+    assert any("cross-validation" in line for line in result.conclusions())
+    assert "these figures are of cross-validation" in (result.folder / "model" / "README.md").read_text()
+    logged = metrics_of_the_run(tmp_path)
+    assert logged["cross_validation/accuracy"] == pytest.approx(kept.accuracy)
+    assert not any(name.startswith("test/") for name in logged)
+    labelled = result.predict(["good1 good2 good3 word1"])
+    assert labelled.predicted[0] in ("negative", "positive")
+
+
+def test_rows_that_are_likely_wrong_are_not_drawn(run, data: Path):
+    heard = Heard()
+    result, _ = run(
+        heard,
+        sources=[{"name": "some", "path": str(data / "clean.jsonl"), "flip_labels": 0.3}],
+        alignment={"row_weighting": "keep"},
+        train={"max_steps": 12, "baseline": False, "learning_rate": 1e-4},
+    )
+    config = load_config(result.folder / "config.yaml")
+    target, (source,) = load_tasks(config)
+    frame = pd.read_parquet(result.folder / "rows.parquet")
+    weights = weights_of_rows(config, [source], frame)["some"]
+    assert 0.1 < (weights == 0).mean() < 0.4
+    assert any("rows left out" in note for note in heard.notes)
+    assert result.report.sources[0].rows <= (weights > 0).sum()  # scored anew, without them
+    kept = source.__class__(**{**source.__dict__, "train": source.train.weighted(weights)})
+    alone = run_training(config, target, [kept], result.report.weights, torch.device("cpu"))
+    np.testing.assert_allclose(np.load(result.folder / "probabilities.npy"), alone.probabilities, atol=1e-5)
