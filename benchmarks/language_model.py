@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgg_ray.alignment import score_alignment
 from sgg_ray.config import Config
-from sgg_ray.models import PretrainedModel, build_model, graphed, load_tokenizer
+from sgg_ray.models import Architecture, PretrainedModel, build_model, graphed, load_tokenizer
 from sgg_ray.scoring import TaskSummariser, comparison_space
 from sgg_ray.tasks import Rows, Task
 from sgg_ray.training import SingleProcess, Trainer
@@ -94,7 +94,7 @@ FEED_FORWARD = {"tiny": 128, "1b": 8192, "8b": 14336}
 class RandomLlama:
     """A foundation of random weights, made where it is used; it is there once, so one training begins from it."""
 
-    causal = True
+    architecture = Architecture.CAUSAL
 
     def __init__(self, shape: str, full: bool, tokenizer, device: str):
         config = LlamaConfig(vocab_size=49152, intermediate_size=FEED_FORWARD[shape], **SHAPES[shape])
@@ -206,7 +206,7 @@ def scoring_seconds(
     model = build_model(config, [target], foundation).to(arguments.device)
     summariser = TaskSummariser(model, config.alignment, 0)
     started = time.perf_counter()
-    space = comparison_space(target, target, causal=True)
+    space = comparison_space(target, target, language_model=True)
     gradients = summariser.target(target, space, 0)
     for number in range(sources):
         source = task(f"source-{number}", 2 * arguments.rows, 10 + number, "source")

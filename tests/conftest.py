@@ -152,6 +152,13 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random T5 with its tokenizer, smooth and without dropout."""
+    smooth = {"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0}
+    return toy.save_encoder_decoder(tmp_path_factory.mktemp("models") / "tiny-t5", **smooth)
+
+
+@pytest.fixture(scope="session")
 def generation(
     settings: dict[str, Any], lm: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:

@@ -54,26 +54,7 @@ def save_language_model(folder: Path, template: str | None = None, width: int = 
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    own = (
-        "<unk>",
-        "<end>",
-        "Text",
-        "Label",
-        "Review",
-        ":",
-        "?",
-        ",",
-        "negative",
-        "positive",
-        "topic",
-        "cold",
-        "warm",
-        "very",
-        "x",
-    )
-    words = dict.fromkeys(
-        (*own, "Which", "label", "fits", "this", "text", "user", "assistant", *GOOD, *BAD, *PLAIN)
-    )
+    words = _words("<unk>", "<end>")
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="<end>")
@@ -94,6 +75,62 @@ def save_language_model(folder: Path, template: str | None = None, width: int = 
         )
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def save_encoder_decoder(folder: Path, **settings: Any) -> Path:
+    """Write a random T5 with a word-level tokenizer that ends every text, as T5's own does.
+
+    Args:
+        settings: of ``T5Config``, in place of the tied and scaled output layer of the first T5.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    words = _words("<pad>", "</s>", "<unk>")
+    inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    inner.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])  # pyright: ignore[reportAttributeAccessIssue]
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        config = T5Config(
+            vocab_size=len(words),
+            d_model=WIDTH,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            decoder_start_token_id=0,
+            **settings,
+        )
+        model = T5ForConditionalGeneration(config)
+        if not config.scale_decoder_outputs:  # with an output layer of its own, as T5 1.1 and FLAN have
+            model.lm_head.weight = torch.nn.Parameter(torch.randn(len(words), WIDTH) / WIDTH**0.5)
+        model.save_pretrained(folder)
+    return folder
+
+
+def _words(*special: str) -> list[str]:
+    """The vocabulary of word-level tokenizers."""
+    own = (
+        "Text",
+        "Label",
+        "Review",
+        ":",
+        "?",
+        ",",
+        "negative",
+        "positive",
+        "topic",
+        "cold",
+        "warm",
+        "very",
+        "x",
+    )
+    asked = ("Which", "label", "fits", "this", "text", "user", "assistant")
+    return list(dict.fromkeys((*special, *own, *asked, *GOOD, *BAD, *PLAIN)))
 
 
 def sentences(

@@ -36,8 +36,8 @@ def default_form(run: FinishedRun) -> Form:
         return "transformers"
     if _learns_prompts(run):
         return "adapter"
-    causal = is_language_model(run.model)
-    return "transformers" if causal or run.config.model.pooling == "own" else "sentence-transformers"
+    prompted = is_language_model(run.model)
+    return "transformers" if prompted or run.config.model.pooling == "own" else "sentence-transformers"
 
 
 def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None) -> Path:
@@ -48,7 +48,7 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
     adapter rounds: logits then differ by some 1e-6 of their size.
 
     Args:
-        run: a finished training, of an encoder or of a causal language model.
+        run: a finished training, of an encoder or of a language model.
         folder: where to; must be empty or not there.
         form: which library is to load it; None takes :func:`default_form`. ``adapter`` leaves an adapter apart from
             its base model, which virtual tokens (prompt and prefix tuning) need.

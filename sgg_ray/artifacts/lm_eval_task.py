@@ -8,7 +8,7 @@ import pandas as pd
 
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.errors import ConfigError, ModelError
-from sgg_ray.models import LanguageModel, load_model
+from sgg_ray.models import EncoderDecoderModel, LanguageModel, load_model
 from sgg_ray.tasks import Rows, Text
 
 # `!function` names are resolved in the file of that name beside the task's.
@@ -66,13 +66,14 @@ def write_lm_eval_task(run: FinishedRun, folder: str | Path, exported: str | Pat
 
     Raises:
         ConfigError: the folder is in use.
-        ModelError: the model is an encoder, or generates.
+        ModelError: the model is no causal one, or generates.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--lm-eval: {folder} exists already; give a new or an empty folder")
     model, head = load_model(run.model)
-    if not isinstance(model, LanguageModel) or run.config.target.kind != "classification":
+    causal = isinstance(model, LanguageModel) and not isinstance(model, EncoderDecoderModel)
+    if not causal or run.config.target.kind != "classification":
         raise ModelError(
             "--lm-eval: only a causal language model that was trained on labels is scored by lm_eval"
         )

@@ -18,7 +18,7 @@ class ModelConfig(Section):
     """Which model is adapted, and how."""
 
     path: str = Field(
-        description="hub id, folder, .gguf file, or package://module/path; an encoder, or a causal language model"
+        description="hub id, folder, .gguf file, or package://module/path; an encoder, or a language model"
     )
     adapter: AdapterConfig | None = Field(None, description="PEFT adapter; null trains the backbone itself")
     trainable: Literal["all", "heads", "biases"] = Field(
@@ -39,14 +39,14 @@ class ModelConfig(Section):
     )
     chat: bool | None = Field(
         None,
-        description="causal models: put prompts into the tokenizer's chat template; null = if it has one",
+        description="language models: put prompts into the tokenizer's chat template; null = if it has one",
     )
     length_normalised: bool = Field(
         False,
-        description="causal models: a label word or a choice counts by its tokens' mean log-probability, not the sum",
+        description="language models: a label word or a choice counts by its tokens' mean log-probability, not the sum",
     )
     contextual_calibration: bool = Field(
-        False, description="causal models: subtract the scores that label words have without a text"
+        False, description="language models: subtract the scores that label words have without a text"
     )
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ class TaskConfig(Section):
     kind: Kind = Field(
         "classification",
         description="what a row has: one label; ordinal: one label of an order; multi_label: any number of labels; "
-        "regression: a number; causal models: multiple_choice: choices of its own; generation: a text as an answer",
+        "regression: a number; language models: multiple_choice: choices of its own; generation: a text as an answer",
     )
     columns: Columns = Field(default_factory=Columns)  # pyright: ignore[reportArgumentType]
     where: dict[str, Scalar | list[Scalar]] = Field(
@@ -74,11 +74,11 @@ class TaskConfig(Section):
     )
     prompt: str | None = Field(
         None,
-        description="causal models: what is asked, with {text} or names of columns, perhaps {labels}; null = a "
+        description="language models: what is asked, with {text} or names of columns, perhaps {labels}; null = a "
         "default, of kind generation the text alone as a message to an assistant",
     )
     verbalizers: dict[str, str] | None = Field(
-        None, description="causal models: 'label: word that stands for it'; null = the labels' names"
+        None, description="language models: 'label: word that stands for it'; null = the labels' names"
     )
     split: str = Field("train", description="hf:// only: which split to read")
     license: str | None = Field(None, description="licence of the rows, for the model card; null = unknown")

@@ -85,7 +85,7 @@ class TrainConfig(Section):
     method: Literal["gradients", "auto", "setfit", "zero_shot", "in_context"] = Field(
         "gradients",
         description="the loop of this package; auto: an average of some of its trainings, see 'strategy'; SetFit: "
-        "contrastive pairs, then a linear head; or, of a causal model in sgg compare, no training: the prompt alone, "
+        "contrastive pairs, then a linear head; or, of a language model in sgg compare, no training: the prompt alone, "
         "or with the shots before it",
     )
     budget: Annotated[Whole, Field(ge=1, le=3)] = Field(
@@ -121,7 +121,7 @@ class TrainConfig(Section):
     max_grad_norm: Positive = Field(1.0, description="clip the whole gradient to this norm")
     max_length: Annotated[Whole, Field(ge=8)] = Field(
         128,
-        description="tokens kept of a text; of a causal model, of text, prompt and answer, of which the text is cut",
+        description="tokens kept of a text; of a language model, of text, prompt and answer, of which the text is cut",
     )
     context_length: Annotated[Whole, Field(ge=8)] = Field(
         1024, description="method in_context: tokens of the shots, as many as fit, with text and prompt"

@@ -1,11 +1,13 @@
 """Backbones, heads keyed by label set, adapters; load and save."""
 
+from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
 from sgg_ray.models.card import card_header
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.data_look import DataLook, TaskLook, data_warnings, look_at_data
+from sgg_ray.models.encoder_decoder import EncoderDecoderModel
 from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
@@ -31,10 +33,12 @@ from sgg_ray.models.transformers_output import quiet_transformers
 __all__ = [
     "MEMBER",
     "MODEL_MANIFEST",
+    "Architecture",
     "AveragedModel",
     "Batch",
     "DataLook",
     "EncoderClassifier",
+    "EncoderDecoderModel",
     "LanguageModel",
     "Number",
     "Objective",

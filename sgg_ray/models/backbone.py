@@ -11,6 +11,7 @@ from torch import nn
 
 from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
+from sgg_ray.models.architecture import Architecture, architecture_of
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.model_files import check_model_files, check_settings
 from sgg_ray.models.quantised import loading_options, prepare_quantised, require_packages
@@ -19,23 +20,19 @@ from sgg_ray.models.transformers_output import first_line, quiet_transformers, r
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a pre-trained model lies on this machine, and whether it is a causal language model or an encoder."""
+    """Where a pre-trained model lies on this machine, and what it is."""
 
     location: str  # folder or hub id
-    causal: bool
+    architecture: Architecture
 
 
 def find_model(path: str) -> Origin:
     """Find out from its configuration alone what model ``path`` is, and where.
 
     Raises:
-        ModelError: nothing there, not readable, needs code of its own, or neither encoder nor causal language model.
+        ModelError: nothing there, not readable, needs code of its own, or neither encoder nor language model.
     """
     from transformers import AutoConfig, PretrainedConfig
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
 
     location = locate_model(path)
     check_model_files(location)
@@ -45,20 +42,7 @@ def find_model(path: str) -> Origin:
     ):
         check_settings(PretrainedConfig.get_config_dict(location)[0], f"{path}/config.json")
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
-    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
-        config, "is_decoder", False
-    )
-    # BERT and its kin are in both lists.
-    causal = (
-        config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    )
-    if not encoder and not causal:
-        raise ModelError(
-            f"model.path: {path} is of type '{config.model_type}', which is neither encoder nor causal language model; "
-            "give one such as BERT, RoBERTa, ModernBERT or a sentence-transformers model, or Llama, Qwen, Gemma, GPT-2"
-        )
-    return Origin(location, causal)
+    return Origin(location, architecture_of(config, path))
 
 
 def load_tokenizer(location: str):
@@ -99,7 +83,7 @@ def load_backbone(
     quantization: str | None = None,
     device: torch.device | str = "cpu",
 ) -> nn.Module:
-    """Load a model from safetensors, without code from the hub; a causal language model with its output layer.
+    """Load a model from safetensors, without code from the hub; a language model with its output layer.
 
     A pooler that the chosen pooling does not use is dropped: its parameters would never see a gradient.
 
@@ -112,10 +96,10 @@ def load_backbone(
         ModelError: the weights are missing or not safetensors, or ``pooling: own`` and the encoder has no pooler, or
             weights cannot be quantised on this machine.
     """
-    from transformers import AutoModel, AutoModelForCausalLM
+    import transformers
 
     check_model_files(origin.location)
-    kind = AutoModelForCausalLM if origin.causal else AutoModel
+    kind = getattr(transformers, origin.architecture.auto_class)
     options: dict[str, Any] = {"dtype": dtype}
     if quantization is not None:
         require_packages(f"model.quantization: {quantization}")
@@ -131,7 +115,7 @@ def load_backbone(
         backbone = kind.from_pretrained(
             origin.location, trust_remote_code=False, use_safetensors=True, **options
         )
-    if not origin.causal:
+    if origin.architecture is Architecture.ENCODER:
         choose_pooler(backbone, origin.location, pooling)
     if quantization is None:
         return backbone.to(device)
@@ -139,10 +123,10 @@ def load_backbone(
     return backbone
 
 
-def precision_of(config: ModelConfig, causal: bool) -> torch.dtype:
+def precision_of(config: ModelConfig, architecture: Architecture) -> torch.dtype:
     """In which precision weights are kept: frozen ones of a language model are not more precise than what computes."""
-    frozen = causal and (config.adapter is not None or config.quantization is not None)
-    return dtype_of(config.precision) if frozen else torch.float32
+    reduced = config.adapter is not None or config.quantization is not None
+    return dtype_of(config.precision) if architecture.is_language_model and reduced else torch.float32
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -161,8 +145,8 @@ def choose_pooler(backbone: Any, location: str, pooling: str) -> None:
         backbone.pooler = None
 
 
-def adapter_config(adapter: Mapping[str, Any], causal: bool = False) -> Any:
-    """The PEFT configuration that ``model.adapter`` describes, for an encoder or a causal language model.
+def adapter_config(adapter: Mapping[str, Any], architecture: Architecture = Architecture.ENCODER) -> Any:
+    """The PEFT configuration that ``model.adapter`` describes.
 
     Raises:
         ModelError: PEFT knows no such method or option.
@@ -180,12 +164,14 @@ def adapter_config(adapter: Mapping[str, Any], causal: bool = False) -> Any:
             + ", ".join(sorted(name.lower() for name in known))
         )
     try:
-        return known[method](task_type="CAUSAL_LM" if causal else "FEATURE_EXTRACTION", **options)
+        return known[method](task_type=architecture.task_type, **options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.adapter: PEFT refuses {dict(adapter)} ({first_line(error)})") from error
 
 
-def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any], causal: bool = False) -> nn.Module:
+def add_adapter(
+    backbone: nn.Module, adapter: Mapping[str, Any], architecture: Architecture = Architecture.ENCODER
+) -> nn.Module:
     """Freeze the backbone and wrap it with a PEFT adapter, for instance ``{peft_type: lora, r: 8}``.
 
     Raises:
@@ -193,7 +179,7 @@ def add_adapter(backbone: nn.Module, adapter: Mapping[str, Any], causal: bool = 
     """
     import peft
 
-    config = adapter_config(adapter, causal)
+    config = adapter_config(adapter, architecture)
     try:
         with warnings.catch_warnings():
             # PEFT 0.21 asks Transformers 5 for what that has renamed.
@@ -222,13 +208,13 @@ def freeze(backbone: nn.Module, trainable: str) -> None:
         raise ModelError("model.trainable: this model has no biases; use heads, all or an adapter")
 
 
-def prepare_backbone(backbone: Any, config: ModelConfig, causal: bool) -> nn.Module:
+def prepare_backbone(backbone: Any, config: ModelConfig, architecture: Architecture) -> nn.Module:
     """The backbone with adapter, frozen parts and gradient checkpointing as configured; it is changed in place."""
     if config.gradient_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     freeze(backbone, config.trainable)
     if config.adapter is not None:
-        backbone = add_adapter(backbone, config.adapter.model_dump(), causal)
+        backbone = add_adapter(backbone, config.adapter.model_dump(), architecture)
         for parameter in backbone.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()

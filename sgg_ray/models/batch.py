@@ -67,26 +67,31 @@ def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch
         pad_id: the tokenizer's padding id.
     """
     ordered = sorted(examples, key=lambda example: example[0].head)
-    ids = [rows.ids[index] for rows, index in ordered]
-    longest = max(len(row) for row in ids)
-    width = -(-longest // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
-    input_ids = np.full((len(ids), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(ids), width), dtype=np.int64)
-    for row, tokens in enumerate(ids):
-        input_ids[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
+    input_ids, mask = padded([rows.ids[index] for rows, index in ordered], pad_id)
     counts: dict[str, int] = {}
     for rows, _ in ordered:
         counts[rows.head] = counts.get(rows.head, 0) + 1
     labels = np.array([rows.labels[index] for rows, index in ordered], dtype=np.int64)
     return Batch(
-        torch.from_numpy(input_ids),
-        torch.from_numpy(mask),
+        input_ids,
+        mask,
         torch.from_numpy(labels),
         tuple(counts.items()),
         pairs=any(rows.pairs for rows, _ in ordered),
         values=_values(ordered),
     )
+
+
+def padded(sequences: Sequence[np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids of several sequences, padded on the right, and their mask: [B, T] each, T a multiple of
+    PAD_TO_MULTIPLE."""
+    width = -(-max(map(len, sequences)) // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
+    ids = np.full((len(sequences), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(sequences), width), dtype=np.int64)
+    for row, tokens in enumerate(sequences):
+        ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 def _values(examples: Sequence[tuple[TokenisedRows, int]]) -> Tensor | None:

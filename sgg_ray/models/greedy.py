@@ -49,15 +49,27 @@ def _padded(
     backbone: Any, pad: int, ends: list[int], prompts: Sequence[np.ndarray], most: int, device: torch.device
 ) -> Tensor:
     """New tokens [n, ≤ most], with a cache."""
-    from transformers import GenerationConfig
-
     width = max(map(len, prompts))
     ids = np.full((len(prompts), width), pad, dtype=np.int64)
     mask = np.zeros((len(prompts), width), dtype=np.int64)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = prompt
         mask[row, width - len(prompt) :] = 1
-    settings = GenerationConfig(
+    # Where parameters are gathered for every pass, no worker may stop before the others.
+    together = is_sharded(backbone)
+    found = backbone.generate(
+        input_ids=torch.from_numpy(ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        generation_config=_settings(pad, ends, most),
+        synced_gpus=together,
+    )
+    return found[:, width:]
+
+
+def _settings(pad: int, ends: list[int], most: int, start: int | None = None) -> Any:
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
         max_new_tokens=most,
         do_sample=False,
         num_beams=1,
@@ -65,17 +77,35 @@ def _padded(
         no_repeat_ngram_size=0,
         pad_token_id=pad,
         eos_token_id=ends,
+        decoder_start_token_id=start,
         use_cache=True,
     )
-    # Where parameters are gathered for every pass, no worker may stop before the others.
-    together = is_sharded(backbone)
-    found = backbone.generate(
-        input_ids=torch.from_numpy(ids).to(device),
-        attention_mask=torch.from_numpy(mask).to(device),
-        generation_config=settings,
-        synced_gpus=together,
-    )
-    return found[:, width:]
+
+
+def greedy_answers(
+    backbone: Any,
+    tokenizer: Any,
+    prompts: tuple[Tensor, Tensor],
+    start: int,
+    most: int,
+    autocast: AbstractContextManager,
+) -> np.ndarray:
+    """The same of an encoder-decoder model, whose encoder sees the prompts once: ids [n, most].
+
+    Args:
+        backbone: an encoder-decoder model of Transformers or PEFT, in evaluation mode.
+        prompts: token ids and mask [n, T] on the model's device, padded on the right.
+        start: the token that an answer begins behind; it is no part of it.
+        most: new tokens.
+        autocast: that the model computes in.
+    """
+    ids, mask = prompts
+    settings = _settings(tokenizer.pad_token_id, end_tokens(backbone, tokenizer), most, start)
+    with torch.no_grad(), autocast:
+        found = backbone.generate(input_ids=ids, attention_mask=mask, generation_config=settings)[:, 1:]
+    result = np.full((len(ids), most), tokenizer.pad_token_id, dtype=np.int64)
+    result[:, : found.shape[1]] = found.cpu().numpy()
+    return result
 
 
 def _unpadded(backbone: Any, pad: int, ends: list[int], ids: Tensor, most: int) -> Tensor:

@@ -5,7 +5,7 @@ are most of what a pass holds, so they are made at the places alone whose tokens
 many a stretch at a time, which backward computes once more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +53,7 @@ def hidden_states_at(backbone: nn.Module, inner: nn.Module, inputs: dict[str, Te
     Args:
         backbone: the language model, perhaps inside a PEFT model.
         inner: the language model itself.
-        inputs: token ids and mask [B, T].
+        inputs: of the pass, but for ``use_cache``.
         at: sequence and place of each [U]; places count from the end, since virtual tokens may stand before the rest.
     """
     found: list[Tensor] = []
@@ -64,7 +64,7 @@ def hidden_states_at(backbone: nn.Module, inner: nn.Module, inputs: dict[str, Te
 
     head = inner.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     with _replaced_forward(head, take):
-        backbone(**inputs, logits_to_keep=0, use_cache=False)
+        backbone(**inputs, use_cache=False)
     return found[0]
 
 
@@ -76,23 +76,34 @@ def head_logits(inner: nn.Module, hidden: Tensor) -> Tensor:
         return inner(input_ids=nothing, logits_to_keep=0, use_cache=False).logits[0]
 
 
+def output_layer(inner: nn.Module, hidden: Tensor) -> Tensor:
+    """Logits [u, V] of hidden states [u, H] of a model that does nothing behind its head."""
+    return inner.get_output_embeddings()(hidden)  # pyright: ignore[reportCallIssue]
+
+
 def token_log_probabilities(
-    inner: nn.Module, hidden: Tensor, seats: Tensor, tokens: Tensor, on_host: np.ndarray
+    inner: nn.Module,
+    hidden: Tensor,
+    seats: Tensor,
+    tokens: Tensor,
+    on_host: np.ndarray,
+    logits_of: Callable[[nn.Module, Tensor], Tensor] = head_logits,
 ) -> Tensor:
     """log p of ``tokens`` [A, L] at ``seats`` [A, L], which index hidden states [U, H]: [A, L] in fp32.
 
     Args:
         on_host: ``seats`` once more, in the host's memory. How many lie in each stretch is read from it: asking the
             device would wait for the whole pass before the head.
+        logits_of: from the language model and hidden states [u, H] to logits [u, V].
     """
 
     def normaliser_and_logits(part: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        logits = head_logits(inner, part).float()
+        logits = logits_of(inner, part).float()
         return logits.logsumexp(-1), logits[own[0], own[1]]
 
     size = max(1, MOST_LOGITS // inner.get_output_embeddings().weight.shape[0])  # pyright: ignore[reportCallIssue]
     if len(hidden) <= size:
-        logits = head_logits(inner, hidden).float()
+        logits = logits_of(inner, hidden).float()
         return logits[seats, tokens] - logits.logsumexp(-1)[seats]
     order = torch.argsort(seats.flatten(), stable=True)  # tokens by the stretch that their seat lies in
     sorted_seats, sorted_tokens = seats.flatten()[order], tokens.flatten()[order]

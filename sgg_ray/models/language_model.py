@@ -1,4 +1,5 @@
 """The task model for causal language models: labels are words that the model says after a prompt, completions texts.
+Models with an encoder for the prompt, which is otherwise the same: :mod:`sgg_ray.models.encoder_decoder`.
 
 There is no head: every trainable parameter is shared by all tasks, whatever their labels.
 """
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sgg_ray.config import TEXT, placeholders
-from sgg_ray.models.batch import PAD_TO_MULTIPLE, Batch, TokenisedRows
+from sgg_ray.models.batch import Batch, TokenisedRows, padded
 from sgg_ray.models.greedy import greedy
 from sgg_ray.models.head_logits import hidden_states_at, token_log_probabilities
 from sgg_ray.models.prompts import Ids, Prompter
@@ -45,12 +46,13 @@ class PromptedRows(TokenisedRows):
 
 @dataclass(frozen=True)
 class AnswerBatch(Batch):
-    """Sequences of prompts and answers; which logits are needed; and which of them belong to which answer.
+    """Sequences of prompts and answers [S, T]; which logits are needed; and which of them belong to which answer.
 
     A *seat* is a place in a sequence whose logits are needed. All answers of one token share their prompt's last
     place; where answers are longer, each has a sequence of its own.
     """
 
+    example: Tensor  # [S] that each sequence belongs to
     sequence: Tensor  # [U] of each seat
     place: Tensor  # [U] of each seat, counted from the end of the padded sequences
     seats: Tensor  # [A, L] of each answer's tokens, answers in the order of examples and labels
@@ -109,11 +111,16 @@ class LanguageModel(TaskModel):
         self.quantization = quantization
         self.prompts = dict(prompts)
         self.length_normalised = length_normalised
-        self.prompter = Prompter(tokenizer, uses_chat(tokenizer, chat), max_length)
+        self.prompter = self.prompter_for(tokenizer, chat, max_length)
         self.shots: dict[str, Rows] = {}
         self.offsets: dict[
             str, Tensor
         ] = {}  # by label-set key: what contextual calibration adds to scores [C]
+
+    @classmethod
+    def prompter_for(cls, tokenizer: Any, chat: bool | None, max_length: int) -> Prompter:
+        """What writes prompts for models of this class; arguments as those of the model."""
+        return Prompter(tokenizer, uses_chat(tokenizer, chat), max_length)
 
     def trunk(self) -> nn.Module | None:
         """The decoder without the language-model head and without the PEFT adapter around it."""
@@ -170,16 +177,13 @@ class LanguageModel(TaskModel):
 
     def collate(self, examples: Sequence[tuple[TokenisedRows, int]]) -> AnswerBatch:
         """Make one batch on the model's device, examples of equal label sets side by side."""
-        return collate_answers(examples, self.tokenizer.pad_token_id).to(self.device)
+        return collate_answers(by_head(examples), self.tokenizer.pad_token_id).to(self.device)
 
     def scores(self, batch: Batch) -> list[Tensor]:
         """log p of each label's word: [n, C] for each stretch of ``batch.heads``."""
         assert isinstance(batch, AnswerBatch)
-        inner = inner_model(self.backbone)
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         with self.autocast():
-            hidden = hidden_states_at(self.backbone, inner, inputs, (batch.sequence, batch.place))  # [U, H]
-            said = token_log_probabilities(inner, hidden, batch.seats, batch.tokens, batch.on_host)  # [A, L]
+            said = self.token_log_probabilities(batch)
         total = (said * batch.real).sum(1)
         counts = [count * width for (_, count), width in zip(batch.heads, batch.widths)]
         parts = [
@@ -192,6 +196,13 @@ class LanguageModel(TaskModel):
             part + self.offsets[key].to(part.device) if key in self.offsets else part
             for (key, _), part in zip(batch.heads, parts)
         ]
+
+    def token_log_probabilities(self, batch: AnswerBatch) -> Tensor:
+        """log p of each token of each answer, in fp32, anything behind an answer's end: [A, L]."""
+        inner = inner_model(self.backbone)
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "logits_to_keep": 0}
+        hidden = hidden_states_at(self.backbone, inner, inputs, (batch.sequence, batch.place))  # [U, H]
+        return token_log_probabilities(inner, hidden, batch.seats, batch.tokens, batch.on_host)
 
     def _losses_of(self, key: str, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
         return -scores[:, 0] if key == COMPLETIONS else super()._losses_of(key, scores, labels, values)
@@ -236,34 +247,42 @@ def uses_chat(tokenizer, chat: bool | None) -> bool:
     return bool(getattr(tokenizer, "chat_template", None)) if chat is None else chat
 
 
-def collate_answers(examples: Sequence[tuple[TokenisedRows, int]], pad_id: int) -> AnswerBatch:
-    """Pad (rows, index) pairs on the right into one batch, examples of equal label sets side by side."""
-    ordered = sorted(examples, key=lambda example: example[0].head)
+def by_head(examples: Sequence[tuple[TokenisedRows, int]]) -> list[tuple[PromptedRows, int]]:
+    """(rows, index) pairs, those of equal label sets side by side."""
+    return sorted(examples, key=lambda example: example[0].head)  # pyright: ignore[reportReturnType]
+
+
+def collate_answers(
+    examples: Sequence[tuple[PromptedRows, int]], pad_id: int, begins_with: np.ndarray | None = None
+) -> AnswerBatch:
+    """Pad (rows, index) pairs on the right into one batch.
+
+    Args:
+        examples: in the order of :func:`by_head`.
+        pad_id: the tokenizer's padding id.
+        begins_with: token ids before every answer; None takes each row's own prompt.
+    """
     sequences: list[np.ndarray] = []
+    example: list[int] = []  # of each sequence
     seat_of: dict[tuple[int, int], int] = {}  # (sequence, position)
     answers: list[tuple[list[int], Ids]] = []  # seats and tokens
     counts: dict[str, int] = {}
     widths: dict[str, int] = {}
-    for rows, index in ordered:
-        assert isinstance(rows, PromptedRows)
+    for number, (rows, index) in enumerate(examples):
         counts[rows.head] = counts.get(rows.head, 0) + 1
         choices = rows.answers_of(index)
         widths[rows.head] = len(choices)
-        prompt = rows.ids[index]
+        prompt = rows.ids[index] if begins_with is None else begins_with
         shared = all(len(answer) == 1 for answer in choices)
         if shared:
             sequences.append(prompt)
         for answer in choices:
             if not shared:
                 sequences.append(np.concatenate([prompt, np.asarray(answer[:-1], dtype=prompt.dtype)]))
-            places = [(len(sequences) - 1, len(prompt) - 1 + number) for number in range(len(answer))]
+            places = [(len(sequences) - 1, len(prompt) - 1 + step) for step in range(len(answer))]
             answers.append(([seat_of.setdefault(place, len(seat_of)) for place in places], answer))
-    width = -(-max(map(len, sequences)) // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
-    input_ids = np.full((len(sequences), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(sequences), width), dtype=np.int64)
-    for row, ids in enumerate(sequences):
-        input_ids[row, : len(ids)] = ids
-        mask[row, : len(ids)] = 1
+        example += [number] * (len(sequences) - len(example))
+    input_ids, mask = padded(sequences, pad_id)
     longest = max(len(tokens) for _, tokens in answers)
     seats = np.zeros((len(answers), longest), dtype=np.int64)
     tokens = np.zeros((len(answers), longest), dtype=np.int64)
@@ -271,14 +290,15 @@ def collate_answers(examples: Sequence[tuple[TokenisedRows, int]], pad_id: int) 
     for row, (own, ids) in enumerate(answers):
         seats[row, : len(ids)], tokens[row, : len(ids)], real[row, : len(ids)] = own, ids, 1
     found = np.array(list(seat_of), dtype=np.int64)
-    labels = np.array([rows.labels[index] for rows, index in ordered], dtype=np.int64)
+    labels = np.array([rows.labels[index] for rows, index in examples], dtype=np.int64)
     return AnswerBatch(
-        torch.from_numpy(input_ids),
-        torch.from_numpy(mask),
+        input_ids,
+        mask,
         torch.from_numpy(labels),
         tuple(counts.items()),
+        example=torch.tensor(example),
         sequence=torch.from_numpy(found[:, 0]),
-        place=torch.from_numpy(found[:, 1] - width),
+        place=torch.from_numpy(found[:, 1] - input_ids.shape[1]),
         seats=torch.from_numpy(seats),
         on_host=seats,
         tokens=torch.from_numpy(tokens),

@@ -22,7 +22,7 @@ class _Strict(BaseModel):
 
 
 class SpokenLabels(_Strict):
-    """What a causal language model is asked and says.
+    """What a language model is asked and says.
 
     Attributes:
         prompt: template of the prompt; None for the default one.
@@ -64,7 +64,7 @@ class Manifest(_Strict):
         heads: label names by key.
         fields: what the parts of a text are called: {text} alone, or the target's columns.
         pooling: of an encoder.
-        language_model: of a causal language model.
+        language_model: of a language model.
         quantised: of one whose frozen weights were.
         temperature: that probabilities were calibrated to.
         scales: of heads of kind regression, mean and standard deviation of the numbers that they were trained on.

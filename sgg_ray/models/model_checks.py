@@ -9,6 +9,7 @@ from torch import nn
 
 from sgg_ray.config import Config, ModelConfig
 from sgg_ray.errors import ModelError
+from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.backbone import (
     Origin,
     adapter_config,
@@ -41,23 +42,27 @@ def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -
     origin = find_model(config.path)
     load_tokenizer(origin.location)
     stored = _check_weights(origin.location, config.path)
-    if origin.causal and config.trainable == "heads":
-        raise ModelError(
-            "model.trainable: a causal language model has no heads; use biases, all or an adapter"
-        )
+    if origin.architecture.is_language_model and config.trainable == "heads":
+        raise ModelError("model.trainable: a language model has no heads; use biases, all or an adapter")
     skeleton = _skeleton(origin, config.path)
     own = getattr(skeleton.config, "quantization_config", None)
-    check_quantization(config.quantization, config.path, origin.causal, own)
+    check_quantization(config.quantization, config.path, origin.architecture, own)
     _check_size(skeleton, stored, config.path)
-    if not origin.causal:
+    if origin.architecture is Architecture.ENCODER:
         choose_pooler(skeleton, origin.location, config.pooling)
     virtual = 0
     if config.adapter is not None:
         options = config.adapter.model_dump()
-        virtual = getattr(adapter_config(options, origin.causal), "num_virtual_tokens", None) or 0
+        found = adapter_config(options, origin.architecture)
+        if found.is_prompt_learning and origin.architecture is Architecture.ENCODER_DECODER:
+            raise ModelError(
+                f"model.adapter.peft_type: {options['peft_type']} puts virtual tokens before a text, which is not "
+                "supported for encoder-decoder models; use lora or another method that changes layers"
+            )
+        virtual = getattr(found, "num_virtual_tokens", None) or 0
         # Some initialisations compute with the weights and cannot be tried without them.
         with suppress(NotImplementedError, RuntimeError):
-            add_adapter(skeleton, options, origin.causal)
+            add_adapter(skeleton, options, origin.architecture)
     positions = _positions(skeleton)
     if positions is not None and max_length + virtual + max_new_tokens > positions:
         taken = [f"the adapter's {virtual} virtual tokens"] if virtual else []
@@ -75,14 +80,14 @@ def check_method(config: Config) -> None:
     Raises:
         ModelError: it is one for the other kind.
     """
-    train, causal = config.train, find_model(config.model.path).causal
-    check_sharding(config, causal)
+    train, architecture = config.train, find_model(config.model.path).architecture
+    check_sharding(config, architecture)
     for key, value, needed in (
         ("method", train.method, {"setfit": False, "zero_shot": True, "in_context": True}.get(train.method)),
         ("head", train.head, False if train.head != "zero" else None),
     ):
-        if needed is not None and needed != causal:
-            kind = "a causal language model" if needed else "an encoder"
+        if needed is not None and needed != architecture.is_language_model:
+            kind = "a language model" if needed else "an encoder"
             raise ModelError(
                 f"train.{key}: {value} needs {kind}, which {config.model.path} is not; leave it out or give another "
                 "model"
@@ -119,14 +124,14 @@ def _check_weights(location: str, path: str) -> int | None:
 
 def _skeleton(origin: Origin, path: str) -> nn.Module:
     """The architecture with shapes and no values."""
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    import transformers
 
-    kind = AutoModelForCausalLM if origin.causal else AutoModel
+    kind = getattr(transformers, origin.architecture.auto_class)
     with (
         refused(f"model.path: {path}/config.json describes no model", "fetch it again"),
         torch.device("meta"),
     ):
-        config = AutoConfig.from_pretrained(origin.location, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(origin.location, trust_remote_code=False)
         return kind.from_config(config, trust_remote_code=False)
 
 

@@ -10,18 +10,19 @@ from torch import nn
 
 from sgg_ray.config import TEXT, Config
 from sgg_ray.errors import ModelError
+from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import (
-    Origin,
     dtype_of,
+    find_model,
     load_backbone,
     load_tokenizer,
     prepare_backbone,
     refused,
 )
 from sgg_ray.models.classifier import EncoderClassifier
+from sgg_ray.models.encoder_decoder import EncoderDecoderModel
 from sgg_ray.models.language_model import LanguageModel
-from sgg_ray.models.locate import locate_model
 from sgg_ray.models.manifest import (
     Manifest,
     Quantised,
@@ -43,6 +44,10 @@ HEADS = "heads.safetensors"
 BACKBONE = "backbone"
 ADAPTER = "adapter"
 MEMBER = "member-{}"  # folder of one model of an average
+LANGUAGE_MODELS = {
+    Architecture.CAUSAL: LanguageModel,
+    Architecture.ENCODER_DECODER: EncoderDecoderModel,
+}
 
 
 def build_model(
@@ -65,12 +70,12 @@ def build_model(
     place = "cpu" if config.model.quantization is None else device
     foundation, shared = foundation or PretrainedModel(config.model, place), foundation is not None
     backbone = prepare_backbone(
-        foundation.copy() if shared else foundation.backbone, config.model, foundation.causal
+        foundation.copy() if shared else foundation.backbone, config.model, foundation.architecture
     )
     labels = {task.head: task.labels for task in tasks}
     common = {"max_length": config.train.max_length, "precision": config.model.precision}
-    if foundation.causal:
-        return LanguageModel(
+    if foundation.architecture.is_language_model:
+        return LANGUAGE_MODELS[foundation.architecture](
             backbone,
             foundation.tokenizer,
             labels,
@@ -218,20 +223,23 @@ def _load_average(folder: Path, shares: list[float]) -> AveragedModel:
 def _load(folder: Path, manifest: Manifest, device: torch.device | str, dequantise: bool) -> TaskModel:
     spoken, pooling = manifest.language_model, manifest.pooling or "mean"
     labels = {key: tuple(names) for key, names in manifest.heads.items()}
-    quantised = manifest.quantised
-    if manifest.adapted:
-        base: Any = load_backbone(
-            Origin(locate_model(manifest.base), spoken is not None),
-            pooling,
-            dtype_of(quantised.precision if quantised else "float32"),
-            quantised and quantised.scheme,
-            device if quantised else "cpu",
+    origin = find_model(manifest.base if manifest.adapted else str(folder / BACKBONE))
+    if origin.architecture.is_language_model != (spoken is not None):
+        raise ModelError(
+            f"{folder}: its model is {origin.architecture.title}, another than was trained; train anew"
         )
-        if quantised and dequantise:
-            base = base.dequantize()
-        backbone = _with_adapter(base, folder / ADAPTER)
-    else:
-        backbone = load_backbone(Origin(str(folder / BACKBONE), spoken is not None), pooling)
+    quantised = manifest.quantised
+    backbone: Any = load_backbone(
+        origin,
+        pooling,
+        dtype_of(quantised.precision if quantised else "float32"),
+        quantised and quantised.scheme,
+        device if quantised else "cpu",
+    )
+    if quantised and dequantise:
+        backbone = backbone.dequantize()
+    if manifest.adapted:
+        backbone = _with_adapter(backbone, folder / ADAPTER)
     tokenizer = load_tokenizer(str(folder / BACKBONE))
     if spoken is None:
         encoder = EncoderClassifier(
@@ -247,7 +255,7 @@ def _load(folder: Path, manifest: Manifest, device: torch.device | str, dequanti
         encoder.heads.load_state_dict(load_file(folder / HEADS))
         return encoder
     words = None if spoken.words is None else tuple(spoken.words)
-    model = LanguageModel(
+    model = LANGUAGE_MODELS[origin.architecture](
         backbone,
         tokenizer,
         labels,
@@ -282,7 +290,7 @@ def _with_adapter(base: nn.Module, folder: Path) -> nn.Module:
 
 
 def is_language_model(folder: Path) -> bool:
-    """Whether what :func:`save_model` wrote is a causal language model."""
+    """Whether what :func:`save_model` wrote is a language model."""
     return read_manifest(folder).language_model is not None
 
 

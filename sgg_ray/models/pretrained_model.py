@@ -21,7 +21,7 @@ class PretrainedModel:
 
     Attributes:
         backbone: the pre-trained model; take a copy to change it.
-        causal: whether it is a causal language model; else it is an encoder.
+        architecture: what the model is.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -29,9 +29,9 @@ class PretrainedModel:
 
     def __init__(self, config: ModelConfig, device: torch.device | str = "cpu"):
         origin = find_model(config.path)
-        self.causal = origin.causal
+        self.architecture = origin.architecture
         self.tokenizer: Any = load_tokenizer(origin.location)
-        dtype = precision_of(config, origin.causal)
+        dtype = precision_of(config, origin.architecture)
         self.backbone = load_backbone(origin, config.pooling, dtype, config.quantization, device)
         self._ids: dict[int, dict[Text, np.ndarray]] = {}
 

@@ -1,4 +1,4 @@
-"""From a task's rows to token ids of prompts and of their answers, for causal language models."""
+"""From a task's rows to token ids of prompts and of their answers, for language models."""
 
 import re
 from collections.abc import Sequence
@@ -34,6 +34,14 @@ class Prompter:
     tokenizer: Any
     chat: bool
     max_length: int
+
+    def room_beside(self, tokens: int) -> int:
+        """Tokens that are left for a prompt beside an answer of so many, and for an answer beside a prompt."""
+        return self.max_length - tokens
+
+    def tokens(self, prompt: int, answer: int) -> int:
+        """What prompt and answer of so many tokens need of ``max_length``."""
+        return prompt + answer
 
     def words(self, task: Task) -> tuple[str, ...]:
         """What the model is to say for each label: the task's label words, or the labels' own names."""
@@ -78,7 +86,7 @@ class Prompter:
         Raises:
             ModelError: prompt and answer alone leave no room for a text.
         """
-        room = self.max_length - max(map(len, self.answers(task)))
+        room = self.room_beside(max(map(len, self.answers(task))))
         least = len(self._encode(self.write(task, "", shots))) + LEAST_TEXT + self.max_length - room
         if least > self.max_length:
             raise ModelError(
@@ -96,8 +104,10 @@ class Prompter:
             ModelError: a completion does not fit beside its prompt even without a text.
         """
         completions = self.completions(task, rows)
-        ids = self.cut_to([self.max_length - len(own) for own in completions], task, rows, shots)
-        longest = max((len(prompt) + len(own) for prompt, own in zip(ids, completions)), default=0)
+        ids = self.cut_to([self.room_beside(len(own)) for own in completions], task, rows, shots)
+        longest = max(
+            (self.tokens(len(prompt), len(own)) for prompt, own in zip(ids, completions)), default=0
+        )
         if longest > self.max_length:
             raise ModelError(
                 f"train.max_length: a row of {task.place} needs {longest} tokens for its prompt and its completion, "
@@ -115,8 +125,8 @@ class Prompter:
         """
         choices = self.choices(task, rows)
         longest = [max(map(len, own)) for own in choices]
-        ids = self.cut_to([self.max_length - most for most in longest], task, rows, shots)
-        needed = max((len(prompt) + most for prompt, most in zip(ids, longest)), default=0)
+        ids = self.cut_to([self.room_beside(most) for most in longest], task, rows, shots)
+        needed = max((self.tokens(len(prompt), most) for prompt, most in zip(ids, longest)), default=0)
         if needed > self.max_length:
             raise ModelError(
                 f"train.max_length: a row of {task.place} needs {needed} tokens for its prompt and its longest choice, "
@@ -208,7 +218,7 @@ class Prompter:
             bare = [len(self._encode(self.write(task, "")))] * len(rows)
         return np.array(
             [
-                min(len(ids), least + LEAST_TEXT) + len(answer)
+                self.tokens(min(len(ids), least + LEAST_TEXT), len(answer))
                 for ids, least, answer in zip(whole, bare, answers)
             ],
             dtype=np.int64,

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from sgg_ray.errors import ModelError
+from sgg_ray.models.architecture import Architecture
 
 BLOCK = 64  # weights of nf4 that share a scale
 PACKAGES = ("bitsandbytes", "accelerate")  # Transformers loads such weights with the help of both
 
 
-def check_quantization(scheme: str | None, path: str, causal: bool, own: Any = None) -> None:
+def check_quantization(scheme: str | None, path: str, architecture: Architecture, own: Any = None) -> None:
     """See whether the weights of a model can be quantised on this machine.
 
     Args:
         scheme: of ``model.quantization``; None for none.
         path: of the model, for messages.
-        causal: whether it is a causal language model.
+        architecture: of the model.
         own: the quantisation that the model's files have already.
 
     Raises:
@@ -31,8 +32,10 @@ def check_quantization(scheme: str | None, path: str, causal: bool, own: Any = N
     if scheme is None:
         return
     key = f"model.quantization: {scheme}"
-    if not causal:
-        raise ModelError(f"{key} is for causal language models, and {path} is an encoder; remove the key")
+    if architecture is not Architecture.CAUSAL:
+        raise ModelError(
+            f"{key} is for causal language models, and {path} is {architecture.title}; remove the key"
+        )
     if own is not None:
         raise ModelError(f"{key}, but the weights of {path} are quantised already; remove the key")
     require_packages(key)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
+from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.task_model import TaskModel
 
@@ -46,8 +47,7 @@ def shard_model(model: TaskModel, device: torch.device) -> None:
 
     if not isinstance(model, LanguageModel):
         raise ModelError(
-            "ray.sharding: fsdp is for causal language models, and model.path is an encoder, which fits on one device; "
-            "remove ray.sharding"
+            "ray.sharding: fsdp is for causal language models, which model.path is not; remove ray.sharding"
         )
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -76,12 +76,12 @@ def shard_model(model: TaskModel, device: torch.device) -> None:
         register_fsdp_forward_method(model, name)
 
 
-def check_sharding(config: Config, causal: bool) -> None:
+def check_sharding(config: Config, architecture: Architecture) -> None:
     """See whether a sharded training can do what is asked for.
 
     Args:
         config: the whole configuration.
-        causal: whether the model is a causal language model.
+        architecture: of the model.
 
     Raises:
         ModelError: a line for each key that it cannot.
@@ -91,8 +91,9 @@ def check_sharding(config: Config, causal: bool) -> None:
     train, alone = config.train, "is trained in one process, which holds the whole model"
     rules = (
         (
-            causal,
-            f"model.path: fsdp is for causal language models, {config.model.path} is an encoder; remove the key",
+            architecture is Architecture.CAUSAL,
+            f"model.path: fsdp is for causal language models, {config.model.path} is {architecture.title}; remove "
+            "ray.sharding",
         ),
         (config.ray.num_workers > 1, "ray.num_workers: fsdp needs two workers or more, found 1"),
         (

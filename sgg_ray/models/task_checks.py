@@ -8,7 +8,7 @@ import numpy as np
 from sgg_ray.config import Config, Kind
 from sgg_ray.errors import ModelError
 from sgg_ray.models.backbone import Origin, find_model, load_tokenizer
-from sgg_ray.models.language_model import uses_chat
+from sgg_ray.models.model_folder import LANGUAGE_MODELS
 from sgg_ray.models.prompts import Prompter
 from sgg_ray.tasks import Task, label_name_rows
 
@@ -28,7 +28,7 @@ def check_tasks(config: Config, tasks: Sequence[Task]) -> list[str]:
         ModelError: with one line for each task that cannot.
     """
     origin = find_model(config.model.path)
-    if origin.causal:
+    if origin.architecture.is_language_model:
         problems, notes = _look_at_prompts(config, origin, tasks)
     else:
         problems, notes = _look_at_heads(config, tasks)
@@ -54,38 +54,38 @@ def _not_for_heads(task: Task, path: str) -> list[str]:
     """What keeps the encoder at ``path`` from taking the task."""
     if task.generates:
         return [
-            f"{task.place}.kind: generation needs a causal language model, {path} is an encoder; "
+            f"{task.place}.kind: generation needs a language model, {path} is an encoder; "
             "give another model, or a task with labels"
         ]
     problems = []
     if len(task.fields) > SEGMENTS:
         problems.append(
             f"{task.place}.columns.text: an encoder takes a text or a pair, found "
-            f"{', '.join(task.fields)}; name two columns, or give a causal language model with a prompt"
+            f"{', '.join(task.fields)}; name two columns, or give a language model with a prompt"
         )
     if task.kind == "multiple_choice":
         problems.append(
-            f"{task.place}.kind: multiple_choice needs a causal language model, which says how likely a choice "
+            f"{task.place}.kind: multiple_choice needs a language model, which says how likely a choice "
             f"is, {path} is an encoder; give another model"
         )
         return problems
     return problems + [
         f"{task.place}.{key}: {path} is an encoder with heads, which takes no {key}; "
-        "leave it out, or give a causal language model"
+        "leave it out, or give a language model"
         for key, value in (("prompt", task.prompt), ("verbalizers", task.words))
         if value is not None
     ]
 
 
 def _look_at_prompts(config: Config, origin: Origin, tasks: Sequence[Task]) -> tuple[list[str], list[str]]:
-    """What keeps a causal language model from taking the tasks, and what is to be said about them."""
+    """What keeps a language model from taking the tasks, and what is to be said about them."""
     problems: list[str] = []
     notes: list[str] = []
     prompter = _prompter(config, origin, config.train.max_length)
     for task in tasks:
         if task.kind in HEADS_ONLY:
             problems.append(
-                f"{task.place}.kind: {task.kind} needs an encoder, {config.model.path} is a causal language model; "
+                f"{task.place}.kind: {task.kind} needs an encoder, {config.model.path} is {origin.architecture.title}; "
                 f"give an encoder, {_instead(task.kind)}"
             )
             continue
@@ -102,7 +102,7 @@ def _look_at_prompts(config: Config, origin: Origin, tasks: Sequence[Task]) -> t
 
 
 def _instead(kind: Kind) -> str:
-    """What a causal language model can do in place of a kind that needs a head."""
+    """What a language model can do in place of a kind that needs a head."""
     if kind == "regression":
         return "or kind: ordinal for numbers of a few steps"
     return "or a task for each label, of kind classification"
@@ -128,7 +128,7 @@ def fit_tasks(
     if not any(task.generates for task in tasks):
         return list(tasks), []
     origin = find_model(config.model.path)
-    if not origin.causal:  # `check_tasks` says so
+    if not origin.architecture.is_language_model:  # `check_tasks` says so
         return list(tasks), []
     prompter = _prompter(config, origin, max_length or config.train.max_length)
     if prompter.tokenizer.eos_token_id is None:
@@ -190,5 +190,5 @@ def _long_answers(task: Task, prompter: Prompter, most: int) -> list[str]:
 
 
 def _prompter(config: Config, origin: Origin, max_length: int) -> Prompter:
-    tokenizer = load_tokenizer(origin.location)
-    return Prompter(tokenizer, uses_chat(tokenizer, config.model.chat), max_length)
+    model = LANGUAGE_MODELS[origin.architecture]
+    return model.prompter_for(load_tokenizer(origin.location), config.model.chat, max_length)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sgg_ray.config import Config
+from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.card import card_header
 from sgg_ray.tasks import Language, Task, in_one, language_of
@@ -16,8 +17,11 @@ LOOKED_AT = 500  # texts of a task
 MUCH_CUT = 0.25  # of the texts
 MUCH_UNKNOWN = 0.1  # of the tokens
 MANY_PIECES = 2.0  # tokens a word: English models need 1.1 to 1.4 for English
-FOR_ENCODERS = "intfloat/multilingual-e5-small or xlm-roberta-base"
-FOR_LANGUAGE_MODELS = "Qwen or Gemma"
+MULTILINGUAL = {
+    Architecture.ENCODER: "intfloat/multilingual-e5-small or xlm-roberta-base",
+    Architecture.CAUSAL: "Qwen or Gemma",
+    Architecture.ENCODER_DECODER: "google/mt5-small",
+}
 WITHOUT_SPACES = ("zh", "ja", "th", "lo", "km", "my")  # languages whose words cannot be counted so
 WORD = re.compile(r"\w+")
 
@@ -51,11 +55,10 @@ def fit_texts(config: Config, tasks: Sequence[Task]) -> dict[str, TextFit]:
     """
     origin = find_model(config.model.path)
     tokenizer, languages = load_tokenizer(origin.location), model_languages(config.model.path)
-    advice = FOR_LANGUAGE_MODELS if origin.causal else FOR_ENCODERS
+    prompted = origin.architecture.is_language_model
+    advice = MULTILINGUAL[origin.architecture]
     return {
-        task.name: _fit(
-            task, tokenizer, languages, config.train.max_length, f"such as {advice}", origin.causal
-        )
+        task.name: _fit(task, tokenizer, languages, config.train.max_length, f"such as {advice}", prompted)
         for task in tasks
     }
 
@@ -70,7 +73,7 @@ def model_languages(path: str) -> tuple[str, ...]:
 
 
 def _fit(
-    task: Task, tokenizer: Any, languages: tuple[str, ...], max_length: int, advice: str, causal: bool
+    task: Task, tokenizer: Any, languages: tuple[str, ...], max_length: int, advice: str, prompted: bool
 ) -> TextFit:
     texts = [in_one(text) for text in (*task.train.texts, *task.test.texts)[:LOOKED_AT]]
     ids = tokenizer(texts, split_special_tokens=True)["input_ids"]
@@ -87,7 +90,7 @@ def _fit(
         language_of(texts),
     )
     warnings = _about_language(language, languages, pieces, unknown, advice)
-    if cut > MUCH_CUT and not causal:  # `check_tasks` looks at prompts with their texts
+    if cut > MUCH_CUT and not prompted:  # `check_tasks` looks at prompts with their texts
         warnings.append(
             f"{cut:.0%} of the texts are cut: they are longer than train.max_length ({max_length} tokens)"
         )

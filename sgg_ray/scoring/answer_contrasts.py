@@ -1,4 +1,4 @@
-"""Contrast gradients of a causal language model's tasks, whether their rows have labels or completions."""
+"""Contrast gradients of a language model's tasks, whether their rows have labels or completions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

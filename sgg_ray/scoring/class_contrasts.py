@@ -157,7 +157,7 @@ def backbone_contrasts(
 def label_word_contrasts(
     model: LanguageModel, rows: TokenisedRows, classes: np.ndarray, parts: Sequence[Part], batch_size: int
 ) -> Iterator[Tensor]:
-    """Gradient of the contrast loss at all trainable parameters of a causal language model, part by part: [P] each.
+    """Gradient of the contrast loss at all trainable parameters of a language model, part by part: [P] each.
 
     The scores of the label words take the place of the logits. All tasks share all parameters, so their gradients
     can be compared whatever their labels are. The residual sums to zero over the labels: what the prompt alone makes

@@ -5,7 +5,7 @@ completions of other rows. What makes any completion of the task likely cancels;
 prompt is left.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +60,7 @@ def completion_contrasts(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     for part in parts:
-        compared = with_negatives(rows, part.rows, model.max_length)
+        compared = with_negatives(rows, part.rows, model.prompter.room_beside)
         size = max(1, batch_size // len(compared.candidates[part.rows[0]]))
 
         def scores_of(batch: np.ndarray, compared: PromptedRows = compared) -> tuple[Tensor, Tensor]:
@@ -72,22 +72,23 @@ def completion_contrasts(
         yield from part_gradients(scores_of, compared, [part], trainable, size)
 
 
-def with_negatives(rows: PromptedRows, ring: np.ndarray, max_length: int) -> PromptedRows:
+def with_negatives(rows: PromptedRows, ring: np.ndarray, room: Callable[[int], int]) -> PromptedRows:
     """The rows of a ring with completions of others beside their own: the next different ones, NEGATIVES at most.
 
     All rows get equally many. Where all completions differ, each is the other one as often as each. One that does not
-    fit into ``max_length`` beside the prompt is cut: it is only there to be compared with.
+    fit beside the prompt is cut: it is only there to be compared with.
 
     Args:
         ring: numbers of rows, with two different completions at least; other rows keep their own alone.
+        room: tokens that are left beside a prompt of so many.
     """
     own = [rows.candidates[row][0] for row in ring]
     others = [_next_different(own, place) for place in range(len(own))]
     count = min(map(len, others))
     candidates = list(rows.candidates)
     for row, mine, found in zip(ring, own, others):
-        room = max(1, max_length - len(rows.ids[row]))
-        candidates[row] = (mine, *(other[:room] for other in found[:count]))
+        most = max(1, room(len(rows.ids[row])))
+        candidates[row] = (mine, *(other[:most] for other in found[:count]))
     return replace(rows, candidates=tuple(candidates))
 
 

@@ -1,4 +1,4 @@
-"""Rows of a pool from their sketched gradients: of causal language models, whose tasks share all parameters.
+"""Rows of a pool from their sketched gradients: of language models, whose tasks share all parameters.
 
 A contrast gradient has the row's label in it. With two labels the other label's gradient is its negative, so the inner
 product with the other rows' mean gradient is a logit of the label. With more labels, or completions, it tells how much

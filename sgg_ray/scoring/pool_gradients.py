@@ -52,7 +52,7 @@ def pool_gradients(
     Raises:
         TrainingError: the target's gradients are not usable.
     """
-    spaces = comparison_spaces(target, sources, summariser.causal, share_labels)
+    spaces = comparison_spaces(target, sources, summariser.is_language_model, share_labels)
     targets = {space: summariser.target(target, space, 0) for space in dict.fromkeys(spaces.values())}
     found: dict[str, SourceGradients] = {}
     failures: dict[str, str] = {}

@@ -48,7 +48,7 @@ def score_rows(
     shares: Mapping[str, float],
     contradicting: Collection[str] = (),
     *,
-    causal: bool = False,
+    language_model: bool = False,
     share_labels: bool = False,
 ) -> dict[str, TaskRows]:
     """Score every row of the target and its sources, by task name, the target first.
@@ -57,10 +57,10 @@ def score_rows(
         target: its shots.
         shares: of the sources in the mixture: how much their word counts for the others.
         contradicting: sources whose labels contradict the target's as a whole.
-        causal: vectors are sketched gradients of a causal language model, not features.
+        language_model: vectors are sketched gradients of one, not features of an encoder.
         share_labels: ``train.share_labels``.
     """
-    pool = GradientPool(target, sources) if causal else HeadPool(target, sources, share_labels)
+    pool = GradientPool(target, sources) if language_model else HeadPool(target, sources, share_labels)
     usual = pool.usual_influence()
     found = {}
     for one in (target, *sources):

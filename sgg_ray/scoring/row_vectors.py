@@ -1,6 +1,6 @@
 """What a row's scores are made from: its features (an encoder), or the sketch of its gradient (a language model)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +43,7 @@ def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) 
     """One vector [stop − start, D] float32 for each of these training rows.
 
     Of an encoder D is the width of its features: the gradient of a row at a head is its residual times its features,
-    and is never made. Of a causal language model it is the contrast gradient at all trainable parameters (see
+    and is never made. Of a language model it is the contrast gradient at all trainable parameters (see
     ``class_contrasts``), sketched to ROW_SKETCH values at most.
 
     Args:
@@ -92,7 +92,7 @@ def _gradients(model: LanguageModel, task: Task) -> Iterator[Tensor]:
         yield from answer_contrasts(model, task, tokens, parts, BATCH_ROWS)
         return
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    compared = _contrasted(tokens, model.max_length)
+    compared = _contrasted(tokens, model.prompter.room_beside)
 
     def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
         (scores,) = model.scores(model.collate([(compared, int(row)) for row in batch]))
@@ -103,10 +103,10 @@ def _gradients(model: LanguageModel, task: Task) -> Iterator[Tensor]:
     yield from part_gradients(scores_of, compared, parts, trainable, BATCH_ROWS)
 
 
-def _contrasted(tokens: PromptedRows, max_length: int) -> PromptedRows:
+def _contrasted(tokens: PromptedRows, room: Callable[[int], int]) -> PromptedRows:
     """Every row with completions of its ring beside its own; a row whose ring has one completion only keeps its own."""
     order = np.random.default_rng(0).permutation(len(tokens))
     for ring in np.array_split(order, max(1, len(order) // RING_ROWS)):
         if len({tuple(tokens.candidates[int(row)][0]) for row in ring}) > 1:
-            tokens = with_negatives(tokens, ring, max_length)
+            tokens = with_negatives(tokens, ring, room)
     return tokens

@@ -6,7 +6,7 @@ Two tasks of an encoder are compared at zero-initialised heads:
   the names they have in common): at this head;
 * otherwise each at a head of its own, under the matching of labels that makes them most alike.
 
-A causal language model has no heads: all its tasks, with labels or with completions, are compared at all its trainable
+A language model has no heads: all its tasks, with labels or with completions, are compared at all its trainable
 parameters.
 """
 
@@ -38,14 +38,16 @@ class Space:
         return f"head {joined(self.labels)}" if self.labels else ALL_PARAMETERS
 
 
-def comparison_space(target: Task, source: Task, causal: bool = False, share_labels: bool = False) -> Space:
+def comparison_space(
+    target: Task, source: Task, language_model: bool = False, share_labels: bool = False
+) -> Space:
     """Where ``source`` is compared with ``target``.
 
     Args:
-        causal: the model is a causal language model.
+        language_model: the model is one, and has no heads.
         share_labels: ``train.share_labels``.
     """
-    if causal:
+    if language_model:
         return Space()
     if not target.kind == source.kind == "classification":
         return Space(target.labels, matched=target.head != source.head)
@@ -56,7 +58,7 @@ def comparison_space(target: Task, source: Task, causal: bool = False, share_lab
 
 
 def comparison_spaces(
-    target: Task, sources: Sequence[Task], causal: bool = False, share_labels: bool = False
+    target: Task, sources: Sequence[Task], language_model: bool = False, share_labels: bool = False
 ) -> dict[str, Space]:
     """Where each of these sources is compared with ``target``, by its name."""
-    return {source.name: comparison_space(target, source, causal, share_labels) for source in sources}
+    return {source.name: comparison_space(target, source, language_model, share_labels) for source in sources}

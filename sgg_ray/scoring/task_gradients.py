@@ -237,8 +237,8 @@ class TaskSummariser:
         return found.vectors[0]
 
     @property
-    def causal(self) -> bool:
-        """Whether the model is a causal language model."""
+    def is_language_model(self) -> bool:
+        """Whether the model is one, and has no heads."""
         return isinstance(self.model, LanguageModel)
 
     def _labels(self, task: Task, space: Space) -> tuple[str, ...]:

@@ -82,10 +82,8 @@ class Task:
     test: Rows  # empty for sources
     role: Literal["target", "source"]
     notes: tuple[str, ...] = ()  # what was dropped or repaired, for people
-    prompt: str | None = None  # causal language models: how a text is put; None = the default one
-    words: tuple[str, ...] | None = (
-        None  # causal language models: what to say for each label; None = its name
-    )
+    prompt: str | None = None  # language models: how a text is put; None = the default one
+    words: tuple[str, ...] | None = None  # language models: what to say for each label; None = its name
     fields: tuple[str, ...] = (TEXT,)  # what the parts of a text are called in a prompt
     kind: Kind = "classification"  # of tasks without labels generation, whatever stands here
 

@@ -98,7 +98,7 @@ def names_steepness(
 ) -> float | None:
     """How steep logits along the label names are for the shots, at the model as loaded; None without words or heads."""
     names = label_name_rows(target.labels)
-    if names is None or foundation.causal or target.kind != "classification":
+    if names is None or foundation.architecture.is_language_model or target.kind != "classification":
         return None
     model = build_model(config, [target], foundation).to(device)
     assert isinstance(model, EncoderClassifier)

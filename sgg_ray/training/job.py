@@ -172,13 +172,13 @@ def _run_chosen(
 ) -> Outcome:
     """Method auto: choose strategies, train each of them, and average what they predict.
 
-    Members that had ended when a run was stopped are read from its checkpoint, and the one under way goes on. Causal
-    language models are trained once, as the file says: an average of them would be answered by several large models.
+    Members that had ended when a run was stopped are read from its checkpoint, and the one under way goes on. Language
+    models are trained once, as the file says: an average of them would be answered by several large models.
     """
     foundation = foundation or PretrainedModel(config.model, device)
     strength = min(1.0, sum(weights.values()))
     choice = Choice({AS_THE_FILE: 1.0}, strength, None)
-    if not foundation.causal:
+    if not foundation.architecture.is_language_model:
         steepness = names_steepness(config, target, foundation, device)
         choice = choose(strength, steepness, config.train.budget)
     hooks.on_choice(choice)

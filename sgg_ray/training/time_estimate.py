@@ -45,14 +45,15 @@ def estimate_time(config: Config, target: Task, folds: int) -> TimeEstimate | No
         folds: parts of the shots that are held out in turn.
 
     Returns:
-        None for methods whose steps are not this package's, and for causal language models, of which one step on a CPU
+        None for methods whose steps are not this package's, and for language models, of which one step on a CPU
         may take longer than everybody wants to wait for a check.
 
     Raises:
         ModelError: the model cannot be built.
     """
     train = config.train
-    if train.method not in ("gradients", "auto") or find_model(config.model.path).causal:
+    prompted = find_model(config.model.path).architecture.is_language_model
+    if train.method not in ("gradients", "auto") or prompted:
         return None
     own = train.budget if train.method == "auto" else 1
     guided, plain = own * (1 + folds), int(train.baseline) * (1 + folds)

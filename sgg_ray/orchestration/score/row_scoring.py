@@ -70,7 +70,7 @@ def score_pool_rows(
             found[1:],
             report.weights,
             {row.source for row in report.sources if row.verdict == "harmful"},
-            causal=workers.causal,
+            language_model=workers.language_model,
             share_labels=config.train.share_labels,
         )
     except ValueError as error:

@@ -46,7 +46,7 @@ class TaskWorkers:
         executor: what runs them.
         workers: which actor holds which task.
         rows: keeps all rows in the object store, for workers that have to restart.
-        causal: the model is a causal language model.
+        language_model: the model is one, and has no heads.
         loading: what tells that an actor has loaded the model; waited for by ``ready``.
         kept: positions of the rows of a source to use, by name; of others all.
     """
@@ -57,7 +57,7 @@ class TaskWorkers:
     executor: Executor
     workers: dict[str, Actor[TaskWorker]] = field(repr=False)
     rows: Later[list[Task]] = field(repr=False)
-    causal: bool = False
+    language_model: bool = False
     loading: tuple[Reference[None], ...] = field(default=(), repr=False)
     kept: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -93,7 +93,7 @@ class TaskWorkers:
     ) -> "TaskWorkers":
         """Start the task workers and return at once: they load libraries and model beside what the driver does."""
         executor = executor or RayExecutor()
-        causal = find_model(config.model.path).causal
+        language_model = find_model(config.model.path).architecture.is_language_model
         tasks = [target, *sources]
         count = task_worker_count(config, executor)
         rows = Later(executor.put(tasks))
@@ -106,7 +106,7 @@ class TaskWorkers:
         workers = {name: actor for part, actor in zip(names, actors) for name in part}
         bare = [_without_rows(task) for task in tasks]
         loading = tuple(actor.call(TaskWorker.load, rows) for actor in actors)
-        return cls(config, bare[0], bare[1:], executor, workers, rows, causal, loading)
+        return cls(config, bare[0], bare[1:], executor, workers, rows, language_model, loading)
 
     def ready(self, listener: Listener | None = None) -> None:
         """Wait until all workers have loaded the model.
@@ -221,10 +221,12 @@ class TaskWorkers:
 
     def _common_labels(self, source: Task) -> tuple[str, ...]:
         common = tuple(label for label in self.target.labels if label in source.labels)
-        return common if len(common) > 1 and not self.causal else ()
+        return common if len(common) > 1 and not self.language_model else ()
 
     def _spaces(self) -> dict[str, Space]:
-        return comparison_spaces(self.target, self.sources, self.causal, self.config.train.share_labels)
+        return comparison_spaces(
+            self.target, self.sources, self.language_model, self.config.train.share_labels
+        )
 
     def _wait(
         self,

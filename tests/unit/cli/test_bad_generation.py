@@ -77,7 +77,7 @@ def test_a_key_of_completions_in_a_task_with_labels(refused, write_config, here,
 
 def test_an_encoder_generates_nothing(refused, write_generation, encoder):
     said = refused("train", write_generation(model={"path": str(encoder)}, sources=[]))
-    assert said.startswith("target.kind: generation needs a causal language model, ")
+    assert said.startswith("target.kind: generation needs a language model, ")
     assert said.endswith("is an encoder; give another model, or a task with labels")
 
 

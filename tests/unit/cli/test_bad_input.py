@@ -134,9 +134,9 @@ def test_a_model_that_is_not_there(refused, verb, write_config, here):
 
 def test_a_model_of_a_kind_that_is_not_supported(refused, verb, write_config, here):
     (here / "both").mkdir()
-    (here / "both" / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    (here / "both" / "config.json").write_text(json.dumps({"model_type": "pegasus"}))
     line = refused(verb, write_config(model={"path": "both"}))
-    assert "is of type 't5', which is neither encoder nor causal language model" in line
+    assert "is an encoder-decoder model of type 'pegasus', of which only t5, mt5, umt5 are supported" in line
 
 
 def test_all_problems_are_told_at_once(sgg, no_ray, write_config):

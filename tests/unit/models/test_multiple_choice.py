@@ -116,5 +116,5 @@ def test_sources_are_scored_and_shots_are_shown(config):
 
 def test_an_encoder_is_refused(config, encoder):
     target, sources = load_tasks(config)
-    with pytest.raises(ModelError, match=r"target\.kind: multiple_choice needs a causal language model"):
+    with pytest.raises(ModelError, match=r"target\.kind: multiple_choice needs a language model"):
         check_tasks(with_model(config, path=str(encoder)), [target, *sources])

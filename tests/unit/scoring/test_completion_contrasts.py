@@ -34,7 +34,7 @@ def test_the_contrast_is_the_gradient_of_own_minus_others(make_generation):
     rows = model.tokenise(target, target.train)
     part = Part(np.array([1, 4, 5, 7, 8]), np.full(5, 0.2))
     (found,) = completion_contrasts(model, rows, [part], batch_size=8)
-    compared = with_negatives(rows, part.rows, model.max_length)
+    compared = with_negatives(rows, part.rows, model.prompter.room_beside)
     total = torch.zeros(())
     for row in part.rows:
         own, *others = compared.candidates[row]
@@ -59,7 +59,7 @@ def test_every_completion_is_the_other_one_as_often_as_each(make_generation, tmp
     path = str(toy.write_rows(tmp_path / "rows.jsonl", rows))
     target, _ = load_tasks(make_generation(target={"path": path, "shots": 12}))
     tokens = build_model(make_generation(), [target]).tokenise(target, target.train)
-    compared = with_negatives(tokens, np.arange(12), 40)
+    compared = with_negatives(tokens, np.arange(12), lambda tokens: 40 - tokens)
     counts: dict = {}
     for _, *others in compared.candidates:
         for other in others:
@@ -84,7 +84,7 @@ def test_parts_take_every_row_once_and_have_something_to_contrast(kinds, most, r
     for part in parts:
         assert len({kinds[row] for row in part.rows}) > 1
         assert part.weights.sum() == pytest.approx(1)
-        compared = with_negatives(rows, part.rows, 40)
+        compared = with_negatives(rows, part.rows, lambda tokens: 40 - tokens)
         widths = {len(compared.candidates[row]) for row in part.rows}
         assert len(widths) == 1
         assert 2 <= widths.pop() <= 1 + NEGATIVES
@@ -98,7 +98,7 @@ def test_what_makes_a_completion_likely_anywhere_cancels(make_generation):
     bonus = torch.zeros(len(model.tokenizer), requires_grad=True)
     rows = model.tokenise(target, target.train)
     (part,) = completion_parts(rows, np.arange(6), 1)
-    compared = with_negatives(rows, part.rows, 40)
+    compared = with_negatives(rows, part.rows, lambda tokens: 40 - tokens)
     total = torch.zeros(())
     plain_loss = torch.zeros(())
     for row in part.rows:

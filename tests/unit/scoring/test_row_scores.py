@@ -14,7 +14,7 @@ from sgg_ray.tasks import load_tasks
 PEFT = {"adapter": {"peft_type": "lora", "r": 2, "target_modules": ["q_proj", "v_proj"]}}
 
 
-def scored(config, causal=False, spoil=None, contradicting=()):
+def scored(config, language_model=False, spoil=None, contradicting=()):
     """Scores of the rows of a configuration's tasks, and the tasks."""
     target, sources = load_tasks(config)
     if spoil is not None:
@@ -27,7 +27,11 @@ def scored(config, causal=False, spoil=None, contradicting=()):
         for task in (target, *sources)
     ]
     shares = {source.name: 1.0 for source in sources if source.name == "clean"}
-    return score_rows(found[0], found[1:], shares, contradicting, causal=causal), target, sources
+    return (
+        score_rows(found[0], found[1:], shares, contradicting, language_model=language_model),
+        target,
+        sources,
+    )
 
 
 def some_flipped(data, **also):
@@ -81,7 +85,7 @@ def test_a_language_models_rows(make_config, data, lm):
     config = make_config(
         model={"path": str(lm), **PEFT}, train={"max_length": 40}, **some_flipped(data, max_rows=80)
     )
-    found, _, sources = scored(config, causal=True, contradicting={"flipped"})
+    found, _, sources = scored(config, language_model=True, contradicting={"flipped"})
     clean, some = sources[0].train, sources[1].train
     right = dict(zip(clean.texts, clean.labels))
     wrong = np.array([right[text] != label for text, label in zip(some.texts, some.labels)])
@@ -94,7 +98,7 @@ def test_rows_with_completions(make_generation):
     sources = make_generation().sources[0].model_dump(exclude_unset=True)
     some = {**sources, "name": "some", "shuffle_completions": 0.3}
     config = make_generation(sources=[sources, some], model=PEFT)
-    found, _, (clean, shuffled) = scored(config, causal=True)
+    found, _, (clean, shuffled) = scored(config, language_model=True)
     right = dict(zip(clean.train.texts, clean.train.completions))
     wrong = [right[text] != said for text, said in zip(shuffled.train.texts, shuffled.train.completions)]
     assert np.isfinite(found["some"].alignment).all()

@@ -160,7 +160,7 @@ def test_every_source_has_its_space_in_the_order_of_the_configuration(make_confi
     assert list(comparison_spaces(target, sources).items()) == list(
         zip(("other", "clean0", "clean1"), spaces)
     )
-    assert set(comparison_spaces(target, sources, causal=True).values()) == {Space()}
+    assert set(comparison_spaces(target, sources, language_model=True).values()) == {Space()}
 
 
 def test_a_source_of_one_class_is_an_error_that_says_so(summarise, tmp_path):

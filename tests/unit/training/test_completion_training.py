@@ -64,8 +64,9 @@ def test_micro_batches_and_checkpointing_change_no_gradient(make_trainer, genera
         assert relative(first_gradient(make_trainer(model=model, train=train, **settings)), whole) < tolerance
 
 
+@pytest.mark.parametrize("model", ["lm", "t5"])
 @pytest.mark.parametrize("hvp", ["finite_difference", "central_difference"])
-def test_a_finite_difference_is_the_exact_product(make_trainer, hvp):
+def test_a_finite_difference_is_the_exact_product(make_trainer, hvp, model, request):
     terms = {
         "lambda_direction": 0.0,
         "lambda_magnitude": 0.2,
@@ -75,7 +76,10 @@ def test_a_finite_difference_is_the_exact_product(make_trainer, hvp):
     }
     difference, exact = (
         make_trainer(
-            sources=[], guidance={**terms, "fd_relative_change": 0.02, "hvp": mode}, train={"max_steps": 6}
+            model={"path": str(request.getfixturevalue(model))},
+            sources=[],
+            guidance={**terms, "fd_relative_change": 0.02, "hvp": mode},
+            train={"max_steps": 6},
         )
         for mode in (hvp, "exact")
     )
