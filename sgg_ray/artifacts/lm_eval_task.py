@@ -72,8 +72,11 @@ def write_lm_eval_task(run: FinishedRun, folder: str | Path, exported: str | Pat
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--lm-eval: {folder} exists already; give a new or an empty folder")
     model, head = load_model(run.model)
-    causal = isinstance(model, LanguageModel) and not isinstance(model, EncoderDecoderModel)
-    if not causal or run.config.target.kind != "classification":
+    if (
+        not isinstance(model, LanguageModel)
+        or isinstance(model, EncoderDecoderModel)
+        or run.config.target.kind != "classification"
+    ):
         raise ModelError(
             "--lm-eval: only a causal language model that was trained on labels is scored by lm_eval"
         )
