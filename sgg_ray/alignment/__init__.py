@@ -2,6 +2,7 @@
 
 from sgg_ray.alignment.alignment_report import AlignmentReport, SourceAlignment
 from sgg_ray.alignment.alignment_score import Evidence, Score, score_alignment
+from sgg_ray.alignment.bandit import BANDITS, Bandit
 from sgg_ray.alignment.contradiction import OwnHead, contradictions
 from sgg_ray.alignment.domains import Texts, domain_similarity, text_features
 from sgg_ray.alignment.noise import Noise, within_classes
@@ -18,9 +19,11 @@ from sgg_ray.alignment.verdict import Verdict, verdict
 from sgg_ray.alignment.weights import WEIGHTINGS, mixture_strength, mixture_weights
 
 __all__ = [
+    "BANDITS",
     "OWN_HEAD",
     "WEIGHTINGS",
     "AlignmentReport",
+    "Bandit",
     "Evidence",
     "Noise",
     "OwnHead",

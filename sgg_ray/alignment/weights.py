@@ -29,7 +29,10 @@ _RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": _relu,
     "evidence": _relu,
     "none": _none,
+    "exp3": _uniform,
+    "ucb1": _uniform,
 }
+_ASK_NO_SCORE = ("uniform", "exp3", "ucb1")
 WEIGHTINGS = tuple(_RULES)
 
 
@@ -41,11 +44,12 @@ def mixture_weights(scores: Sequence[Score | None], weighting: str = "relu") -> 
     ``uniform``   the same weight for every source;
     ``relu``      in proportion to max(0, utility);
     ``evidence``  as ``relu``, times the strength of the whole mixture;
-    ``none``      0 for every source (scores are reported but the mixture is left out).
+    ``none``      0 for every source (scores are reported but the mixture is left out);
+    ``exp3``, ``ucb1``  the same weight for every source that a bandit may choose (:mod:`sgg_ray.alignment.bandit`).
 
     A source without a score, or whose score is not finite, has weight 0 under every rule. One that pulls against a
-    kept source at their common head (``Score.opposes``) has weight 0 under every rule but ``uniform``, which asks for
-    no score.
+    kept source at their common head (``Score.opposes``) has weight 0 under every rule but ``uniform`` and the bandits,
+    which ask for no score.
 
     Raises:
         ValueError: an unknown weighting.
@@ -82,4 +86,4 @@ def mixture_strength(scores: Sequence[Score]) -> float:
 def _is_usable(score: Score | None, weighting: str) -> bool:
     if score is None or not all(map(math.isfinite, (score.value, score.low, score.high))):
         return False
-    return weighting == "uniform" or not score.opposes
+    return weighting in _ASK_NO_SCORE or not score.opposes

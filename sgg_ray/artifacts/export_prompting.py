@@ -157,7 +157,7 @@ answers = [tokenizer(plain(one), add_special_tokens=False)["input_ids"] for one 
 def _prompt_code(written: str, fields: Sequence[str], example: str) -> tuple[str, str]:
     """Lines of Python: an example of a text, and the prompt that holds it."""
     if len(fields) == 1:
-        before, after = written.split(f"{{{fields[0]}}}")
+        before, _, after = written.rpartition(f"{{{fields[0]}}}")  # rows that are shown may hold it as well
         return f'"{example}"', f"{before!r} + plain(text) + {after!r}"
     filled = "".join(f".replace({f'{{{field}}}'!r}, plain(text[{field!r}]))" for field in fields)
     return repr(dict.fromkeys(fields, example)), f"{written!r}{filled}"
@@ -185,7 +185,7 @@ def how_to_prompt(model: LanguageModel, head: str, name: str, load: str, imports
     task, prompter = model.task_of(head, []), model.prompter
     example = "a prompt to answer" if task.generates else "a text to label"
     named = tuple(f"{{{field}}}" for field in task.fields)
-    text, prompt = _prompt_code(prompter.write(task, named), task.fields, example)
+    text, prompt = _prompt_code(prompter.write(task, named, model.shots.get(head)), task.fields, example)
     given = {
         "folder": name,
         "base": base,

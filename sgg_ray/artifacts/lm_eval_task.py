@@ -105,8 +105,9 @@ def _examples(run: FinishedRun, model: LanguageModel, head: str) -> list[dict]:
     choices = [word + (tokenizer.eos_token if ids[-1] == end else "") for word, ids in zip(words, answers)]
     offsets = model.offsets[head].tolist() if head in model.offsets else [0.0] * len(answers)
     counts = [len(ids) if model.length_normalised else 1 for ids in answers]
-    prompts = prompter.write_all(task, rows)
-    for number, kept in enumerate(prompter.prompts(task, rows)):
+    shown = model.shots.get(head)
+    prompts = prompter.write_all(task, rows, shown)
+    for number, kept in enumerate(model.tokenise(task, rows).ids):
         whole = tokenizer(prompts[number], add_special_tokens=not prompter.chat)["input_ids"]
         if len(whole) > len(kept) + 1:  # some tokenizers end a text, a prompt never
             prompts[number] = tokenizer.decode(kept, skip_special_tokens=not prompter.chat)

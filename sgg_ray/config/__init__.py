@@ -13,7 +13,7 @@ from sgg_ray.config.search_sections import CompareConfig, StrategyConfig, TuneCo
 from sgg_ray.config.space import Distribution, depends_on_scores, with_values
 from sgg_ray.config.strategies import apply_strategy, shipped_strategy, strategy_configs
 from sgg_ray.config.task_sections import HeldOutConfig, Kind, SourceConfig, TargetConfig, TaskConfig
-from sgg_ray.config.training_sections import AlignmentConfig, GuidanceConfig, TrainConfig
+from sgg_ray.config.training_sections import AlignmentConfig, GuidanceConfig, TrainConfig, longest_input
 from sgg_ray.config.values import as_list
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "dump_config",
     "label_name",
     "load_config",
+    "longest_input",
     "passwords_in",
     "placeholders",
     "resolved",

@@ -1,6 +1,6 @@
 """Which keys belong to which kind of task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sgg_ray.config.fields import check_prompt
 from sgg_ray.config.roles import targets_of
@@ -36,9 +36,23 @@ def check_kinds(config: Config) -> list[str]:
         problems += _without_test_rows(config)
     if config.target.kind == GENERATION and config.train.share_labels:
         problems.append("train.share_labels: a target of kind generation has no labels; leave it out")
+    problems += _words_needed(config, tasks)
     if config.compare is not None:
         problems += _mixed_targets(config)
     return problems
+
+
+def _words_needed(config: Config, tasks: Sequence[tuple[str, TaskConfig]]) -> Iterator[str]:
+    """What is for tasks with label words."""
+    if config.train.context_examples:
+        for place, entry in tasks:
+            if entry.kind != "classification":
+                yield (
+                    f"{place}.kind: train.context_examples needs tasks of kind classification, found {entry.kind}; "
+                    "set it to 0, or leave out the task"
+                )
+    if config.train.loss != "cross_entropy" and config.target.kind == GENERATION:
+        yield f"train.loss: {config.train.loss} needs answers to choose from, found kind generation; leave it out"
 
 
 def _without_test_rows(config: Config) -> Iterator[str]:

@@ -55,10 +55,31 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _bandit_fits(self):
+        weighting, train = self.alignment.weighting, self.train
+        if weighting not in ("exp3", "ucb1"):
+            return self
+        for key, taken, plain in (
+            ("train.combine", train.combine, "sum"),
+            ("train.schedule", train.schedule, "joint"),
+            ("alignment.refresh_interval", self.alignment.refresh_interval, 0),
+        ):
+            if taken != plain:
+                raise ValueError(
+                    f"{key}: alignment.weighting {weighting} chooses the sources of each step itself, found {taken}; "
+                    f"use {plain}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _method_fits(self):
         method = self.train.method
         if method in ("gradients", "auto"):
             return self
+        if self.train.context_examples:
+            raise ValueError(
+                f"train.context_examples: train.method {method} trains on no episodes; set it to 0"
+            )
         terms = ("lambda_direction", "lambda_magnitude", "lambda_alignment", "lambda_source")
         guided = [term for term in terms if getattr(self.guidance, term) > 0]
         if guided:

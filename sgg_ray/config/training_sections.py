@@ -21,10 +21,11 @@ class AlignmentConfig(Section):
     """How sources are scored and weighted."""
 
     summary: SummaryConfig = Field(default_factory=SummaryConfig)  # pyright: ignore[reportArgumentType]
-    weighting: Literal["uniform", "relu", "evidence", "none"] = Field(
+    weighting: Literal["uniform", "relu", "evidence", "none", "exp3", "ucb1"] = Field(
         "relu",
         description="how scores become shares of the mixture; evidence = relu, and the mixture is as strong as the sum "
-        "of the utilities, down to no source at all; none = no mixture",
+        "of the utilities, down to no source at all; none = no mixture; exp3, ucb1 = no scores: a bandit chooses the "
+        "sources of each step by how their gradients agreed with the target's so far (FLAD)",
     )
     refresh_interval: CountOrZero = Field(0, description="steps between two scorings; 0 = score once")
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
@@ -108,6 +109,11 @@ class TrainConfig(Section):
         description="sources that have two or more of the target's labels train its head with the rows that carry "
         "these; false = a head for every set of labels",
     )
+    loss: Literal["cross_entropy", "t_few"] = Field(
+        "cross_entropy",
+        description="causal models: of the right label word among all, or T-Few's sum of its likelihood, the others' "
+        "unlikelihood, and the cross-entropy of length-normalised scores",
+    )
     max_steps: Count = Field(150, description="optimiser steps")
     batch_size: Count = Field(16, description="target rows a step, over all workers")
     source_batch_size: Count = Field(32, description="source rows a step, over all workers")
@@ -123,8 +129,15 @@ class TrainConfig(Section):
         128,
         description="tokens kept of a text; of a language model, of text, prompt and answer, of which the text is cut",
     )
+    context_examples: CountOrZero = Field(
+        0,
+        description="causal models, kind classification: labelled rows before each text, in training (others of its "
+        "task) and in prediction (the shots), every text cut to 'max_length'; 0 = none",
+    )
     context_length: Annotated[Whole, Field(ge=8)] = Field(
-        1024, description="method in_context: tokens of the shots, as many as fit, with text and prompt"
+        1024,
+        description="method in_context, and context_examples: tokens of the shown rows, as many as fit, with text and "
+        "prompt",
     )
     cuda_graphs: bool = Field(
         True,
@@ -143,3 +156,8 @@ class TrainConfig(Section):
     baseline: bool = Field(
         True, description="also train on the target alone, same seed and steps, to compare"
     )
+
+
+def longest_input(train: TrainConfig) -> int:
+    """Tokens that a model has to take: of one text with its prompt, or with the rows that are shown before it."""
+    return train.context_length if train.context_examples else train.max_length

@@ -17,9 +17,10 @@ from sgg_ray.errors import CheckpointError, ConfigError, TrainingError
 from sgg_ray.gradients import FlatParameters
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.passes import GradientPasses
+from sgg_ray.training.phases import guidance_of
 from sgg_ray.training.reduction import STRETCH, GradientSum
 from sgg_ray.training.trainer import MOST_SKIPPED_IN_A_ROW
-from sgg_ray.training.updates import GuidedSum, GuidedTarget, guidance_of
+from sgg_ray.training.updates import GuidedSum, GuidedTarget
 
 LossFunction = Callable[[], Tensor]
 

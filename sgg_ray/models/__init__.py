@@ -8,6 +8,7 @@ from sgg_ray.models.card import card_header
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.data_look import DataLook, TaskLook, data_warnings, look_at_data
 from sgg_ray.models.encoder_decoder import EncoderDecoderModel
+from sgg_ray.models.episodes import in_turn, most_examples
 from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.models.locate import locate_model
@@ -58,12 +59,14 @@ __all__ = [
     "fit_tasks",
     "gathered",
     "graphed",
+    "in_turn",
     "is_language_model",
     "is_sharded",
     "load_model",
     "load_tokenizer",
     "locate_model",
     "look_at_data",
+    "most_examples",
     "objective_of",
     "quiet_transformers",
     "read_manifest",

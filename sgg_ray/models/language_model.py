@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from sgg_ray.config import TEXT, placeholders
+from sgg_ray.models.answer_losses import AnswerLoss
 from sgg_ray.models.batch import Batch, TokenisedRows, padded
+from sgg_ray.models.episodes import others
 from sgg_ray.models.greedy import greedy
 from sgg_ray.models.head_logits import hidden_states_at, token_log_probabilities
 from sgg_ray.models.prompts import Ids, Prompter
 from sgg_ray.models.task_model import TaskModel, inner_model
 from sgg_ray.tasks import COMPLETIONS, Rows, Task, Text, parts_of
 
+EPISODES = 7  # stream of random numbers
 NO_CONTENT = ("N/A", "", "[MASK]")  # Zhao et al. (2021), "Calibrate Before Use"
 
 
@@ -90,6 +93,8 @@ class LanguageModel(TaskModel):
         max_new_tokens: of a completion that the model generates, at most.
         precision: ``float32``, or ``bfloat16`` for autocast (trainable parameters stay fp32).
         quantization: of the backbone's frozen weights, as ``model.quantization`` says.
+        answer_loss: what is trained for where one answer of several is right; None: the cross-entropy of the scores.
+        example_length: tokens of one text with its prompt and answer, shown or asked; None: only the whole is cut.
     """
 
     def __init__(
@@ -105,10 +110,14 @@ class LanguageModel(TaskModel):
         max_new_tokens: int = 64,
         precision: str = "float32",
         quantization: str | None = None,
+        answer_loss: AnswerLoss | None = None,
+        example_length: int | None = None,
     ):
         super().__init__(backbone, tokenizer, labels, max_length=max_length, precision=precision)
         self.max_new_tokens = max_new_tokens
         self.quantization = quantization
+        self.answer_loss = answer_loss
+        self.example_length = example_length
         self.prompts = dict(prompts)
         self.length_normalised = length_normalised
         self.prompter = self.prompter_for(tokenizer, chat, max_length)
@@ -145,8 +154,35 @@ class LanguageModel(TaskModel):
         if task.kind == "multiple_choice":
             ids, choices = self.prompter.fitting_choices(task, rows, self.shots.get(task.head))
             return PromptedRows(task.head, ids, rows.labels, candidates=choices, weights=rows.weights)
+        if self.example_length is not None:
+            rows = self.prompter.shortened(task, rows, self.example_length)
         ids = self.prompter.prompts(task, rows, self.shots.get(task.head))
         return PromptedRows(task.head, ids, rows.labels, self.prompter.answers(task), weights=rows.weights)
+
+    def tokenise_episodes(
+        self, task: Task, rows: Rows, count: int, seed: int, copies: int = 1
+    ) -> PromptedRows:
+        """The rows as they are asked in context: each behind ``count`` other rows of the task and their answers.
+
+        Args:
+            task: with label words.
+            count: rows to show, or as many as fit, all classes alike.
+            seed: of the choice.
+            copies: of each row, every one behind other rows, or the same in another order.
+
+        Returns:
+            The rows, ``copies`` times.
+        """
+        short = self.prompter.shortened(task, rows, self.example_length or self.max_length)
+        contexts = [
+            short.take(shown)
+            for copy in range(copies)
+            for shown in others(rows.labels, count, (seed, EPISODES, copy))
+        ]
+        repeated = short.take(np.tile(np.arange(len(rows)), copies))
+        ids = self.prompter.prompts_behind(task, repeated, contexts)
+        answers = self.prompter.answers(task)
+        return PromptedRows(task.head, ids, repeated.labels, answers, weights=repeated.weights)
 
     def _tokenise_completions(self, task: Task, rows: Rows) -> PromptedRows:
         ids, completions = self.prompter.fitting(task, rows, self.shots.get(task.head))
@@ -182,19 +218,19 @@ class LanguageModel(TaskModel):
     def scores(self, batch: Batch) -> list[Tensor]:
         """log p of each label's word: [n, C] for each stretch of ``batch.heads``."""
         assert isinstance(batch, AnswerBatch)
+        return [
+            self._scores_of(key, said, real) for (key, _), (said, real) in zip(batch.heads, self._said(batch))
+        ]
+
+    def _said(self, batch: AnswerBatch) -> list[tuple[Tensor, Tensor]]:
+        """Log-probabilities of the answers' tokens, and which tokens are real: [n, C, L] each, a stretch of heads."""
         with self.autocast():
             said = self.token_log_probabilities(batch)
-        total = (said * batch.real).sum(1)
         counts = [count * width for (_, count), width in zip(batch.heads, batch.widths)]
-        parts = [
-            (part / tokens if self.length_normalised or key == COMPLETIONS else part).view(-1, width)
-            for (key, _), part, tokens, width in zip(
-                batch.heads, total.split(counts), batch.real.sum(1).split(counts), batch.widths
-            )
-        ]
+        shapes = [(count, width, said.shape[1]) for (_, count), width in zip(batch.heads, batch.widths)]
         return [
-            part + self.offsets[key].to(part.device) if key in self.offsets else part
-            for (key, _), part in zip(batch.heads, parts)
+            (part.view(shape), real.view(shape))
+            for part, real, shape in zip(said.split(counts), batch.real.split(counts), shapes)
         ]
 
     def token_log_probabilities(self, batch: AnswerBatch) -> Tensor:
@@ -203,6 +239,28 @@ class LanguageModel(TaskModel):
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "logits_to_keep": 0}
         hidden = hidden_states_at(self.backbone, inner, inputs, (batch.sequence, batch.place))  # [U, H]
         return token_log_probabilities(inner, hidden, batch.seats, batch.tokens, batch.on_host)
+
+    def _scores_of(self, key: str, said: Tensor, real: Tensor) -> Tensor:
+        """log p [n, C] of the answers of one label set, from their tokens' [n, C, L]."""
+        scores = (said * real).sum(-1)
+        if self.length_normalised or key == COMPLETIONS:
+            scores = scores / real.sum(-1)
+        return scores + self.offsets[key].to(scores.device) if key in self.offsets else scores
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Loss of each example: [B]; of those with one right answer among several, ``answer_loss`` if there is one."""
+        if self.answer_loss is None:
+            return super().losses(batch)
+        assert isinstance(batch, AnswerBatch)
+        labels = batch.labels.split([count for _, count in batch.heads])
+        return torch.cat(
+            [
+                self.answer_loss.losses(said, real, own)
+                if key != COMPLETIONS
+                else self._losses_of(key, self._scores_of(key, said, real), own, None)
+                for (key, _), (said, real), own in zip(batch.heads, self._said(batch), labels)
+            ]
+        )
 
     def _losses_of(self, key: str, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
         return -scores[:, 0] if key == COMPLETIONS else super()._losses_of(key, scores, labels, values)

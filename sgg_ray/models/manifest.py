@@ -21,6 +21,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class ShownRows(_Strict):
+    """Labelled rows that stand before every text.
+
+    Attributes:
+        texts: the parts of each text.
+        labels: number of each text's label.
+    """
+
+    texts: list[Annotated[list[str], Field(min_length=1)]]
+    labels: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _side_by_side(self):
+        if len(self.texts) != len(self.labels):
+            raise ValueError("texts and labels must be equally many")
+        return self
+
+
 class SpokenLabels(_Strict):
     """What a language model is asked and says.
 
@@ -31,6 +49,8 @@ class SpokenLabels(_Strict):
         length_normalised: whether a word counts by the mean of its tokens.
         max_new_tokens: of an answer.
         offsets: by label set, what is subtracted from the scores of its words.
+        example_length: tokens of one text with its prompt and answer, where several stand in one input.
+        shown: labelled rows that stand before every text.
     """
 
     prompt: str | None = None
@@ -39,6 +59,8 @@ class SpokenLabels(_Strict):
     length_normalised: bool
     max_new_tokens: Tokens
     offsets: dict[str, list[float]]
+    example_length: Tokens | None = None
+    shown: ShownRows | None = None
 
 
 class Quantised(_Strict):

@@ -85,6 +85,8 @@ def check_method(config: Config) -> None:
     for key, value, needed in (
         ("method", train.method, {"setfit": False, "zero_shot": True, "in_context": True}.get(train.method)),
         ("head", train.head, False if train.head != "zero" else None),
+        ("loss", train.loss, True if train.loss != "cross_entropy" else None),
+        ("context_examples", train.context_examples, True if train.context_examples else None),
     ):
         if needed is not None and needed != architecture.is_language_model:
             kind = "a language model" if needed else "an encoder"

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sgg_ray.config import TEXT, Config
+from sgg_ray.config import TEXT, Config, longest_input
 from sgg_ray.errors import ModelError
+from sgg_ray.models.answer_losses import ANSWER_LOSSES
 from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import (
@@ -26,6 +28,7 @@ from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.manifest import (
     Manifest,
     Quantised,
+    ShownRows,
     SpokenLabels,
     check_files,
     checksums,
@@ -38,7 +41,7 @@ from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.prompts import template_of
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
-from sgg_ray.tasks import Task, kind_of
+from sgg_ray.tasks import Rows, Task, kind_of, parts_of
 
 HEADS = "heads.safetensors"
 BACKBONE = "backbone"
@@ -73,7 +76,7 @@ def build_model(
         foundation.copy() if shared else foundation.backbone, config.model, foundation.architecture
     )
     labels = {task.head: task.labels for task in tasks}
-    common = {"max_length": config.train.max_length, "precision": config.model.precision}
+    common = {"max_length": longest_input(config.train), "precision": config.model.precision}
     if foundation.architecture.is_language_model:
         return LANGUAGE_MODELS[foundation.architecture](
             backbone,
@@ -84,6 +87,8 @@ def build_model(
             length_normalised=config.model.length_normalised,
             max_new_tokens=config.train.max_new_tokens,
             quantization=config.model.quantization,
+            example_length=config.train.max_length if config.train.context_examples else None,
+            answer_loss=None if config.train.loss == "cross_entropy" else ANSWER_LOSSES[config.train.loss](),
             **common,
         )
     known = foundation.known_ids(config.train.max_length) if shared else None
@@ -139,6 +144,8 @@ def save_model(
             length_normalised=model.length_normalised,
             max_new_tokens=model.max_new_tokens,
             offsets={key: offset.tolist() for key, offset in model.offsets.items()},
+            example_length=model.example_length,
+            shown=_shown(model.shots.get(target_head)),
         )
     elif isinstance(model, EncoderClassifier):
         pooling = model.pooling
@@ -164,6 +171,13 @@ def save_model(
             },
         ),
     )
+
+
+def _shown(shots: Rows | None) -> ShownRows | None:
+    """Labelled rows as the manifest holds them."""
+    if shots is None:
+        return None
+    return ShownRows(texts=[list(parts_of(text)) for text in shots.texts], labels=shots.labels.tolist())
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
@@ -266,7 +280,11 @@ def _load(folder: Path, manifest: Manifest, device: torch.device | str, dequanti
         max_new_tokens=spoken.max_new_tokens,
         precision=quantised.precision if quantised else "float32",
         quantization=quantised and quantised.scheme,
+        example_length=spoken.example_length,
     )
+    if spoken.shown is not None:
+        texts = tuple(parts[0] if len(parts) == 1 else tuple(parts) for parts in spoken.shown.texts)
+        model.shots[manifest.target_head] = Rows(texts, np.array(spoken.shown.labels, dtype=np.int64))
     model.offsets = {key: torch.tensor(offset) for key, offset in spoken.offsets.items()}
     return model
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
 from typing import Any
@@ -160,16 +160,45 @@ class Prompter:
         self, room: Sequence[int], task: Task, rows: Rows, shots: Rows | None = None
     ) -> tuple[np.ndarray, ...]:
         """Token ids of each row's prompt, with as much of its text as fits into ``room`` tokens of the row."""
-        if not len(rows):
-            return ()
-        encoded = self._encode_all(self.write_all(task, rows, shots))
-        for number, ids in enumerate(encoded):
-            text = rows.texts[number]
-            while len(ids) > room[number] and any(parts_of(text)):
-                text = self._shorten(text, len(ids) - room[number])
-                ids = self._encode(self.write(task, text, shots, rows.history(number)))
-            encoded[number] = ids
+        encoded, _ = self._cut(room, task, rows, shots)
         return tuple(np.asarray(ids, dtype=np.int32) for ids in encoded)
+
+    def shortened(self, task: Task, rows: Rows, longest: int) -> Rows:
+        """The rows with texts that fit into ``longest`` tokens with prompt and answer, as if each stood alone."""
+        taken = self.max_length - self.room_beside(max(map(len, self.answers(task))))
+        _, texts = self._cut([longest - taken] * len(rows), task, rows)
+        return replace(rows, texts=tuple(texts))
+
+    def _cut(
+        self, room: Sequence[int], task: Task, rows: Rows, shots: Rows | None = None
+    ) -> tuple[list[list[int]], list[Text]]:
+        """Token ids of each row's prompt, and what is left of its text."""
+        texts = list(rows.texts)
+        encoded = self._encode_all(self.write_all(task, rows, shots)) if texts else []
+        for number, ids in enumerate(encoded):
+            while len(ids) > room[number] and any(parts_of(texts[number])):
+                texts[number] = self._shorten(texts[number], len(ids) - room[number])
+                ids = self._encode(self.write(task, texts[number], shots, rows.history(number)))
+            encoded[number] = ids
+        return encoded, texts
+
+    def prompts_behind(self, task: Task, rows: Rows, contexts: Sequence[Rows]) -> tuple[np.ndarray, ...]:
+        """Token ids of each row's prompt behind labelled rows of its own, the first of them that fit.
+
+        Args:
+            contexts: for each row.
+        """
+        room = self.room_beside(max(map(len, self.answers(task))))
+        left, found = list(contexts), [np.empty(0, dtype=np.int32)] * len(rows)
+        waiting = list(range(len(rows)))
+        while waiting:
+            written = self.write_all(task, rows.take(waiting), [left[row] for row in waiting])
+            for row, ids in zip(waiting, self._encode_all(written)):
+                found[row] = np.asarray(ids, dtype=np.int32)
+            waiting = [row for row in waiting if len(found[row]) > room and len(left[row])]
+            for row in waiting:
+                left[row] = left[row].take(np.arange(len(left[row]) - 1))
+        return tuple(found)
 
     def cut(self, task: Task, rows: Rows) -> float:
         """The share of rows whose text is cut.
@@ -224,13 +253,18 @@ class Prompter:
             dtype=np.int64,
         )
 
-    def write_all(self, task: Task, rows: Rows, shots: Rows | None = None) -> list[str]:
-        """The prompt of each row."""
-        given = [(text, rows.history(row)) for row, text in enumerate(rows.texts)]
+    def write_all(self, task: Task, rows: Rows, shots: Rows | Sequence[Rows] | None = None) -> list[str]:
+        """The prompt of each row.
+
+        Args:
+            shots: labelled rows that are shown before every row's text; or such rows for each row.
+        """
+        shown = [shots] * len(rows) if shots is None or isinstance(shots, Rows) else shots
+        given = [(text, own, rows.history(row)) for row, (text, own) in enumerate(zip(rows.texts, shown))]
         if self.chat:
-            messages = [self._messages(task, text, shots, history) for text, history in given]
-            return render_chat(self.tokenizer, messages)
-        return [self._plain(task, text, shots, history) for text, history in given]
+            messages = [self._messages(task, text, own, history) for text, own, history in given]
+            return render_chat(self.tokenizer, messages) if messages else []
+        return [self._plain(task, text, own, history) for text, own, history in given]
 
     def write(self, task: Task, text: Text, shots: Rows | None = None, history: History = ()) -> str:
         """The prompt for a text, behind what was said before it and ``shots`` with their answers.

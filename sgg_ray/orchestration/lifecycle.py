@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sgg_ray.artifacts import RunFolder, is_uri, local_folder
-from sgg_ray.config import Config, passwords_in
+from sgg_ray.config import Config, longest_input, passwords_in
 from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.job_folder import in_job_folder
@@ -36,7 +36,9 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files
-    check_model(config.model, config.train.max_length, config.train.max_new_tokens if target.generates else 0)
+    check_model(
+        config.model, longest_input(config.train), config.train.max_new_tokens if target.generates else 0
+    )
     check_method(config)
     if config.train.method in ("zero_shot", "in_context"):
         raise ConfigError(

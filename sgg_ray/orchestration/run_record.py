@@ -49,7 +49,7 @@ def _unused(config: Config, command: str) -> Iterator[str]:
         yield "train.budget"
     if config.target.kind != "generation":
         yield "train.max_new_tokens"
-    if config.train.method != "in_context":
+    if config.train.method != "in_context" and not config.train.context_examples:
         yield "train.context_length"
 
 

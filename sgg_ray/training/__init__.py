@@ -22,7 +22,7 @@ from sgg_ray.training.text_predictions import TextPredictions, generate_texts
 from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
 from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
 from sgg_ray.training.training_state import TrainingState, check_training_state
-from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlone, Update
+from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlone, StatefulUpdate, Update
 
 __all__ = [
     "SOURCES",
@@ -41,6 +41,7 @@ __all__ = [
     "Predictions",
     "SingleProcess",
     "SourcesAlone",
+    "StatefulUpdate",
     "TextPredictions",
     "TimeEstimate",
     "Trainer",

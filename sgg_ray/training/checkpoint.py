@@ -9,6 +9,7 @@ from sgg_ray.errors import CheckpointError
 from sgg_ray.training.checkpoint_file import read_tensors, write_tensors
 from sgg_ray.training.sharded_checkpoint import check_shards, load_shards, parts_of, save_shards
 from sgg_ray.training.trainer import Trainer
+from sgg_ray.training.updates import load_update_states, update_states
 
 STATE = "trainer.safetensors"
 METADATA = ("step", "weights", "parameters")
@@ -27,6 +28,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     for number, state in enumerate(trainer.optimiser.state.values()):
         tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
     tensors |= {f"guidance.{name}": value for name, value in trainer.guidance.state_dict().items()}
+    tensors |= update_states(trainer.phases)
     tensors |= {"skipped": trainer.skipped, "skipped_in_a_row": trainer.skipped_in_a_row}
     if trainer.diagnostics.previous is not None:
         tensors["previous_sketch"] = trainer.diagnostics.previous
@@ -81,6 +83,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     trainer.guidance.load_state_dict(
         {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     )
+    load_update_states(trainer.phases, tensors)
     sketch = tensors.get("previous_sketch")
     trainer.diagnostics.previous = None if sketch is None else sketch.to(device)
     trainer.skipped = tensors["skipped"].to(device)

@@ -17,6 +17,8 @@ from sgg_ray.models import (
     TokenisedRows,
     build_model,
     gathered,
+    in_turn,
+    most_examples,
     shard_model,
 )
 from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows, sharing_labels
@@ -32,6 +34,7 @@ from sgg_ray.training.training_state import TrainingState, load_member, stored_m
 from sgg_ray.training.updates import Phase
 
 IN_CONTEXT = 6  # stream of random numbers
+EPISODES_OF_A_SHOT = 8  # each behind others, or the same in another order
 
 
 @dataclass
@@ -89,8 +92,8 @@ def run_training(
     _calibrate(model, config, [*used, target])
     trainer = Trainer(
         model,
-        model.tokenise(target, target.train),
-        {source.name: model.tokenise(source, source.train) for source in used},
+        _training_rows(model, target, config, EPISODES_OF_A_SHOT),
+        {source.name: _training_rows(model, source, config) for source in used},
         weights,
         config,
         communicator,
@@ -104,6 +107,7 @@ def run_training(
     keep = hooks.checkpoint
     checkpoint = None if keep is None else lambda trainer: keep(TrainingState(trainer))
     trainer.run(hooks.on_events, checkpoint, hooks.updates, hooks.checkpoint_wanted)
+    _show(model, target, config)
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
     if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
         model = _whole(model, whole, build_model(config, [target, *used], foundation))
@@ -140,6 +144,7 @@ def _whole(sharded: TaskModel, trained: Mapping[str, torch.Tensor], model: TaskM
                 parameter.data = trained[name].to(parameter.dtype)
     if isinstance(sharded, LanguageModel) and isinstance(model, LanguageModel):
         model.offsets = {key: offset.cpu() for key, offset in sharded.offsets.items()}
+        model.shots = sharded.shots
     return model
 
 
@@ -237,7 +242,8 @@ def _run_untrained(
     model = build_model(bare, [target], foundation, device).to(device)
     assert isinstance(model, LanguageModel)
     if in_context:
-        model.show(target, target.train.take(_in_turn(target.train.labels, config.seed)), longest)
+        order = in_turn(target.train.labels, np.random.default_rng([config.seed, IN_CONTEXT]))
+        model.show(target, target.train.take(order), longest)
     _calibrate(model, config, [target])
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(model, predictions, 0, 0, 0)
@@ -251,14 +257,24 @@ def _predict_test_rows(
     return predict_rows(model, target, target.test, size, communicator, hooks.on_evaluation)
 
 
-def _in_turn(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A random order [n] in which the classes take turns: any beginning of it is as balanced as it can be."""
-    order = np.random.default_rng([seed, IN_CONTEXT]).permutation(len(labels))
-    rank = np.empty(len(labels), dtype=np.int64)
-    for value in np.unique(labels):
-        members = order[labels[order] == value]
-        rank[members] = np.arange(len(members))
-    return order[np.argsort(rank[order], kind="stable")]
+def _training_rows(model: TaskModel, task: Task, config: Config, copies: int = 1) -> TokenisedRows:
+    """The task's rows as the model is trained on them: alone, or as episodes."""
+    if not config.train.context_examples:
+        return model.tokenise(task, task.train)
+    assert isinstance(model, LanguageModel)
+    return model.tokenise_episodes(task, task.train, config.train.context_examples, config.seed, copies)
+
+
+def _show(model: TaskModel, target: Task, config: Config) -> None:
+    """Put the shots before every text from now on, as many as the training has shown."""
+    if not config.train.context_examples:
+        return
+    assert isinstance(model, LanguageModel)
+    longest = config.train.max_length
+    short = model.prompter.shortened(target, target.train, longest)
+    order = in_turn(short.labels, np.random.default_rng([config.seed, IN_CONTEXT]))
+    count = most_examples(short.labels, config.train.context_examples)
+    model.show(target, short.take(order[:count]), longest)
 
 
 def _calibrate(model: TaskModel, config: Config, tasks: Sequence[Task]) -> None:

@@ -19,7 +19,7 @@ from sgg_ray.training.sampling import by_length, shard, source_batch, target_bat
 Pair = tuple[TokenisedRows, int]  # rows of a task, and the number of one of them
 
 # What a pass is for: each has random numbers of its own. The values are part of what a seed means: never change them.
-SOURCES, TARGET, COMBINATION, PROBE, EACH_SOURCE = 1, 2, 4, 5, 10
+SOURCES, TARGET, COMBINATION, PROBE, BANDIT, EACH_SOURCE = 1, 2, 4, 5, 6, 10
 
 
 class GradientPasses(ABC):

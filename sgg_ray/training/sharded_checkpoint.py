@@ -18,6 +18,7 @@ from sgg_ray.errors import CheckpointError
 from sgg_ray.gradients import ShardedParameters
 from sgg_ray.training.checkpoint_file import read_tensors, write_tensors
 from sgg_ray.training.trainer import Trainer
+from sgg_ray.training.updates import load_update_states, update_states
 
 PART = "trainer.{}-of-{}.safetensors"
 COUNTERS = ("skipped", "skipped_in_a_row")
@@ -139,6 +140,7 @@ def _counters(trainer: Trainer) -> dict[str, Tensor]:
         for name, value in trainer.guidance.state_dict().items()
         if name != "reference"
     }
+    found |= update_states(trainer.phases)
     for number, state in enumerate(trainer.optimiser.state.values()):
         found[f"optimiser.{number}"] = state["step"]
     return found
@@ -151,6 +153,7 @@ def _set_counters(trainer: Trainer, stored: dict[str, Tensor]) -> None:
     if trainer.guidance.reference is not None:
         guidance["reference"] = trainer.guidance.reference.clone()
     trainer.guidance.load_state_dict(guidance)
+    load_update_states(trainer.phases, stored)
     for number, state in enumerate(trainer.optimiser.state.values()):
         state["step"] = stored[f"optimiser.{number}"].to(device)
     for name in COUNTERS:

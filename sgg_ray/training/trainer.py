@@ -28,7 +28,8 @@ from sgg_ray.training.diagnostics import Diagnostics
 from sgg_ray.training.head import begin_at_names
 from sgg_ray.training.parameter_layout import build_optimiser, lay_out, learning_rate_factor
 from sgg_ray.training.passes import Passes
-from sgg_ray.training.updates import Phase, guidance_of, phases_of
+from sgg_ray.training.phases import guidance_of, phases_of
+from sgg_ray.training.updates import Phase
 
 MOST_SKIPPED_IN_A_ROW = 10
 

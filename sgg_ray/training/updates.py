@@ -1,17 +1,16 @@
 """How the gradients of one step become the gradient that the optimiser sees: one class a method.
 
-A new method is a class with the signature of :class:`Update`; :func:`phases_of` says when it is used.
+A new method is a class with the signature of :class:`Update`; :func:`sgg_ray.training.phases.phases_of` says when it
+is used.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from sgg_ray.config import Config, GuidanceConfig
-from sgg_ray.gradients import FlatParameters
 from sgg_ray.guidance import Combination, Guidance
 from sgg_ray.training.diagnostics import Diagnostics
 from sgg_ray.training.passes import COMBINATION, EACH_SOURCE, SOURCES, TARGET, GradientPasses, Pair, Passes
@@ -34,6 +33,19 @@ class Update(Protocol):
         Returns:
             Metrics of the step, scalars on the device. Those whose name ends with ``loss`` are this worker's share.
         """
+        ...
+
+
+@runtime_checkable
+class StatefulUpdate(Update, Protocol):
+    """An update that remembers something from step to step, which then belongs into checkpoints."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that it remembers, the same on all workers."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
         ...
 
 
@@ -163,64 +175,30 @@ class Combined:
         return rows, mixture, loss
 
 
-def guidance_of(
-    settings: GuidanceConfig,
-    parameters: FlatParameters,
-    private: slice,
-    shared: slice,
-    steps: int,
-    world_size: int,
-) -> Guidance:
-    """The terms as a configuration's section asks for.
-
-    Args:
-        settings: the section.
-        parameters: the model's.
-        private: where those lie that only the target uses.
-        shared: where those lie that sources use as well.
-        steps: of the whole training.
-        world_size: number of workers.
-    """
-    return Guidance(
-        parameters,
-        **settings.model_dump(exclude={"lambda_source", "warmup_ratio", "view_modules"}),
-        warmup_steps=round(settings.warmup_ratio * steps),
-        private=private,
-        shared=shared,
-        # Of a sharded gradient each worker holds its own part, and not a share of the sum.
-        world_size=1 if parameters.sharded else world_size,
-    )
-
-
 def mixture_strength(weights: Mapping[str, float]) -> float:
     """What the weights add up to, and 1 but for rounding unless they follow the evidence (``weighting: evidence``)."""
     total = sum(weights.values())
     return total if total < 0.999 else 1.0
 
 
-def phases_of(
-    config: Config, passes: Passes, guidance: Guidance, diagnostics: Diagnostics, uses_sources: bool
-) -> tuple[Phase, ...]:
-    """The phases of a training as the configuration asks for: the only place where methods are told apart.
+def update_states(phases: Sequence[Phase]) -> dict[str, Tensor]:
+    """What the updates of the phases remember, for a checkpoint."""
+    return {
+        f"update.{number}.{name}": value
+        for number, phase in enumerate(phases)
+        if isinstance(phase.update, StatefulUpdate)
+        for name, value in phase.update.state_dict().items()
+    }
+
+
+def load_update_states(phases: Sequence[Phase], stored: Mapping[str, Tensor]) -> None:
+    """Let the updates go on from what :func:`update_states` returned.
 
     Args:
-        config: ``train.schedule``, ``combine`` and ``max_steps``, and ``guidance.lambda_source`` are read.
-        passes: of the training.
-        guidance: its terms.
-        diagnostics: what looks at g.
-        uses_sources: whether there are sources, and a term that wants them.
-
-    Raises:
-        ConfigError: a package is missing that the way of combining needs.
+        stored: it, among whatever else a checkpoint holds.
     """
-    train, lambda_source = config.train, config.guidance.lambda_source
-    target = GuidedTarget(passes, guidance, diagnostics)
-    if not uses_sources:
-        return (Phase(GuidedSum(target), train.max_steps),)
-    if train.schedule == "sequential":
-        first = train.max_steps // 2
-        return Phase(SourcesAlone(passes), first), Phase(GuidedSum(target), train.max_steps - first)
-    if train.combine != "sum" and lambda_source > 0:
-        return (Phase(Combined(target, Combination(train.combine), lambda_source), train.max_steps),)
-    mixture = torch.zeros_like(passes.flat.values)
-    return (Phase(GuidedSum(target, lambda_source, mixture), train.max_steps),)
+    for number, phase in enumerate(phases):
+        prefix = f"update.{number}."
+        own = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+        if own and isinstance(phase.update, StatefulUpdate):
+            phase.update.load_state_dict(own)

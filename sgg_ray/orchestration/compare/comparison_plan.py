@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import CompareConfig, Config, shots_of, strategy_configs, targets_of, with_target
+from sgg_ray.config import (
+    CompareConfig,
+    Config,
+    longest_input,
+    shots_of,
+    strategy_configs,
+    targets_of,
+    with_target,
+)
 from sgg_ray.errors import ConfigError
 from sgg_ray.guidance import check_combination
 from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
@@ -87,11 +95,11 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
         check_setfit(own)
         check_method(own)
         refuse_row_weighting(own, "compare")
-        place = own.model.model_dump_json(), own.train.max_length
+        place = own.model.model_dump_json(), longest_input(own.train)
         if place not in seen:
             seen.add(place)
             generates = own.target.kind == "generation"
-            check_model(own.model, own.train.max_length, own.train.max_new_tokens if generates else 0)
+            check_model(own.model, longest_input(own.train), own.train.max_new_tokens if generates else 0)
 
 
 def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:

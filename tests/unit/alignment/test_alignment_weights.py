@@ -69,12 +69,13 @@ def test_an_unknown_rule_is_refused():
         mixture_weights([], "median")
 
 
-def test_a_source_that_pulls_against_a_kept_one_has_no_weight_but_under_the_rule_that_asks_for_no_score():
+def test_a_source_that_pulls_against_a_kept_one_has_no_weight_but_under_rules_that_ask_for_no_score():
     kept = Score(0.6, 0.2, 0.9, 1.0, 0.5, 0.6)
     turned = replace(kept, opposes="kept")
     for rule in WEIGHTINGS:
         weights = mixture_weights([kept, turned], rule)
-        expected = {"uniform": [0.5, 0.5], "none": [0.0, 0.0]}.get(rule, [1.0, 0.0])
+        equal = {name: [0.5, 0.5] for name in ("uniform", "exp3", "ucb1")}
+        expected = {**equal, "none": [0.0, 0.0]}.get(rule, [1.0, 0.0])
         np.testing.assert_allclose(weights, expected)
     assert verdict(turned) == "harmful"
 

@@ -19,7 +19,7 @@ from sgg_ray.scoring import class_contrasts as contrast
 from sgg_ray.scoring import example_gradients
 from sgg_ray.scoring.class_contrasts import Part, label_word_contrasts, single_example_parts
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import SingleProcess, predict, run_training
+from sgg_ray.training import Hooks, SingleProcess, predict, run_training
 
 CHAT = (
     "{% for m in messages %}{{ m.role }} : {{ m.content }} <end> {% endfor %}"
@@ -295,3 +295,18 @@ def test_an_encoder_takes_no_prompt(make_config):
 def test_ways_of_training_that_need_an_encoder(make_lm_config, train):
     with pytest.raises(ModelError, match="needs an encoder"):
         check_method(make_lm_config(train=train))
+
+
+@pytest.mark.parametrize("target", [REVIEW, LONGER], ids=["one token", "several"])
+def test_t_few_trains_a_language_model_and_no_encoder(make_lm_config, make_config, target):
+    """Its loss for the right label falls, and its scores are means over tokens."""
+    few = {"loss": "t_few", "max_steps": 40, "learning_rate": 1e-2, "max_length": 48}
+    off = {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0, "lambda_source": 0}
+    model = {"adapter": {"peft_type": "ia3"}, "length_normalised": True}
+    config = make_lm_config(target=target, train=few, guidance=off, model=model)
+    task, _ = load_tasks(config)
+    events = []
+    run_training(config, task, [], {}, torch.device("cpu"), hooks=Hooks(on_events=events.extend))
+    assert events[-1]["loss"] < 0.9 * events[0]["loss"]
+    with pytest.raises(ModelError, match=r"train.loss: t_few needs a language model"):
+        check_method(make_config(train={"loss": "t_few"}))
