@@ -27,6 +27,7 @@ from sgg_ray.models.model_folder import (
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.sharding import gathered, shard_model
+from sgg_ray.models.standalone import standalone
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
 from sgg_ray.models.task_model import TaskModel, is_sharded
 from sgg_ray.models.transformers_output import quiet_transformers
@@ -74,5 +75,6 @@ __all__ = [
     "read_temperature",
     "save_model",
     "shard_model",
+    "standalone",
     "write_calibration",
 ]

@@ -46,6 +46,7 @@ from sgg_ray.tasks import Rows, Task, kind_of, parts_of
 HEADS = "heads.safetensors"
 BACKBONE = "backbone"
 ADAPTER = "adapter"
+BASE = "base"  # what the adapter was put on, in a model for other machines
 MEMBER = "member-{}"  # folder of one model of an average
 LANGUAGE_MODELS = {
     Architecture.CAUSAL: LanguageModel,
@@ -237,7 +238,9 @@ def _load_average(folder: Path, shares: list[float]) -> AveragedModel:
 def _load(folder: Path, manifest: Manifest, device: torch.device | str, dequantise: bool) -> TaskModel:
     spoken, pooling = manifest.language_model, manifest.pooling or "mean"
     labels = {key: tuple(names) for key, names in manifest.heads.items()}
-    origin = find_model(manifest.base if manifest.adapted else str(folder / BACKBONE))
+    beside = folder / BASE
+    base = str(beside) if beside.is_dir() else manifest.base
+    origin = find_model(base if manifest.adapted else str(folder / BACKBONE))
     if origin.architecture.is_language_model != (spoken is not None):
         raise ModelError(
             f"{folder}: its model is {origin.architecture.title}, another than was trained; train anew"

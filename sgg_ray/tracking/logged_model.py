@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgg_ray.models import read_manifest
+from sgg_ray.models import read_manifest, standalone
 from sgg_ray.prediction.columns import prediction_columns
 from sgg_ray.tasks import kind_of
 from sgg_ray.tracking.datasets import TrackedDataset
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 NAME = "model"
 PACKAGE = Path(__file__).parents[1]
 # What a loaded model imports; the rest of what sgg_ray needs (Ray, MLflow itself ...) is for training.
-REQUIREMENTS = ("torch", "transformers", "peft", "safetensors", "numpy", "pandas", "pydantic", "pyyaml")
+REQUIREMENTS = (
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pydantic",
+    "pyyaml",
+)
+QUANTISED = ("bitsandbytes", "accelerate")  # what it imports besides, if its weights are quantised
 CHAMPION = "champion"  # alias of the registered version that is best on its test rows
 CODE = Path(__file__).with_name("served_model.py")
 EXAMPLE = "a text to label"
@@ -91,8 +102,9 @@ def _pack(folder: Path, labels: tuple[str, ...], packed: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    fields = read_manifest(folder).fields
-    columns = prediction_columns(kind_of(read_manifest(folder).target_head), labels)
+    manifest = read_manifest(folder)
+    fields, columns = manifest.fields, prediction_columns(kind_of(manifest.target_head), labels)
+    required = REQUIREMENTS + (QUANTISED if manifest.quantised else ())
     types = {"text": DataType.string, "number": DataType.double}
     outputs = [ColSpec(types[holds], name) for name, holds in columns.items()]
     signature = ModelSignature(
@@ -105,12 +117,12 @@ def _pack(folder: Path, labels: tuple[str, ...], packed: Path) -> None:
         mlflow.pyfunc.save_model(
             path=str(packed),
             python_model=str(CODE),
-            artifacts={"model": str(folder)},
+            artifacts={"model": str(standalone(folder, packed.with_name("standalone")))},
             signature=signature,
             input_example=pd.DataFrame({field: [EXAMPLE] for field in fields}),
             code_paths=[str(code)],
             # Local builds ("2.13.0+cpu") are in no index.
-            pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS],
+            pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in required],
         )
 
 
