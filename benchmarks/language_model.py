@@ -2,12 +2,14 @@
 
     python benchmarks/language_model.py [--model PATH] [--device cuda|cpu] [--rows 256] [--json FILE] [--tiny]
     python benchmarks/language_model.py --shape 1b 1b-full 8b
+    python benchmarks/language_model.py --shape 8b-nf4 8b-nf4-recomputed 8b-int8 --rows-at-once 4 --no-graphs --gib 24
 
 The model is SmolLM2-135M with LoRA of rank 16, 16 × 96 tokens in bf16, unless another is given; texts are random words.
 Ratios are of medians of steps in one run, alternating. A step of a mixture has one more pass, so a guided step with
 sources is compared with a step on the same sources without any term. With ``--shape`` the models are Llamas of 1.1 and
 8 B parameters with random weights, 8 × 512 tokens, LoRA or full, and what is measured is whether they train, in what
-time and in how much memory.
+time and in how much memory. Quantised ones (``nf4``, ``int8``) have the vocabulary of Llama 3, 128 256 words; with
+``--gib`` PyTorch may take no more of the GPU's memory than that.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sgg_ray.alignment import score_alignment
 from sgg_ray.config import Config
 from sgg_ray.models import Architecture, PretrainedModel, build_model, graphed, load_tokenizer
+from sgg_ray.models.quantised import prepare_quantised, settings_of
 from sgg_ray.scoring import TaskSummariser, comparison_space
 from sgg_ray.tasks import Rows, Task
 from sgg_ray.training import SingleProcess, Trainer
@@ -89,6 +92,12 @@ SHAPES = {
     "8b": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
 }
 FEED_FORWARD = {"tiny": 128, "1b": 8192, "8b": 14336}
+QUANTISED = ("nf4", "int8")
+CASES = [
+    *SHAPES,
+    *(f"{shape}-full" for shape in ("tiny", "1b")),
+    *(f"{shape}-{kind}{more}" for shape in SHAPES for kind in QUANTISED for more in ("", "-recomputed")),
+]
 
 
 class RandomLlama:
@@ -96,28 +105,63 @@ class RandomLlama:
 
     architecture = Architecture.CAUSAL
 
-    def __init__(self, shape: str, full: bool, tokenizer, device: str):
-        config = LlamaConfig(vocab_size=49152, intermediate_size=FEED_FORWARD[shape], **SHAPES[shape])
+    def __init__(self, case: str, tokenizer, device: str):
+        shape, *kinds = case.split("-")
+        scheme = next((kind for kind in kinds if kind in QUANTISED), None)
+        words = 128_256 if scheme else 49_152
+        config = LlamaConfig(vocab_size=words, intermediate_size=FEED_FORWARD[shape], **SHAPES[shape])
         self.tokenizer = tokenizer
-        torch.set_default_dtype(torch.float32 if full else torch.bfloat16)
+        torch.set_default_dtype(torch.float32 if "full" in kinds else torch.bfloat16)
         with torch.device(device):
             self.backbone = LlamaForCausalLM(config)
         torch.set_default_dtype(torch.float32)
+        if scheme:
+            quantise(self.backbone, scheme)
 
     def copy(self) -> torch.nn.Module:
         return self.backbone
 
 
+def quantise(model: LlamaForCausalLM, scheme: str) -> None:
+    """What Transformers does while it loads a model, for one that is there already."""
+    from bitsandbytes.nn.modules import Int8Params, Params4bit
+    from transformers import BitsAndBytesConfig
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+    weights = {
+        name: module.weight.data
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "lm_head"
+    }
+    settings = BitsAndBytesConfig(**settings_of(scheme, torch.bfloat16))
+    replace_with_bnb_linear(model, ["lm_head"], settings)
+    for name in list(weights):
+        weight, module = weights.pop(name), model.get_submodule(name)
+        kept = {key: value for key, value in vars(module.weight).items() if key not in ("CB", "SCB")}
+        if scheme == "nf4":
+            module.weight = Params4bit(weight, requires_grad=False, **kept).to(weight.device)
+        else:  # bitsandbytes quantises these on the way from the CPU
+            module.weight = Int8Params(weight.cpu(), requires_grad=False, **kept).to(weight.device)
+    model.is_loaded_in_4bit, model.is_loaded_in_8bit = scheme == "nf4", scheme == "int8"
+    prepare_quantised(model)
+
+
 def train_shape(arguments: argparse.Namespace, case: str, tokenizer) -> dict:
     """Steps of one shape, plain and guided in turns on one model, through the training loop."""
-    shape, full = case.removesuffix("-full"), case.endswith("-full")
-    steps, rows = (2, 2) if shape == "tiny" else (10, 8)
-    config = configuration(arguments, direction=0.1, magnitude=0.1, alignment=0, source=0)
+    shape, *kinds = case.split("-")
+    full = "full" in kinds
+    steps, rows = (2, 2) if shape == "tiny" else (10, arguments.rows_at_once)
+    config = configuration(arguments, **VARIANTS["guided"][0])
     train = config.train.model_copy(
         update={"max_steps": steps, "batch_size": rows, "max_length": 32 if shape == "tiny" else 512}
-        | {"logging_steps": steps, "learning_rate": 1e-5}
+        | {"logging_steps": steps, "learning_rate": 1e-5, "cuda_graphs": arguments.graphs}
     )
-    model_config = config.model.model_copy(update={"adapter": None if full else config.model.adapter})
+    model_config = config.model.model_copy(
+        update={
+            "adapter": None if full else config.model.adapter,
+            "gradient_checkpointing": "recomputed" in kinds,
+        }
+    )
     config = config.model_copy(update={"train": train, "model": model_config})
     plain = config.model_copy(
         update={
@@ -125,7 +169,7 @@ def train_shape(arguments: argparse.Namespace, case: str, tokenizer) -> dict:
         }
     )
     target = task("target", 32, 0, "target", words=30 if shape == "tiny" else 600)
-    foundation = RandomLlama(shape, full, tokenizer, arguments.device)
+    foundation = RandomLlama(case, tokenizer, arguments.device)
     model = build_model(config, [target], foundation).to(arguments.device)  # pyright: ignore[reportArgumentType]
     found = {}
     for name, own in (("plain", plain), ("guided", config)):
@@ -222,8 +266,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tiny", action="store_true", help="only check that the script works")
     parser.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True, help="CUDA graphs")
-    parser.add_argument("--shape", nargs="+", choices=[*SHAPES, "1b-full", "tiny-full"])
+    parser.add_argument("--shape", nargs="+", choices=CASES)
+    parser.add_argument("--rows-at-once", type=int, default=8, help="of a batch, with --shape")
+    parser.add_argument("--gib", type=float, help="most memory of the GPU")
     arguments = parser.parse_args()
+    if arguments.gib:
+        whole = torch.cuda.get_device_properties(0).total_memory / 2**30
+        torch.cuda.set_per_process_memory_fraction(arguments.gib / whole)
     if arguments.shape:
         train_shapes(arguments)
         return
