@@ -43,6 +43,7 @@ class Batch:
     heads: tuple[tuple[str, int], ...]
     pairs: bool = field(default=False, kw_only=True)  # some examples have two segments
     values: Tensor | None = field(default=None, kw_only=True)  # [B, most W], 0 where an example has none
+    real_tokens: int = field(default=0, kw_only=True)  # without those that pad
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,6 +57,7 @@ class Batch:
             self.heads,
             pairs=self.pairs,
             values=None if self.values is None else self.values.to(device, non_blocking=True),
+            real_tokens=self.real_tokens,
         )
 
 
@@ -79,6 +81,7 @@ def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch
         tuple(counts.items()),
         pairs=any(rows.pairs for rows, _ in ordered),
         values=_values(ordered),
+        real_tokens=int(mask.sum()),
     )
 
 

@@ -362,4 +362,5 @@ def collate_answers(
         tokens=torch.from_numpy(tokens),
         real=torch.from_numpy(real),
         widths=tuple(widths.values()),
+        real_tokens=int(mask.sum()),
     )

@@ -1,5 +1,6 @@
 """Backward passes over the batches of a step: which rows, under which random state, summed over which workers."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from sgg_ray.config import Config
 from sgg_ray.gradients import FlatParameters
-from sgg_ray.models import TaskModel, TokenisedRows
+from sgg_ray.models import Batch, TaskModel, TokenisedRows
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.parameter_layout import Layout
 from sgg_ray.training.reduction import STRETCH, GradientSum, SummedByShards
 from sgg_ray.training.sampling import by_length, shard, source_batch, target_batch
+from sgg_ray.training.throughput import Throughput
 
 Pair = tuple[TokenisedRows, int]  # rows of a task, and the number of one of them
 
@@ -87,6 +89,7 @@ class Passes(GradientPasses):
         self.flat = layout.parameters
         self.settings, self._seed = config.train, config.seed
         self.communicator = communicator
+        self.throughput = Throughput(model, communicator.world_size)
         self.sum = (
             SummedByShards()
             if self.flat.sharded
@@ -139,12 +142,27 @@ class Passes(GradientPasses):
             mine = by_length(mine)
         for number, start in enumerate(range(0, len(mine), size)):
             torch.manual_seed(self.seed(step, purpose, number, self.communicator.rank))
-            loss = self.model.losses(self.model.collate(mine[start : start + size])).sum() / total
+            loss = self.model.losses(self._batch(mine[start : start + size])).sum() / total
             if complete and start + size >= len(mine):
                 self.sum.arm()
             yield loss
         if self.flat.sharded:
             yield from self._in_step(pairs, len(range(0, len(mine), size)), size)
+
+    def _batch(self, pairs: Sequence[Pair]) -> Batch:
+        started = time.perf_counter()
+        batch = self.model.collate(pairs)
+        self.throughput.seconds += time.perf_counter() - started
+        self.throughput.passed += batch.real_tokens
+        return batch
+
+    def backward(self, pairs: Sequence[Pair], total: int, step: int, purpose: int) -> Tensor:
+        """Put the gradient of the mean loss, summed over workers, into the flat buffer; return this worker's loss."""
+        before = self.throughput.passed
+        loss = super().backward(pairs, total, step, purpose)
+        if purpose != PROBE:
+            self.throughput.tokens += self.throughput.passed - before
+        return loss
 
     def _in_step(self, pairs: Sequence[Pair], done: int, size: int) -> Iterator[Tensor]:
         """Losses of 0, until this worker has had as many passes as any: those of a sharded model need all workers."""

@@ -266,10 +266,15 @@ class Trainer:
         values = torch.stack([pending[row][2][name].float() for row, name in names])
         shares = torch.tensor([name.endswith("loss") for _, name in names], device=values.device)
         losses = values * shares  # each worker holds its share of a loss, and the whole of everything else
-        sums = torch.cat([losses, losses.new_full((1,), float(wanted))])
+        throughput = self.passes.throughput
+        told = torch.tensor([*throughput.counts(), float(wanted)], device=losses.device)
+        sums = torch.cat([losses, told])
         self.communicator.all_reduce(sums)
-        values = torch.where(shares, sums[:-1], values)
-        *numbers, longest, wishes = torch.cat([values, self.longest_skip.reshape(1), sums[-1:]]).tolist()
+        values = torch.where(shares, sums[: len(losses)], values)
+        told = sums[len(losses) :]
+        *numbers, longest, tokens, passed, wishes = torch.cat(
+            [values, self.longest_skip.reshape(1), told]
+        ).tolist()
         finished = time.perf_counter()
         seconds = (finished - pending[0][1]) / len(pending)
         events: list[Event] = []
@@ -277,6 +282,7 @@ class Trainer:
             rate = self.settings.learning_rate * self._learning_rate_factor(step)
             metrics = {name: value for (at, name), value in zip(names, numbers) if at == row}
             events.append({"step": step, **metrics, "learning_rate": rate, "seconds": seconds})
+        events[-1] |= throughput.measures([tokens, passed], finished - pending[0][1])
         # All workers count alike, because they see the norm of the same sum. So all of them stop here, and none is
         # left waiting for the others.
         if longest >= MOST_SKIPPED_IN_A_ROW:

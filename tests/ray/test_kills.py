@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 from sgg_ray.config import Config
 from sgg_ray.orchestration.train.train_driver import train
+from sgg_ray.training.throughput import TIMED
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -57,14 +58,15 @@ def left_by(config: Config) -> dict[str, object]:
     events: dict[str, list] = {}
     for line in (folder / "events.jsonl").read_text().splitlines():
         event = json.loads(line)
-        event.pop("seconds", None)
+        for name in TIMED:
+            event.pop(name, None)
         events.setdefault(event.pop("run"), []).append(event)
     client = MlflowClient(tracking_uri=config.tracking.uri)
     run = client.get_run(json.loads((folder / "run.json").read_text())["mlflow_run_id"])
     curves = {
         name: sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
         for name in run.data.metrics
-        if not name.endswith("seconds")
+        if not name.endswith(TIMED)
     }
     return {"events": events, "metrics": json.loads((folder / "metrics.json").read_text()), "curves": curves}
 

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_where
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.models import save_model
-from sgg_ray.orchestration.messages import Recorded, RowsPredicted, ScoresRefreshed, StrategyChosen, Warned
+from sgg_ray.orchestration.messages import (
+    Recorded,
+    RowsPredicted,
+    ScoresRefreshed,
+    StrategyChosen,
+    Warned,
+    steps_of,
+)
 from sgg_ray.orchestration.runtime.event_log import Log
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.checkpoint_request import CheckpointRequest
@@ -28,6 +35,7 @@ from sgg_ray.training import (
     Choice,
     Communicator,
     Distributed,
+    Event,
     Hooks,
     Outcome,
     Predictions,
@@ -196,7 +204,14 @@ def _report(
                 if first:
                     save_histories(Path(scratch), histories.values())
             checkpoint = ray.train.Checkpoint.from_directory(scratch)
-        ray.train.report({"step": step, "final": final}, checkpoint=checkpoint)
+        last = _last_step(histories.values()) if first else {}
+        ray.train.report({**last, "step": step, "final": final}, checkpoint=checkpoint)
+
+
+def _last_step(histories: Iterable[History]) -> Event:
+    """Losses, throughput and whatever else is known of the last step that a training has told."""
+    steps = [steps_of(history.entries) for history in histories]
+    return next((dict(events[-1]) for events in reversed(steps) if events), {})
 
 
 def write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:

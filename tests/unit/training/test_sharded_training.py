@@ -10,6 +10,7 @@ from sgg_ray.errors import CheckpointError, ModelError
 from sgg_ray.models import check_method
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, check_checkpoint
+from sgg_ray.training.throughput import TIMED
 
 TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
 # Adam turns the rounding of gradients that are next to nothing into steps: the rate bounds what that comes to.
@@ -74,8 +75,10 @@ def agree(found, expected, rate=RATE):
     for part in ("values", "predicted"):
         torch.testing.assert_close(found[part], expected[part], atol=rate, rtol=0.0)
     for mine, theirs in zip(found["events"], expected["events"], strict=True):
-        for key in theirs.keys() - {"seconds"}:
+        for key in theirs.keys() - set(TIMED):
             assert mine[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-5, nan_ok=True), key
+        tokens, expected = (one["tokens_per_second"] * one["seconds"] for one in (mine, theirs))
+        assert tokens == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(

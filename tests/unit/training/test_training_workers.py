@@ -58,6 +58,19 @@ def test_workers_train_what_one_trains(make_config, still_encoder, tmp_path, siz
         for mine, theirs in zip(by_rank[0][place]["events"], expected["events"], strict=True):
             for key in ("loss", "source_loss", "gradient_norm", "penalty", "alignment_cosine"):
                 assert mine[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-4, nan_ok=True), (name, key)
+        for mine, theirs in zip(tokens_of(by_rank[0][place]["events"]), tokens_of(expected["events"])):
+            assert mine == pytest.approx(theirs, rel=1e-4), name
+
+
+def tokens_of(events) -> list[float]:
+    """All tokens up to each step that has told of a whole number of windows."""
+    found, total, seconds = [], 0.0, 0.0
+    for event in events:
+        seconds += event["seconds"]
+        if "tokens_per_second" in event:
+            total, seconds = total + event["tokens_per_second"] * seconds, 0.0
+            found.append(total)
+    return found[-1:]
 
 
 @pytest.mark.parametrize(
