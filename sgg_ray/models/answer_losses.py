@@ -16,7 +16,7 @@ class AnswerLoss(Protocol):
 
         Args:
             said: log-probability [n, W, L] of each token of each of W answers, given prompt and the tokens before it.
-            real: [n, W, L] 1 for tokens, 0 behind an answer's end.
+            real: [n, W, L] 1 for tokens, 0 behind an answer's end; an answer without tokens is none.
             labels: [n] which answer is right.
         """
         ...
@@ -34,13 +34,15 @@ class TFew:
 
     def losses(self, said: Tensor, real: Tensor, labels: Tensor) -> Tensor:
         """The sum of the three, for each example [n]."""
-        means = (said * real).sum(-1) / real.sum(-1)  # β [n, W]
+        tokens = real.sum(-1)
+        means = (said * real).sum(-1) / tokens.clamp(min=1)  # β [n, W]
         right = torch.nn.functional.one_hot(labels, said.shape[1]).to(said.dtype)  # [n, W]
         spoken = -(means * right).sum(1)
         wrong = real * (1 - right)[:, :, None]
         unlikely = torch.log1p(-said.exp().clamp(max=CERTAIN))
         unlikelihood = -(unlikely * wrong).sum((1, 2)) / wrong.sum((1, 2)).clamp(min=1)
-        normalised = -(means.log_softmax(-1) * right).sum(1)
+        among = means.masked_fill(tokens == 0, float("-inf"))  # a row may have fewer choices than others
+        normalised = torch.nn.functional.cross_entropy(among, labels, reduction="none")
         return spoken + unlikelihood + normalised
 
 

@@ -31,8 +31,8 @@ class PromptedRows(TokenisedRows):
     """Prompts as token ids, and the token ids of each label's word, which may follow any of them.
 
     Attributes:
-        candidates: in place of label words, each row's own answers, equally many in all rows: its choices; or its
-            completion first, and perhaps others that are compared with it.
+        candidates: in place of label words, each row's own answers, equally many in all rows: its choices, of which
+            one without a token is none; or its completion first, and perhaps others that are compared with it.
     """
 
     answers: tuple[Ids, ...] = ()
@@ -41,6 +41,14 @@ class PromptedRows(TokenisedRows):
     def answers_of(self, row: int) -> tuple[Ids, ...]:
         """Token ids of the texts that may follow the row's prompt: its label words, or its completion."""
         return self.candidates[row] if self.candidates else self.answers
+
+    def shares(self, row: int) -> bool:
+        """Whether all answers are said at one place, because none has more than one token."""
+        return all(len(answer) < 2 for answer in self.answers_of(row))
+
+    def sequences(self, row: int) -> int:
+        """How many sequences the row makes in a batch."""
+        return 1 if self.shares(row) else sum(map(bool, self.answers_of(row)))
 
     def length(self, row: int) -> int:
         """Number of tokens of prompt and completion together."""
@@ -216,7 +224,7 @@ class LanguageModel(TaskModel):
         return collate_answers(by_head(examples), self.tokenizer.pad_token_id).to(self.device)
 
     def scores(self, batch: Batch) -> list[Tensor]:
-        """log p of each label's word: [n, C] for each stretch of ``batch.heads``."""
+        """log p of each label's word: [n, C] for each stretch of ``batch.heads``; −∞ where a row has no such choice."""
         assert isinstance(batch, AnswerBatch)
         return [
             self._scores_of(key, said, real) for (key, _), (said, real) in zip(batch.heads, self._said(batch))
@@ -241,10 +249,11 @@ class LanguageModel(TaskModel):
         return token_log_probabilities(inner, hidden, batch.seats, batch.tokens, batch.on_host)
 
     def _scores_of(self, key: str, said: Tensor, real: Tensor) -> Tensor:
-        """log p [n, C] of the answers of one label set, from their tokens' [n, C, L]."""
-        scores = (said * real).sum(-1)
+        """log p [n, C] of the answers of one label set, from their tokens' [n, C, L]; −∞ of one without tokens."""
+        tokens = real.sum(-1)
+        scores = (said * real).sum(-1).masked_fill(tokens == 0, float("-inf"))
         if self.length_normalised or key == COMPLETIONS:
-            scores = scores / real.sum(-1)
+            scores = scores / tokens.clamp(min=1)
         return scores + self.offsets[key].to(scores.device) if key in self.offsets else scores
 
     def losses(self, batch: Batch) -> Tensor:
@@ -292,11 +301,11 @@ class LanguageModel(TaskModel):
 
 
 def _with_choices(task: Task) -> Task:
-    """The task with each text taken apart into fields and choices: as many choices as there are labels."""
-    count = len(task.labels)
+    """The task with each text taken apart into fields and choices."""
+    first = len(task.fields)
     parts = [parts_of(text) for text in task.train.texts]
-    texts = tuple(own[0] if len(own) == count + 1 else own[:-count] for own in parts)
-    rows = replace(task.train, texts=texts, choices=tuple(own[-count:] for own in parts))
+    texts = tuple(own[0] if first == 1 else own[:first] for own in parts)
+    rows = replace(task.train, texts=texts, choices=tuple(own[first:] for own in parts))
     return replace(task, train=rows, test=rows)
 
 
@@ -331,11 +340,11 @@ def collate_answers(
         choices = rows.answers_of(index)
         widths[rows.head] = len(choices)
         prompt = rows.ids[index] if begins_with is None else begins_with
-        shared = all(len(answer) == 1 for answer in choices)
+        shared = rows.shares(index)
         if shared:
             sequences.append(prompt)
         for answer in choices:
-            if not shared:
+            if answer and not shared:
                 sequences.append(np.concatenate([prompt, np.asarray(answer[:-1], dtype=prompt.dtype)]))
             places = [(len(sequences) - 1, len(prompt) - 1 + step) for step in range(len(answer))]
             answers.append(([seat_of.setdefault(place, len(seat_of)) for place in places], answer))

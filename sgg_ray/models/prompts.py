@@ -135,7 +135,8 @@ class Prompter:
         return ids, choices
 
     def choices(self, task: Task, rows: Rows) -> tuple[tuple[Ids, ...], ...]:
-        """Token ids of each row's choices as they follow the row's prompt.
+        """Token ids of each row's choices as they follow the row's prompt: as many as the task has labels, without any
+        token where the row has no such choice.
 
         Where one choice of a row is the beginning of another, its choices end with the token that ends an answer.
         """
@@ -143,18 +144,18 @@ class Prompter:
             return ()
         prompts, lead = self.write_all(task, rows), self.lead(task)
         before = self._encode_all(prompts)
-        found = []
-        for number in range(len(rows.choices[0])):
-            said = [f"{lead}{self.defused(own[number])}" for own in rows.choices]
-            both = self._encode_all([f"{prompt}{answer}" for prompt, answer in zip(prompts, said)])
-            found.append([self._rest(*one) for one in zip(before, both, said)])
-        return tuple(self._apart(own) for own in zip(*found))
+        said = [(row, f"{lead}{self.defused(one)}") for row, own in enumerate(rows.choices) for one in own]
+        both = self._encode_all([f"{prompts[row]}{answer}" for row, answer in said])
+        found: list[list[Ids]] = [[] for _ in prompts]
+        for (row, answer), whole in zip(said, both):
+            found[row].append(self._rest(before[row], whole, answer) if answer.strip() else ())
+        return tuple((*self._apart(own), *[()] * (len(task.labels) - len(own))) for own in found)
 
-    def _apart(self, choices: tuple[Ids, ...]) -> tuple[Ids, ...]:
-        """Choices of which none is the beginning of another."""
-        if any(other[: len(one)] == one for one, other in permutations(choices, 2)):
-            return tuple((*ids, self.tokenizer.eos_token_id) for ids in choices)
-        return choices
+    def _apart(self, choices: Sequence[Ids]) -> tuple[Ids, ...]:
+        """Choices of which none is the beginning of another; those without a token are none."""
+        if any(other[: len(one)] == one for one, other in permutations(filter(None, choices), 2)):
+            return tuple((*ids, self.tokenizer.eos_token_id) if ids else () for ids in choices)
+        return tuple(choices)
 
     def cut_to(
         self, room: Sequence[int], task: Task, rows: Rows, shots: Rows | None = None

@@ -19,7 +19,18 @@ from sgg_ray.prediction.columns import (
     prediction_columns,
     probability_column,
 )
-from sgg_ray.tasks import COMPLETIONS, History, Rows, Text, in_one, is_blank, joined_set, kind_of, parts_of
+from sgg_ray.tasks import (
+    COMPLETIONS,
+    History,
+    Rows,
+    Text,
+    in_one,
+    is_blank,
+    joined_set,
+    kind_of,
+    parts_of,
+    without_empty_end,
+)
 from sgg_ray.training import SingleProcess, generate_texts, predict
 
 if TYPE_CHECKING:
@@ -114,12 +125,7 @@ class Predictor:
         """
         import pandas as pd
 
-        wrong = next((text for text in texts if len(parts_of(text)) != len(self.fields)), None)
-        if wrong is not None:
-            found = f"{len(parts_of(wrong))} in {in_one(wrong)[:60]!r}"
-            raise DataError(
-                f"texts: the model takes {', '.join(self.fields)}, found {found}; give each text as a tuple of these"
-            )
+        texts = [self._checked(text) for text in texts]
         if self.generates:
             return self.complete([in_one(text) for text in texts])
 
@@ -133,6 +139,24 @@ class Predictor:
             for name, values in found.items():
                 columns[name][usable] = values
         return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
+
+    def _checked(self, text: Text) -> Text:
+        """The text, without empty choices at its end.
+
+        Raises:
+            DataError: it has more or fewer fields than those that the model was trained on.
+        """
+        parts, needed = parts_of(text), len(self.fields)
+        if self.kind == "multiple_choice":
+            first = len(self.fields) - len(self.labels)
+            parts = text = (*parts[:first], *without_empty_end(parts[first:]))
+            needed = min(max(len(parts), first + 1), needed)  # some rows have fewer choices than others
+        if len(parts) != needed:
+            found = f"{len(parts)} in {in_one(text)[:60]!r}"
+            raise DataError(
+                f"texts: the model takes {', '.join(self.fields)}, found {found}; give each text as a tuple of these"
+            )
+        return text
 
     def complete(self, texts: Sequence[str], histories: Sequence[History] = ()) -> "pd.DataFrame":
         """One row a prompt: ``generated``; nothing for prompts that are blank."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sgg_ray.models.batch import TokenisedRows, batches_by_length
 from sgg_ray.models.classifier import EncoderClassifier
-from sgg_ray.models.language_model import LanguageModel
+from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.scoring.example_gradients import MixedRowsError, example_gradients, trained_layers
 
 
@@ -57,6 +57,17 @@ def balanced_parts(chosen: np.ndarray, classes: np.ndarray, most: int) -> list[P
 def class_residuals(classes: np.ndarray, labels: int) -> Tensor:
     """onehot(y) − 1/C: [n, C]."""
     return F.one_hot(torch.from_numpy(classes), labels).float() - 1 / labels
+
+
+def choice_residuals(classes: np.ndarray, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """onehot(y) − 1/C_i of each row's own C_i choices, and their scores: [n, C], 0 both where a row has no such choice.
+
+    Args:
+        scores: [n, C], −∞ where a row has no such choice.
+    """
+    there = scores.isfinite()
+    right = F.one_hot(torch.from_numpy(classes), scores.shape[1]).to(scores)
+    return (right - 1 / there.sum(1, keepdim=True)) * there, scores.masked_fill(~there, 0.0)
 
 
 def centred(targets: np.ndarray) -> Tensor:
@@ -155,7 +166,7 @@ def backbone_contrasts(
 
 
 def label_word_contrasts(
-    model: LanguageModel, rows: TokenisedRows, classes: np.ndarray, parts: Sequence[Part], batch_size: int
+    model: LanguageModel, rows: PromptedRows, classes: np.ndarray, parts: Sequence[Part], batch_size: int
 ) -> Iterator[Tensor]:
     """Gradient of the contrast loss at all trainable parameters of a language model, part by part: [P] each.
 
@@ -170,15 +181,17 @@ def label_word_contrasts(
 
     def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
         (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
-        return scores, class_residuals(classes[batch], scores.shape[1]).to(scores.device)
+        residuals, scores = choice_residuals(classes[batch], scores)
+        return scores, residuals
 
     def losses_of(batch: np.ndarray) -> Tensor:
         scores, residuals = scores_of(batch)
         return -(residuals * scores).sum(1)
 
     layers = trained_layers(model)
-    if layers is not None and all(len(part.rows) == 1 for part in parts):
-        chosen = np.concatenate([part.rows for part in parts])
+    chosen = np.concatenate([part.rows for part in parts])
+    alike = len({rows.sequences(row) for row in chosen}) == 1
+    if layers is not None and alike and all(len(part.rows) == 1 for part in parts):
         with suppress(MixedRowsError):
             yield from example_gradients(layers, losses_of, chosen, batch_size)
             return

@@ -39,8 +39,8 @@ def example_gradients(
 
     Args:
         layers: by :func:`trained_layers`.
-        losses_of: from row numbers [b] to losses [b]; each row's sequences lie side by side in the layers' inputs
-            [b · sequences, T, in].
+        losses_of: from row numbers [b] to losses [b]; all rows have equally many sequences, which lie side by side in
+            the layers' inputs [b · sequences, T, in].
         chosen: row numbers [n].
         batch_size: rows at once at most; fewer where their gradients would hold more than MOST_VALUES.
 

@@ -1,6 +1,6 @@
 """Where a task's rows come from, and how they are cleaned, split and, for experiments, poisoned."""
 
-from sgg_ray.tasks.choices import choices_in
+from sgg_ray.tasks.choices import choices_in, without_empty_end
 from sgg_ray.tasks.completions import answered_question, messages_in, question
 from sgg_ray.tasks.folds import Fold, cross_validation_folds, hold_out, without_texts
 from sgg_ray.tasks.guess import Guess, guess_source, guess_task
@@ -68,5 +68,6 @@ __all__ = [
     "parts_of",
     "question",
     "sharing_labels",
+    "without_empty_end",
     "without_texts",
 ]

@@ -1,8 +1,7 @@
 """Rows of ``kind: multiple_choice``: a text, choices of its own, and which of them is right."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ def read_choices(
         labels: what the label column says, where another file has told it.
 
     Raises:
-        DataError: rows have different numbers of choices, or labels that are none of them.
+        DataError: labels are none of their rows' choices, or rows have more choices than there are labels.
     """
     wanted = as_list(entry.columns.choices)
     fields = list(dict.fromkeys(text_fields(entry).values()))
@@ -45,52 +44,94 @@ def read_choices(
     if len(kept) < len(choices):
         dropped = counted(len(choices) - len(kept), "row")
         notes.append(f"{dropped} without a label, or with an empty choice, dropped")
-    count = _one_number([len(choices[row]) for row in kept], entry, key)
-    values = labels or _values([said[row] for row in kept], count, entry, key)
-    unknown = sorted({said[row] for row in kept} - set(values))
-    if unknown:
-        raise DataError(
-            f"{where}: column '{entry.columns.label}' of {entry.path} holds '{unknown[0][:SHOWN]}', which is none of "
-            f"{', '.join(values)}; list in {key}.labels what it says for each choice, the first one first"
-        )
+    rows = [_Row(row + 1, said[row], len(choices[row])) for row in kept]
+    values = labels or _values(rows, entry, key)
+    _check_rows(rows, values, entry, key)
     numbers = np.array([values.index(said[row]) for row in kept], dtype=np.int64)
     cleaned = clean([(*parts_of(texts[row]), *choices[row]) for row in kept], numbers)
     parts = [parts_of(text) for text in cleaned.rows.texts]
-    rows = replace(
+    first = len(fields)
+    found = replace(
         cleaned.rows,
-        texts=tuple(own[0] if len(fields) == 1 else own[:-count] for own in parts),
-        choices=tuple(own[-count:] for own in parts),
+        texts=tuple(own[0] if first == 1 else own[:first] for own in parts),
+        choices=tuple(own[first:] for own in parts),
     )
-    return values, replace(cleaned, rows=rows, notes=(*notes, *cleaned.notes))
+    return values, replace(cleaned, rows=found, notes=(*notes, *cleaned.notes))
 
 
 def choices_in(values: Sequence[Any]) -> tuple[str, ...]:
-    """The choices of a row: a value of each of several columns, or a list in one."""
+    """The choices of a row: a value of each of several columns, or a list in one.
+
+    Empty columns behind the last choice are no choices: the row has fewer than others.
+    """
     if len(values) == 1 and isinstance(values[0], list | tuple | np.ndarray):
-        values = list(values[0])
-    return tuple("" if value is None or value != value else str(value) for value in values)
+        return tuple(map(_text, values[0]))
+    return without_empty_end(tuple(map(_text, values)))
+
+
+def without_empty_end(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Choices up to the last one that is not blank."""
+    last = max((place for place, choice in enumerate(choices) if not is_blank(choice)), default=-1)
+    return choices[: last + 1]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or value != value else str(value)
 
 
 def _said(value: Any) -> str:
     return "" if value is None or value != value else label_name(value)
 
 
-def _one_number(counts: Sequence[int], entry: TaskConfig, key: str) -> int:
-    found = Counter(counts)
-    if len(found) != 1:
-        told = ", ".join(f"{number} ({counted(rows, 'row')})" for number, rows in sorted(found.items()))
-        raise DataError(
-            f"{key}.columns.choices: every row needs as many choices, {entry.path} has rows with {told or 'none'}; "
-            "leave the others out with where"
-        )
-    return counts[0]
+@dataclass(frozen=True)
+class _Row:
+    """What a row of the file says.
+
+    Attributes:
+        number: from 1 on.
+        said: in its label column.
+        choices: how many it has.
+    """
+
+    number: int
+    said: str
+    choices: int
 
 
-def _values(found: Sequence[str], count: int, entry: TaskConfig, key: str) -> tuple[str, ...]:
-    """What the label column says for each choice: as configured, or numbers from 0 or 1 on, letters, or columns."""
+def _check_rows(rows: Sequence[_Row], values: tuple[str, ...], entry: TaskConfig, key: str) -> None:
+    """See whether each row's label is one of its own choices.
+
+    Raises:
+        DataError: naming the first row whose label is not.
+    """
+    column = f"{key}.columns.label: column '{entry.columns.label}' of {entry.path}"
+    for row in rows:
+        if row.choices > len(values):
+            raise DataError(
+                f"{key}.columns.choices: row {row.number} of {entry.path} has {row.choices} choices, more than the "
+                f"labels {', '.join(values)}; list in target.labels what the label column says for each choice"
+            )
+        if row.said not in values:
+            raise DataError(
+                f"{column} holds '{row.said[:SHOWN]}' in row {row.number}, which is none of {', '.join(values)}; list "
+                f"in {key}.labels what it says for each choice, the first one first"
+            )
+        if values.index(row.said) >= row.choices:
+            raise DataError(
+                f"{column} holds '{row.said}' in row {row.number}, which has {row.choices} choices, "
+                f"{', '.join(values[: row.choices])}; mend the row, or leave it out with where"
+            )
+
+
+def _values(rows: Sequence[_Row], entry: TaskConfig, key: str) -> tuple[str, ...]:
+    """What the label column says for each choice: as configured, or numbers from 0 or 1 on, letters, or columns.
+
+    Of two that fit, such as numbers from 0 on and from 1 on, the first one whose labels are all choices of their rows.
+    """
+    count = max((row.choices for row in rows), default=2)
     if entry.labels is not None:
         names = tuple(map(label_name, entry.labels))
-        if len(names) != count:
+        if len(names) < count:
             raise DataError(
                 f"{key}.labels: must name {count} values, one for each choice, found {len(names)}"
             )
@@ -99,7 +140,7 @@ def _values(found: Sequence[str], count: int, entry: TaskConfig, key: str) -> tu
     letters = tuple(LETTERS[:count])
     small = tuple(LETTERS[:count].lower())
     columns = tuple(as_list(entry.columns.choices))  # data sets on a hub name them so
-    for values in (numbers[:-1], numbers[1:], letters, small, columns):
-        if set(found) <= set(values):
-            return values
-    return numbers[:-1]
+    known = (numbers[:-1], numbers[1:], letters, small, columns)
+    told = [values for values in known if all(row.said in values for row in rows)]
+    fits = [values for values in told if all(values.index(row.said) < row.choices for row in rows)]
+    return next(iter([*fits, *told, numbers[:-1]]))

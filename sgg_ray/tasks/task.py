@@ -32,7 +32,7 @@ class Rows:
         values: [n, W] of kind regression one number, of kind multi_label 1 for each label that a row has and else 0;
             the labels are then all 0. None for other kinds.
         completions: what is to be said after each text; the labels are then all 0. None for rows with labels.
-        choices: of kind multiple_choice, as many for each row; the labels say which is right.
+        choices: of kind multiple_choice, some rows may have fewer than others; the labels say which is right.
         histories: messages of a conversation before each text; none of them if no row has any.
         weights: how often each row is drawn in training, relative to the others [n]; None for all alike.
     """

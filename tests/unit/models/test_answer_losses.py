@@ -22,14 +22,18 @@ def by_hand(said, labels):
 
 
 def test_the_loss_is_the_sum_of_the_three():
-    said = [[[-0.1, -2.0, -0.5], [-1.0], [-0.7, -0.2]], [[-3.0], [-0.01, -0.3], [-2.0, -1.0, -4.0]]]
-    padded = torch.full((2, 3, 3), -0.4)  # behind an answer's end anything may stand
-    real = torch.zeros(2, 3, 3)
+    said = [
+        [[-0.1, -2.0, -0.5], [-1.0], [-0.7, -0.2]],
+        [[-3.0], [-0.01, -0.3], [-2.0, -1.0, -4.0]],
+        [[-0.3, -0.2], [-1.5]],  # a choice less than others
+    ]
+    padded = torch.full((3, 3, 3), -0.4)  # behind an answer's end anything may stand
+    real = torch.zeros(3, 3, 3)
     for row, answers in enumerate(said):
         for place, own in enumerate(answers):
             padded[row, place, : len(own)], real[row, place, : len(own)] = torch.tensor(own), 1
-    found = TFew().losses(padded, real, torch.tensor([0, 2]))
-    np.testing.assert_allclose(found.tolist(), by_hand(said, [0, 2]), rtol=1e-5)
+    found = TFew().losses(padded, real, torch.tensor([0, 2, 1]))
+    np.testing.assert_allclose(found.tolist(), by_hand(said, [0, 2, 1]), rtol=1e-5)
 
 
 def test_a_wrong_answer_that_is_certain_has_a_finite_loss():
