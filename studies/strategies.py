@@ -17,6 +17,8 @@ import os
 import pickle
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -209,11 +211,11 @@ def logs(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities, 1e-7)).astype(np.float16)
 
 
-def work(number: int, gpus: int, todo, done, model: str, steps: int, wide: bool, deadline: float) -> None:
+def work(number: int, gpus: int, todo, done, make: Callable[[], Bench], deadline: float) -> None:
     """One process: jobs until none is left or time is over."""
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
-    bench = Bench(model, steps, wide)
+    bench = make()
     while time.time() < deadline:
         try:
             job = pickle.loads(todo.get(timeout=2))
@@ -228,7 +230,12 @@ def work(number: int, gpus: int, todo, done, model: str, steps: int, wide: bool,
     done.put(None)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, make: Callable[[], Bench]) -> None:
+    """Have processes do the packed jobs.
+
+    Args:
+        make: makes what a process does jobs with; it is sent to the processes.
+    """
     os.environ.update(TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
     started = time.time()
     with lzma.open(arguments.jobs) as file:
@@ -246,9 +253,7 @@ def run(arguments: argparse.Namespace) -> None:
                 gpus,
                 todo,
                 done,
-                arguments.model,
-                arguments.steps,
-                arguments.wide,
+                make,
                 started + arguments.seconds,
             ),
             daemon=True,
@@ -328,6 +333,17 @@ def main() -> None:
     packer.add_argument("--half", choices=("development", "report"), required=True)
     packer.add_argument("--seeds", type=numbers, required=True)
     packer.add_argument("--out", type=Path, required=True)
+    runner = add_run(commands)
+    runner.add_argument("--wide", action="store_true", help="also what was tried and not taken")
+    arguments = parser.parse_args()
+    if arguments.command == "pack":
+        pack(arguments)
+    else:
+        run(arguments, partial(Bench, arguments.model, arguments.steps, arguments.wide))
+
+
+def add_run(commands: Any) -> argparse.ArgumentParser:
+    """The command ``run`` with its options."""
     runner = commands.add_parser("run", help="train")
     runner.add_argument("jobs", type=Path)
     runner.add_argument("--model", required=True)
@@ -335,11 +351,9 @@ def main() -> None:
     runner.add_argument("--grace", type=float, default=60, help="what has begun may take so much longer")
     runner.add_argument("--processes", type=int, default=1)
     runner.add_argument("--steps", type=int, default=60)
-    runner.add_argument("--wide", action="store_true", help="also what was tried and not taken")
     runner.add_argument("--most", type=int)
     runner.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    {"pack": pack, "run": run}[arguments.command](arguments)
+    return runner
 
 
 if __name__ == "__main__":

@@ -24,18 +24,26 @@ if TYPE_CHECKING:
 ROWS = "rows.parquet"
 
 
-def row_frame(found: Mapping[str, TaskRows]) -> pd.DataFrame:
+def row_frame(found: Mapping[str, TaskRows], weighting: str = "none", share: float = 1.0) -> pd.DataFrame:
     """One line a row of the target's shots and of every source, in the order of the tasks and of their rows.
 
     Columns: task, role, row, text, label (or completion), alignment, influence, p_wrong, suspect, suggested,
-    duplicate_of, outlying, against.
+    duplicate_of, outlying, against, weight.
+
+    Args:
+        weighting: ``alignment.row_weighting``, by which sources' rows are drawn in training.
+        share: ``alignment.row_share``.
     """
     import pandas as pd
 
-    return pd.concat([_task_frame(one) for one in found.values()], ignore_index=True)
+    frames = [
+        _task_frame(one, one.weights(weighting if one.task.role == "source" else "none", share))
+        for one in found.values()
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
-def _task_frame(found: TaskRows) -> pd.DataFrame:
+def _task_frame(found: TaskRows, weights: np.ndarray) -> pd.DataFrame:
     import pandas as pd
 
     task = found.task
@@ -62,6 +70,7 @@ def _task_frame(found: TaskRows) -> pd.DataFrame:
             "duplicate_of": found.duplicate_of,
             "outlying": found.outlying,
             "against": found.against,
+            "weight": weights,
         }
     )
 

@@ -31,16 +31,33 @@ class AlignmentConfig(Section):
     rows: Annotated[Whole, Field(ge=2)] = Field(256, description="rows of a source that are scored")
     row_weighting: Literal["none", "keep", "soft", "top"] = Field(
         "none",
-        description="sgg train: rows within a source; keep = without those whose labels are likely wrong, soft = drawn "
-        "by the probability that the label is right, top = the share 'row_share' with the most influence of what keep "
-        "keeps; none = all rows alike",
+        description="rows within a source; keep = without those whose labels are likely wrong, soft = drawn "
+        "by the probability that the label is right, top = the share 'row_share' with the highest 'row_scores' of what "
+        "keep keeps; none = all rows alike",
     )
     row_share: OpenShare = Field(0.5, description="row_weighting top: share of a source's rows")
+    row_scores: Literal["influence", "cosine", "neighbours", "round_robin", "loss", "confident", "random"] = (
+        Field(
+            "influence",
+            description="what rows are chosen by; influence = sgg_ray's own, cosine = of gradients, as LESS; "
+            "neighbours = of texts; round_robin = the shots take turns; loss = small loss first; confident = confident "
+            "learning, by cleanlab; all but influence and confident are for row_weighting top",
+        )
+    )
     confidence: OpenShare = Field(0.95, description="level of the intervals")
     label_name_prior: bool = Field(
         True,
         description="encoders: use the names of the target's labels as a prior, weighted by how well they fit sources",
     )
+
+    @model_validator(mode="after")
+    def _a_ranking_that_says_which_labels_are_wrong(self):
+        if self.row_weighting in ("keep", "soft") and self.row_scores not in ("influence", "confident"):
+            raise ValueError(
+                f"row_scores: {self.row_scores} does not say which labels are wrong, as row_weighting: "
+                f"{self.row_weighting} asks; use row_weighting: top, or row_scores: influence or confident"
+            )
+        return self
 
 
 class GuidanceConfig(Section):

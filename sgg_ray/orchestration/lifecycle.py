@@ -15,6 +15,7 @@ from sgg_ray.job_folder import in_job_folder
 from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import tracked_datasets, tracked_parameters, tracked_tags
+from sgg_ray.scoring import check_row_scores
 from sgg_ray.tasks import Task, load_tasks
 from sgg_ray.tracking import Tracker, check_database, check_event_files, sqlite_file
 from sgg_ray.training import check_setfit
@@ -49,6 +50,7 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
         listener.note(note)
     check_combination(config.train.combine)
     check_setfit(config)
+    check_row_scores(config)
     for task in (target, *sources):
         for note in task.notes:
             listener.note(f"{task.name}: {note}")

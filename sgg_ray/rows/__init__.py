@@ -11,19 +11,26 @@ from sgg_ray.rows.row_alignment import (
     opposing_rows,
     row_products,
 )
-from sgg_ray.rows.row_weights import ROW_WEIGHTINGS, row_weights, suspects
+from sgg_ray.rows.row_rankings import OF_FEATURES, OF_LABELS, ROW_RANKINGS, Candidates, Ranking
+from sgg_ray.rows.row_weights import ROW_WEIGHTINGS, influence_ranking, row_weights, suspects
 
 __all__ = [
+    "OF_FEATURES",
+    "OF_LABELS",
     "OUTLYING",
+    "ROW_RANKINGS",
     "ROW_WEIGHTINGS",
+    "Candidates",
     "ContrastModel",
     "LabelErrors",
+    "Ranking",
     "RowAlignment",
     "RowParts",
     "align_gradients",
     "align_rows",
     "find_label_errors",
     "fit_contrast",
+    "influence_ranking",
     "mean_gradient",
     "near_duplicates",
     "opposing_rows",

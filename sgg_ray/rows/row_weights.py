@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sgg_ray.rows.row_rankings import Ranking
+
 
 def suspects(wrong: np.ndarray) -> np.ndarray:
     """Which rows [n] to take for wrong: the likeliest ones, as many as are expected to be wrong, Σ P(wrong).
@@ -19,38 +21,45 @@ def suspects(wrong: np.ndarray) -> np.ndarray:
     return found
 
 
-def _keep(wrong: np.ndarray, influence: np.ndarray, share: float) -> np.ndarray:
-    return (~suspects(wrong)).astype(float)
+def influence_ranking(influence: np.ndarray, wrong: np.ndarray) -> Ranking:
+    """The ranking by influence [n], with the probabilities [n] that labels are wrong."""
+    return Ranking(influence, 1 - wrong, suspects(wrong))
 
 
-def _soft(wrong: np.ndarray, influence: np.ndarray, share: float) -> np.ndarray:
-    return 1 - wrong
+def _keep(ranking: Ranking, share: float) -> np.ndarray:
+    assert ranking.doubtful is not None
+    return (~ranking.doubtful).astype(float)
 
 
-def _top(wrong: np.ndarray, influence: np.ndarray, share: float) -> np.ndarray:
-    sound = np.flatnonzero(~suspects(wrong))
-    order = sound[np.argsort(-influence[sound], kind="stable")]
-    weights = np.zeros(len(wrong))
-    weights[order[: max(1, round(share * len(wrong)))]] = 1.0
+def _soft(ranking: Ranking, share: float) -> np.ndarray:
+    assert ranking.right is not None
+    return ranking.right.copy()
+
+
+def _top(ranking: Ranking, share: float) -> np.ndarray:
+    rows = len(ranking.score)
+    sound = np.arange(rows) if ranking.doubtful is None else np.flatnonzero(~ranking.doubtful)
+    order = sound[np.argsort(-ranking.score[sound], kind="stable")]
+    weights = np.zeros(rows)
+    weights[order[: max(1, round(share * rows))]] = 1.0
     return weights
 
 
-ROW_WEIGHTINGS: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+ROW_WEIGHTINGS: dict[str, Callable[[Ranking, float], np.ndarray]] = {
     "keep": _keep,
     "soft": _soft,
     "top": _top,
 }
 
 
-def row_weights(weighting: str, wrong: np.ndarray, influence: np.ndarray, share: float) -> np.ndarray:
+def row_weights(weighting: str, ranking: Ranking, share: float) -> np.ndarray:
     """Weights [n] in [0, 1], by which rows are drawn within their source; all 1 where none would be left.
 
     Args:
-        weighting: keep: 0 for :func:`suspects`, else 1; soft: the probability that the label is right; top: 1 for the
-            ``share`` of the rows that have the most influence and are no suspects, else 0.
-        wrong: probability [n] that the label is wrong.
-        influence: [n].
+        weighting: keep: 0 for the doubtful rows, else 1; soft: the probability that the label is right; top: 1 for the
+            ``share`` of the rows with the highest scores that are not doubtful, else 0.
+        ranking: for keep and soft one that says which labels are wrong.
         share: of all rows, in (0, 1].
     """
-    weights = ROW_WEIGHTINGS[weighting](wrong, influence, share)
-    return weights if weights.any() else np.ones(len(wrong))
+    weights = ROW_WEIGHTINGS[weighting](ranking, share)
+    return weights if weights.any() else np.ones(len(weights))

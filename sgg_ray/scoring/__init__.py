@@ -9,6 +9,7 @@ from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors, name_vectors, r
 from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
 from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import mixture
+from sgg_ray.scoring.weighted_rows import check_row_scores, score_pool, vectors_of, with_weights
 
 __all__ = [
     "WITH_LABELS",
@@ -22,6 +23,7 @@ __all__ = [
     "TaskRows",
     "TaskSummariser",
     "alignment_report",
+    "check_row_scores",
     "class_mean_head",
     "comparison_space",
     "comparison_spaces",
@@ -30,6 +32,9 @@ __all__ = [
     "pool_gradients",
     "row_features",
     "row_vectors",
+    "score_pool",
     "score_rows",
     "score_tasks",
+    "vectors_of",
+    "with_weights",
 ]

@@ -91,6 +91,17 @@ class GradientPool:
             found += opposing_rows(rows @ shots.T, MOST_AGAINST)
         return found
 
+    def shot_cosines(self, own: RowVectors) -> np.ndarray:
+        """Cosines [n, m] of the gradient of each row with that of each shot; 0 where one of them is zero."""
+        shots = np.asarray(self.target.vectors, dtype=np.float64)
+        theirs = np.linalg.norm(shots, axis=1)
+        return np.concatenate(
+            [
+                (rows @ shots.T) / np.maximum(np.outer(np.linalg.norm(rows, axis=1), theirs), 1e-300)
+                for _, rows in parts_of_rows(own.vectors)
+            ]
+        )
+
     def _left_out(self, own: RowVectors) -> np.ndarray:
         """Inner product of each row with the mean gradient of the others [n]."""
         squares = np.concatenate([(rows**2).sum(axis=1) for _, rows in parts_of_rows(own.vectors)])

@@ -139,6 +139,19 @@ class HeadPool:
             found += opposing_rows(np.where(differ, products, 0.0), MOST_AGAINST)
         return found
 
+    def shot_cosines(self, own: RowVectors) -> np.ndarray:
+        """Cosines [n, m] of the gradient of each row with that of each shot; 0 where one of them is zero."""
+        meeting = self._meeting(own)
+        shots = np.asarray(self.target.vectors, dtype=np.float64) - self._model(self.target).mean
+        theirs = np.linalg.norm(shots, axis=1) * np.linalg.norm(meeting.shots, axis=1)
+        found = np.empty((len(own.vectors), len(shots)))
+        for part, rows in parts_of_rows(own.vectors):
+            centred, residuals = rows - self._model(own).mean, meeting.residuals[part]
+            mine = np.linalg.norm(centred, axis=1) * np.linalg.norm(residuals, axis=1)
+            lengths = np.maximum(np.outer(mine, theirs), 1e-300)
+            found[part] = row_products(centred, residuals, shots, meeting.shots) / lengths
+        return found
+
     def _model(self, own: RowVectors) -> ContrastModel:
         if own.task.name not in self.models:
             raise ValueError("no rows of two labels: no contrast to compare")

@@ -1,11 +1,20 @@
 """Scores of every row of a pool, from vectors of rows: pure arrays, no model."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sgg_ray.rows import near_duplicates, outlyingness, robust_deviation
+from sgg_ray.rows import (
+    ROW_RANKINGS,
+    Candidates,
+    Ranking,
+    influence_ranking,
+    near_duplicates,
+    outlyingness,
+    robust_deviation,
+    row_weights,
+)
 from sgg_ray.scoring.gradient_rows import GradientPool
 from sgg_ray.scoring.head_rows import HeadPool
 from sgg_ray.scoring.row_vectors import RowVectors
@@ -27,6 +36,7 @@ class TaskRows:
         outlying: distance from the class in robust standard deviations [n].
         against: shots of the target that speak against the row most.
         rate: estimated share of wrong labels.
+        ranking: what ``alignment.row_weighting`` goes by; None where there are no scores.
         note: why there are no scores, if there are none.
     """
 
@@ -39,7 +49,14 @@ class TaskRows:
     outlying: np.ndarray
     against: list[list[int]] = field(repr=False)
     rate: float
+    ranking: Ranking | None = field(default=None, repr=False)
     note: str = ""
+
+    def weights(self, weighting: str, share: float) -> np.ndarray:
+        """How often each row is drawn in training, relative to the others [n]; see ``sgg_ray.rows.row_weights``."""
+        if self.ranking is None or weighting == "none":
+            return np.ones(len(self.task.train))
+        return row_weights(weighting, self.ranking, share)
 
 
 def score_rows(
@@ -50,6 +67,8 @@ def score_rows(
     *,
     language_model: bool = False,
     share_labels: bool = False,
+    ranked_by: str = "influence",
+    seed: int = 0,
 ) -> dict[str, TaskRows]:
     """Score every row of the target and its sources, by task name, the target first.
 
@@ -59,13 +78,18 @@ def score_rows(
         contradicting: sources whose labels contradict the target's as a whole.
         language_model: vectors are sketched gradients of one, not features of an encoder.
         share_labels: ``train.share_labels``.
+        ranked_by: ``alignment.row_scores``, one of ROW_RANKINGS or influence.
+        seed: of a ranking that is random.
     """
     pool = GradientPool(target, sources) if language_model else HeadPool(target, sources, share_labels)
     usual = pool.usual_influence()
     found = {}
     for one in (target, *sources):
         try:
-            found[one.task.name] = _score(pool, one, shares, one.task.name in contradicting, usual)
+            rows = _score(pool, one, shares, one.task.name in contradicting, usual)
+            if one is not target and ranked_by != "influence":
+                rows = replace(rows, ranking=rank_rows(pool, one, rows.alignment, ranked_by, seed))
+            found[one.task.name] = rows
         except ValueError as error:
             found[one.task.name] = _without_scores(one.task, str(error))
     return found
@@ -100,7 +124,29 @@ def _score(
         outlying,
         pool.opposing(own),
         errors.rate,
+        influence_ranking(alignment.influence / usual, errors.wrong),
     )
+
+
+def rank_rows(
+    pool: "HeadPool | GradientPool", own: RowVectors, cosine: np.ndarray, ranked_by: str, seed: int
+) -> Ranking:
+    """A source's rows ranked as others rank them.
+
+    Args:
+        cosine: of each row's gradient with the target's mean gradient [n].
+        ranked_by: one of ROW_RANKINGS.
+        seed: of a ranking that is random.
+    """
+    rows = Candidates(
+        own.vectors,
+        own.task.train.labels,
+        np.asarray(pool.target.vectors),
+        cosine,
+        lambda: pool.shot_cosines(own),
+        seed,
+    )
+    return ROW_RANKINGS[ranked_by](rows)
 
 
 def equal_texts(task: Task) -> np.ndarray:
@@ -126,5 +172,5 @@ def _without_scores(task: Task, note: str) -> TaskRows:
         np.zeros(rows),
         [[] for _ in range(rows)],
         0.0,
-        note,
+        note=note,
     )

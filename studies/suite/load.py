@@ -1,5 +1,6 @@
 """The development suite as the product's tasks: targets with their shots, sources, and the same sources poisoned."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,33 @@ def entries() -> dict[str, dict[str, Any]]:
 
 
 def split(
-    name: str, shots: int, seed: int, reader: Reader, poisoned: bool = False
+    name: str, shots: int, seed: int, reader: Reader, poisoned: bool = False, flipped: float = 0.0
 ) -> tuple[Task, list[Task]]:
-    """A target and its sources."""
+    """A target and its sources.
+
+    Args:
+        poisoned: every label of some of the sources is wrong.
+        flipped: share of wrong labels in every source.
+    """
     whole, every = suite(), entries()
     corpus = every[name]["corpus"]
-    sources = [
-        {
-            **_own(every[source]),
-            "max_rows": SOURCE_ROWS,
-            "flip_labels": float(poisoned and source in whole["poisoned"]),
-        }
+    sources = {
+        source: float(poisoned and source in whole["poisoned"]) or flipped
         for source in whole["sources"]
         if every[source]["corpus"] != corpus
-    ]
+    }
+    return read(name, shots, seed, reader, sources)
+
+
+def read(
+    name: str, shots: int, seed: int, reader: Reader, sources: Mapping[str, float]
+) -> tuple[Task, list[Task]]:
+    """A target and any other tasks as its sources.
+
+    Args:
+        sources: share of wrong labels by name.
+    """
+    every = entries()
     config = Config.model_validate(
         {
             "name": "suite",
@@ -54,7 +68,10 @@ def split(
                 "max_rows": TEST_ROWS,
                 "test": {"fraction": TEST_SHARE},
             },
-            "sources": sources,
+            "sources": [
+                {**_own(every[source]), "max_rows": SOURCE_ROWS, "flip_labels": share}
+                for source, share in sources.items()
+            ],
         }
     )
     target, found = load_tasks(config, reader)

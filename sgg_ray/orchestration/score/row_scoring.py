@@ -20,7 +20,6 @@ from sgg_ray.orchestration.score.pending_scores import answer
 from sgg_ray.orchestration.score.row_index import FOLDER, Shard, ShardedVectors, shards_of, write_shard
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.rows import row_weights
 from sgg_ray.scoring import WITH_LABELS, RowVectors, TaskRows, score_rows
 from sgg_ray.tasks import Task
 
@@ -72,24 +71,20 @@ def score_pool_rows(
             {row.source for row in report.sources if row.verdict == "harmful"},
             language_model=workers.language_model,
             share_labels=config.train.share_labels,
+            ranked_by=config.alignment.row_scores,
+            seed=config.seed,
         )
     except ValueError as error:
         raise TrainingError(f"target: {error}") from error
 
 
-def weights_of_rows(config: Config, sources: Sequence[Task], frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Weight of every row [n] as ``alignment.row_weighting`` wants it, by source.
+def weights_of_rows(sources: Sequence[Task], frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Weight of every row [n] in training, by source, as they were when rows were scored.
 
     Args:
         frame: scores of these rows, by ``artifacts.row_table.row_frame``.
     """
-    settings = config.alignment
-    found = {}
-    for source in sources:
-        rows = frame[frame["task"] == source.name]
-        wrong, influence = rows["p_wrong"].to_numpy(), rows["influence"].to_numpy()
-        found[source.name] = row_weights(settings.row_weighting, wrong, influence, settings.row_share)
-    return found
+    return {source.name: frame.loc[frame["task"] == source.name, "weight"].to_numpy() for source in sources}
 
 
 def require_labels(target: Task) -> None:

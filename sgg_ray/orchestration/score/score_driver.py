@@ -171,7 +171,7 @@ def score_sources(
 
 def record_rows(config: Config, found: dict[str, TaskRows], folder: RunFolder, tracker: Tracker) -> None:
     """Write the scores of rows to the run folder and log them to MLflow."""
-    frame = row_frame(found)
+    frame = row_frame(found, config.alignment.row_weighting, config.alignment.row_share)
     folder.write_parquet(ROWS, frame)
     folder.write_text(ROWS_PAGE, rows_page(frame, f"{config.name}: rows for {config.target.name}"))
     tracker.log_artifacts([folder.path / ROWS, folder.path / ROWS_PAGE])

@@ -17,6 +17,7 @@ from sgg_ray.orchestration.score.score_driver import (
 )
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.scoring import with_weights
 
 
 def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | None]:
@@ -67,12 +68,10 @@ def _score_rows(
 
 def _weigh_rows(session: Session, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Give the session's sources their rows' weights: a function of what is written, so that a resume has the same."""
-    weights = weights_of_rows(session.config, session.sources, frame)
+    weights = weights_of_rows(session.sources, frame)
     for source in session.sources:
         left = int((weights[source.name] == 0).sum())
         if left:
             session.listener.note(f"{source.name}: {left:,} of {len(source.train):,} rows left out")
-    session.sources = [
-        replace(source, train=source.train.weighted(weights[source.name])) for source in session.sources
-    ]
+    session.sources = with_weights(session.sources, weights)
     return weights

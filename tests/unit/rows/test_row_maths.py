@@ -9,6 +9,7 @@ from sgg_ray.rows import (
     align_rows,
     find_label_errors,
     fit_contrast,
+    influence_ranking,
     mean_gradient,
     near_duplicates,
     opposing_rows,
@@ -159,7 +160,9 @@ def test_weights_of_rows():
     wrong, influence = np.array([0.1, 0.9, 0.3, 0.2]), np.array([1.0, 5.0, 3.0, -1.0])
     assert suspects(wrong).tolist() == [False, True, True, False]  # 1.5 are expected to be wrong
     assert suspects(np.zeros(3)).tolist() == [False] * 3
-    assert row_weights("keep", wrong, influence, 0.5).tolist() == [1, 0, 0, 1]
-    assert row_weights("soft", wrong, influence, 0.5).tolist() == pytest.approx([0.9, 0.1, 0.7, 0.8])
-    assert row_weights("top", wrong, influence, 0.5).tolist() == [1, 0, 0, 1]
-    assert row_weights("keep", np.ones(3), influence[:3], 0.5).tolist() == [1, 1, 1]  # nothing to choose from
+    ranking = influence_ranking(influence, wrong)
+    assert row_weights("keep", ranking, 0.5).tolist() == [1, 0, 0, 1]
+    assert row_weights("soft", ranking, 0.5).tolist() == pytest.approx([0.9, 0.1, 0.7, 0.8])
+    assert row_weights("top", ranking, 0.5).tolist() == [1, 0, 0, 1]
+    nothing_left = influence_ranking(influence[:3], np.ones(3))
+    assert row_weights("keep", nothing_left, 0.5).tolist() == [1, 1, 1]

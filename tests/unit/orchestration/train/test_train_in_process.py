@@ -154,7 +154,7 @@ def test_rows_that_are_likely_wrong_are_not_drawn(run, data: Path):
     config = load_config(result.folder / "config.yaml")
     target, (source,) = load_tasks(config)
     frame = pd.read_parquet(result.folder / "rows.parquet")
-    weights = weights_of_rows(config, [source], frame)["some"]
+    weights = weights_of_rows([source], frame)["some"]
     assert 0.1 < (weights == 0).mean() < 0.4
     assert any("rows left out" in note for note in heard.notes)
     assert result.report.sources[0].rows <= (weights > 0).sum()  # scored anew, without them
