@@ -84,11 +84,12 @@ def _header(config: Config, target: Task, licence: str) -> str:
         what = f"Gives texts of **{target.name}** any number of the labels {labels}"
     elif target.kind == "ordinal":
         what = f"{what}, from the lowest to the highest"
+    steps = f"{'' if config.train.early_stopping is None else 'at most '}{config.train.max_steps} steps"
     return (
         f"---\nlicense: {json.dumps(licence)}\ntags: {tags}\npipeline_tag: {task}\n---\n\n"
         f"# {config.name}\n\n"
         f"{what}: {_portable(config.model.path)}{adapter}, "
-        f"adapted by sgg_ray with seed {config.seed} in {config.train.max_steps} steps. The settings are in the "
+        f"adapted by sgg_ray with seed {config.seed} in {steps}. The settings are in the "
         "run's `config.yaml`.\n"
     )
 

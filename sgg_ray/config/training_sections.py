@@ -132,6 +132,11 @@ class TrainConfig(Section):
         "unlikelihood, and the cross-entropy of length-normalised scores",
     )
     max_steps: Count = Field(150, description="optimiser steps")
+    early_stopping: Positive | None = Field(
+        None,
+        description="end a training before max_steps when the loss of the target and, where sources are mixed in, "
+        "theirs was below this in 20 steps in a row; null = never",
+    )
     batch_size: Count = Field(16, description="target rows a step, over all workers")
     source_batch_size: Count = Field(32, description="source rows a step, over all workers")
     micro_batch_size: Count | None = Field(

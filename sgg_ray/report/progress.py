@@ -124,6 +124,9 @@ class ProgressDisplay:
         if self._skipped[run]:
             text += f"  {self._skipped[run]} skipped"
         done = int(events[-1]["step"]) + 1
+        if events[-1].get("ended_early"):
+            text += f"  fitted: ends {total - done} steps early"
+            total = done
         left = (total - done) * float(events[-1].get("seconds") or 0.0)
         if left >= 1 and not self._live:  # a bar shows it by itself
             text += f"  {left:.0f} s left"

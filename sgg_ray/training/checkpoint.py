@@ -12,7 +12,7 @@ from sgg_ray.training.trainer import Trainer
 from sgg_ray.training.updates import load_update_states, update_states
 
 STATE = "trainer.safetensors"
-METADATA = ("step", "weights", "parameters")
+METADATA = ("step", "fitted_in_a_row", "weights", "parameters")
 TENSORS = ("values", "skipped", "skipped_in_a_row")
 
 
@@ -34,6 +34,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         tensors["previous_sketch"] = trainer.diagnostics.previous
     metadata = {
         "step": str(trainer.step),
+        "fitted_in_a_row": str(trainer.early_stopping.in_a_row),
         "weights": json.dumps(trainer.weights),
         "parameters": json.dumps(trainer.flat.names),
     }
@@ -89,4 +90,5 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     trainer.skipped = tensors["skipped"].to(device)
     trainer.skipped_in_a_row = tensors["skipped_in_a_row"].to(device)
     trainer.longest_skip = torch.zeros((), device=device)
+    trainer.early_stopping.in_a_row = int(metadata["fitted_in_a_row"])
     trainer.step, trainer.weights = step, weights

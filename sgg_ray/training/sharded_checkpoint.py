@@ -22,7 +22,7 @@ from sgg_ray.training.updates import load_update_states, update_states
 
 PART = "trainer.{}-of-{}.safetensors"
 COUNTERS = ("skipped", "skipped_in_a_row")
-METADATA = ("step", "weights", "shapes")
+METADATA = ("step", "fitted_in_a_row", "weights", "shapes")
 
 
 def save_shards(trainer: Trainer, folder: Path) -> None:
@@ -36,6 +36,7 @@ def save_shards(trainer: Trainer, folder: Path) -> None:
     shapes = {name: list(own.shape) for name, own in zip(trainer.flat.names, trainer.flat.parameters)}
     metadata = {
         "step": str(trainer.step),
+        "fitted_in_a_row": str(trainer.early_stopping.in_a_row),
         "weights": json.dumps(trainer.weights),
         "shapes": json.dumps(shapes),
     }
@@ -101,6 +102,7 @@ def load_shards(trainer: Trainer, folder: Path) -> None:
         name.removeprefix("counters/"): value for name, value in first.items() if name.startswith("counters/")
     }
     _set_counters(trainer, counters)
+    trainer.early_stopping.in_a_row = int(metadata["fitted_in_a_row"])
     trainer.step, trainer.weights = int(metadata["step"]), json.loads(metadata["weights"])
 
 

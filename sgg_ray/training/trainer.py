@@ -25,6 +25,7 @@ from sgg_ray.errors import TrainingError
 from sgg_ray.models import EncoderClassifier, TaskModel, TokenisedRows, graphed
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.diagnostics import Diagnostics
+from sgg_ray.training.early_stopping import EarlyStopping
 from sgg_ray.training.head import begin_at_names
 from sgg_ray.training.parameter_layout import build_optimiser, lay_out, learning_rate_factor
 from sgg_ray.training.passes import Passes
@@ -99,6 +100,7 @@ class Trainer:
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_a_row = torch.zeros((), device=device)
         self.longest_skip = torch.zeros((), device=device)
+        self.early_stopping = EarlyStopping(self.settings.early_stopping)
         self.late_updates = 0
 
     def run(
@@ -108,7 +110,7 @@ class Trainer:
         updates: WeightUpdates | None = None,
         checkpoint_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Train from the current step to the last one.
+        """Train from the current step to the last one, or until all losses have stayed below ``early_stopping``.
 
         Args:
             on_events: takes the events of the last ``logging_steps`` steps; called on worker 0.
@@ -150,7 +152,7 @@ class Trainer:
     ) -> None:
         pending: list[tuple[int, float, dict[str, Tensor]]] = []
         wanted = False
-        while self.step < self.settings.max_steps:
+        while not self._ended:
             started = time.perf_counter()
             self._refresh_weights(updates)
             metrics = self._step()
@@ -167,9 +169,18 @@ class Trainer:
                 pending = []
                 if self.communicator.rank == 0:
                     on_events(events)
-                if checkpoint is not None and (saves or wanted) and self.step < self.settings.max_steps:
+                if checkpoint is not None and (saves or wanted) and not self._ended:
                     checkpoint(self)
                 wanted = False
+
+    @property
+    def _ended(self) -> bool:
+        """Whether this was the last step, the same on all workers.
+
+        Only a multiple of ``logging_steps`` ends a training early: where checkpoints are made says nothing then.
+        """
+        told = self.step % self.settings.logging_steps == 0
+        return self.step >= self.settings.max_steps or (told and self.early_stopping.reached)
 
     def _begin_head(self) -> None:
         """Put the target's head where its training begins."""
@@ -282,7 +293,10 @@ class Trainer:
             rate = self.settings.learning_rate * self._learning_rate_factor(step)
             metrics = {name: value for (at, name), value in zip(names, numbers) if at == row}
             events.append({"step": step, **metrics, "learning_rate": rate, "seconds": seconds})
+            self.early_stopping.add(metrics)
         events[-1] |= throughput.measures([tokens, passed], finished - pending[0][1])
+        if self._ended and self.step < self.settings.max_steps:
+            events[-1]["ended_early"] = 1.0
         # All workers count alike, because they see the norm of the same sum. So all of them stop here, and none is
         # left waiting for the others.
         if longest >= MOST_SKIPPED_IN_A_ROW:

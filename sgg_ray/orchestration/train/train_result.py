@@ -144,13 +144,15 @@ def evaluate(
     """
     kept = stored_choice(session.folder)
     judged = alone if alone and kept and kept.kept == BASELINE else guided
-    events = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "gradient_norm" in e]
+    steps = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "step" in e]
+    events = [e for e in steps if "gradient_norm" in e]
 
     def column(name: str) -> list[float]:
         return [event[name] for event in events if event.get(name) is not None]
 
     summary = {
         **json.loads((session.folder.path / RESULT).read_text(encoding="utf-8")),
+        "steps": int(steps[-1]["step"]) + 1 if steps else 0,
         "gradient_stability": gradient_stability(column("gradient_norm"), column("step_cosine")).to_dict(),
         "directional_alignment": directional_alignment(column("alignment_cosine")),
     }

@@ -98,7 +98,11 @@ class SweepRecord:
         """Show new steps of one of a trial's trainings."""
         trial, training = _place(run)
         per = self.config.train.max_steps
-        shown = [{**event, "step": event["step"] + training * per} for event in steps_of(taken.fresh)]
+        shown = [
+            # That one of a trial's trainings ended early is no end of the trial.
+            {**event, "step": event["step"] + training * per, "ended_early": 0.0}
+            for event in steps_of(taken.fresh)
+        ]
         if shown:
             self.listener.steps(f"trial {_number(trial)}", shown, per * self.trainings)
 

@@ -60,6 +60,13 @@ def test_skipped_steps_are_counted():
     assert output(target) == "guided 1/2    1 skipped\nguided 2/2  loss 0.500  1 skipped\n"
 
 
+def test_a_training_that_ends_early_is_done():
+    target = console()
+    with ProgressDisplay(target) as display:
+        display.steps("guided", [{"step": 59, "loss": 0.01, "seconds": 2.0, "ended_early": 1.0}], 150)
+    assert output(target) == "guided 60/60  loss 0.010  fitted: ends 90 steps early\n"
+
+
 def test_a_live_display_ends_with_the_last_numbers():
     target = console(terminal=True)
     with ProgressDisplay(target) as display:

@@ -40,3 +40,4 @@ def test_a_pass_is_timed_on_the_model_itself(make_config):
 def test_times_are_in_words():
     assert str(TimeEstimate(90, 1, 60)).startswith("about 90 s for one training of 60 steps")
     assert str(TimeEstimate(600, 4, 60)).startswith("about 10 min for 4 trainings of 60 steps")
+    assert str(TimeEstimate(90, 1, 60, may_end_early=True)).startswith("at most 90 s for one training")
