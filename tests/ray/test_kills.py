@@ -89,7 +89,14 @@ def require_equal(found, undisturbed):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(
-    "victim", ["EventLog", "RayTrainWorker", pytest.param("train_alone", marks=pytest.mark.by_hand)]
+    "victim",
+    [
+        "EventLog",
+        "RayTrainWorker",
+        pytest.param("train_alone", marks=pytest.mark.by_hand),
+        pytest.param("TrainController", marks=pytest.mark.by_hand),
+        pytest.param("SynchronizationActor", marks=pytest.mark.by_hand),
+    ],
 )
 def test_a_process_of_the_training_is_killed(undisturbed, settings, still_encoder, tmp_path, victim, moment):
     config = configure(settings, still_encoder, tmp_path)

@@ -1,6 +1,5 @@
 """The executor of the product: processes on a Ray cluster."""
 
-import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ from sgg_ray.orchestration.runtime.executor import (
     WorkerGone,
     WorkFailed,
 )
-from sgg_ray.orchestration.runtime.ray_failures import out_of_memory
+from sgg_ray.orchestration.runtime.ray_failures import last_line, out_of_memory
 
 T = TypeVar("T")
-LONGEST_REASON = 240  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +121,9 @@ def _argument(value: Any) -> Any:
 
 
 def _reason(error: RayError) -> str:
-    """The last line of what Ray says. Ray 2.60 goes on for a paragraph about what a process may have died of."""
+    """What ended the work, in one line."""
     if isinstance(error, OutOfMemoryError):
         return out_of_memory(str(error))
     if said := machine_error(error):
         return in_words(said)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return textwrap.shorten(lines[-1].partition(" Worker exit type")[0], LONGEST_REASON, placeholder=" …")
+    return last_line(error)

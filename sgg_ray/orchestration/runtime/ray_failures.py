@@ -1,6 +1,7 @@
 """What Ray raises, as errors of this package: one line each, with what to do."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 from ray.exceptions import OutOfMemoryError
@@ -11,6 +12,7 @@ from sgg_ray.errors import ClusterError, SggError, in_words, machine_error
 _USED = re.compile(r"was ([\d.]+ ?[GM]B / [\d.]+ ?[GM]B)")
 _PROCESS = re.compile(r"^\d+\s+([\d.]+)\s+(\S.*)$", re.MULTILINE)
 SHOWN = 3  # processes
+LONGEST_REASON = 400  # characters
 LOWER = (
     "lower train.batch_size or train.max_length, or run fewer processes (ray.num_workers, ray.task_workers)"
 )
@@ -38,11 +40,16 @@ def from_ray(error: BaseException, place: str | None = None, prefix: str = "") -
     if said := machine_error(error):
         said.filename = said.filename or place
         return ClusterError(prefix + in_words(said))
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
+    last = last_line(error)
     return ClusterError(
         prefix + last if prefix else f"Ray failed: {last}; give the same command again to go on"
     )
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of what Ray says. Ray 2.60 goes on for a paragraph about what a process may have died of."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return textwrap.shorten(lines[-1].partition(" Worker exit type")[0], LONGEST_REASON, placeholder=" …")
 
 
 def _of_workers(error: BaseException) -> Iterator[BaseException]:

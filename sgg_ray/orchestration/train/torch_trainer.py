@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 import ray.train
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
 
 from sgg_ray.artifacts import StorageFolder
@@ -26,6 +27,8 @@ from sgg_ray.orchestration.train.train_state import (
     stored_checkpoint,
 )
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
+
+MOST_RESTARTS = 2  # of a training whose controller has died
 
 
 def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
@@ -101,31 +104,56 @@ def fit_with_ray_train(
         KeyboardInterrupt: as it comes, once the training has kept a checkpoint if it could in time. A second one
             does not wait for that.
     """
-    tasks, state = ray.put((session.target, session.sources)), session.folder.state(TRAIN_STATE)
-    whole = last_whole(state, session.listener)
-    job = TrainingJob(session.config, tasks, weights, inbox.log, workers=workers, checkpoint=whole)
-    trainer = make_trainer(job, state)
+    state = session.folder.state(TRAIN_STATE)
+    tasks = ray.put((session.target, session.sources))
+    restarts = 0
+    while True:
+        whole = last_whole(state, session.listener)
+        job = TrainingJob(session.config, tasks, weights, inbox.log, workers=workers, checkpoint=whole)
+        try:
+            result = _run(make_trainer(job, state), session, inbox)
+            break
+        except RayActorError as error:
+            restarts += 1
+            if restarts > MOST_RESTARTS or ray_has_died():
+                raise from_ray(error, state.path, FAILED) from error
+            session.listener.note("Ray Train's controller has died; going on from the last checkpoint")
+    with final_checkpoint(result) as checkpoint:
+        yield checkpoint
+
+
+def _run(trainer: TorchTrainer, session: Session, inbox: Inbox) -> ray.train.Result:
+    """Fit in a thread while this one passes events on.
+
+    Raises:
+        RayActorError: the controller has died, Ray Train's actor that starts and watches the workers.
+        SggError: what stopped the training.
+        KeyboardInterrupt: see :func:`fit_with_ray_train`.
+    """
+    state = session.folder.state(TRAIN_STATE)
     box: dict[str, Any] = {}
+    ended = threading.Event()
 
     def fit() -> None:
         try:
             box["result"] = trainer.fit()
         except BaseException as error:
             box["error"] = error
+        ended.set()
 
-    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-    thread.start()
+    threading.Thread(target=fit, name="ray-train", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        # Not join(): Python 3.11 takes a thread for ended whose join() is interrupted (cpython issue 89437).
+        while not ended.wait(POLL_SECONDS):
             session.pass_on(inbox)
         session.pass_on(inbox)
     except KeyboardInterrupt as stop:
         if not ray_has_died():
-            keep_checkpoint(session, inbox, lambda: stored_checkpoint(state), thread.is_alive)
+            keep_checkpoint(session, inbox, lambda: stored_checkpoint(state), lambda: not ended.is_set())
             _say_where_it_goes_on(stop, session.config, stored_checkpoint(state))
         raise
+    if isinstance(box.get("error"), RayActorError):
+        raise box["error"]
     if "error" in box:
         raise from_ray(box["error"], state.path, FAILED)
-    with final_checkpoint(box["result"]) as checkpoint:
-        yield checkpoint
+    return box["result"]

@@ -1,6 +1,6 @@
 """Ray's errors are this package's, in one line."""
 
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from sgg_ray.errors import ClusterError, DataError
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
@@ -37,3 +37,13 @@ def test_another_error_is_one_line():
     assert isinstance(error, ClusterError)
     assert len(error.problems) == 1
     assert "\n" not in error.problems[0]
+
+
+def test_what_a_process_may_have_died_of_is_left_out():
+    said = "The actor is dead because its worker process has died."
+    possible = (
+        "Worker exit type: SYSTEM_ERROR Worker exit detail: "
+        + "the process was killed by the OOM killer. " * 20
+    )
+    error = from_ray(RayError(f"{said} {possible}"), None, "training failed: ")
+    assert error.problems == (f"training failed: {said}",)
