@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -40,9 +40,9 @@ class _Csv:
         self._write([schema.names])
 
     def write(self, table: pa.Table, /) -> None:
-        self._write([[_field(value) for value in row.values()] for row in table.to_pylist()])
+        self._write(list(zip(*(_fields(column) for column in table.columns))))
 
-    def _write(self, rows: list[list[Any]]) -> None:
+    def _write(self, rows: Sequence[Sequence[Any]]) -> None:
         # Python 3.11.7's csv quotes a carriage return only if it is part of the line end; left bare in a text it tears
         # the row for whoever reads the file. So lines are written with "\r\n", which is then shortened.
         lines = _Lines()
@@ -59,6 +59,12 @@ class _Lines:
     def write(self, line: str) -> None:
         """Keep one row with its line end."""
         self.written.append(line)
+
+
+def _fields(column: pa.ChunkedArray) -> list[Any]:
+    values = column.to_pylist()
+    simple = pa.types.is_string(column.type) or pa.types.is_floating(column.type)
+    return values if simple else [_field(value) for value in values]
 
 
 def _field(value: Any) -> Any:

@@ -167,10 +167,10 @@ def _records(file: TextFile, dialect: Dialect, odd: Oddities) -> Iterator[tuple[
                 reader = source.reader()
                 continue
             if header and any(value.strip() for value in values):
-                yield 0, _unmasked(values)
+                yield 0, source.unmasked(values)
                 header = False
             elif not header:
-                yield start, _unmasked(values)
+                yield start, source.unmasked(values)
 
 
 class _Lines:
@@ -182,6 +182,7 @@ class _Lines:
         self.number = dialect.first  # of lines read
         self.taken: list[str] = []  # since the current row began
         self.back: deque[str] = deque()
+        self.masks = False  # whether there are any
         mark = re.escape(dialect.separator)
         inside = r'(?:[^"\\]|\\.|"")*+' if dialect.escapes else r'(?:[^"]|"")*+'
         self.quoted = re.compile(rf'"{inside}"([ ]*)(?=[{mark}\r\n]|\Z)', re.DOTALL)
@@ -232,7 +233,7 @@ class _Lines:
         body, end = (line[: -len(end)], end) if line.endswith(end) else (line, "")
         for mark, mask in MASKS.items():
             if mark in body:
-                body = body.replace(mark, mask)
+                body, self.masks = body.replace(mark, mask), True
         return (
             BACKSLASHES.sub(lambda found: found.group() * 2, body) if self.dialect.escapes else body
         ) + end
@@ -257,9 +258,9 @@ class _Lines:
                 place = quoted.end() + 1
         return text, None
 
-
-def _unmasked(values: list[str]) -> list[str]:
-    for mark, mask in MASKS.items():
-        if any(mask in value for value in values):
-            values = [value.replace(mask, mark) for value in values]
-    return values
+    def unmasked(self, values: list[str]) -> list[str]:
+        """Fields with the line ends that were put out of sight."""
+        if self.masks:
+            for mark, mask in MASKS.items():
+                values = [value.replace(mask, mark) for value in values]
+        return values
