@@ -15,6 +15,7 @@ from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration.runtime.executor import Inbox
+from sgg_ray.orchestration.runtime.placement import own_placement_groups, remove_all
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
 from sgg_ray.orchestration.runtime.ray_watch import ray_has_died
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
@@ -106,7 +107,7 @@ def fit_with_ray_train(
     """
     state = session.folder.state(TRAIN_STATE)
     tasks = ray.put((session.target, session.sources))
-    restarts = 0
+    restarts, others = 0, own_placement_groups()
     while True:
         whole = last_whole(state, session.listener)
         job = TrainingJob(session.config, tasks, weights, inbox.log, workers=workers, checkpoint=whole)
@@ -118,6 +119,7 @@ def fit_with_ray_train(
             if restarts > MOST_RESTARTS or ray_has_died():
                 raise from_ray(error, state.path, FAILED) from error
             session.listener.note("Ray Train's controller has died; going on from the last checkpoint")
+            remove_all(own_placement_groups() - others)
     with final_checkpoint(result) as checkpoint:
         yield checkpoint
 

@@ -82,14 +82,29 @@ def die():
     raise ActorDiedError()
 
 
+@pytest.fixture(autouse=True)
+def groups(monkeypatch):
+    """Placement groups of this driver that are there."""
+    found = {"another's"}
+    monkeypatch.setattr(torch_trainer, "own_placement_groups", lambda: set(found))
+    monkeypatch.setattr(torch_trainer, "remove_all", found.difference_update)
+    return found
+
+
 @pytest.mark.parametrize("deaths", range(MOST_RESTARTS + 1))
-def test_a_controller_that_dies_is_started_again(session, monkeypatch, tmp_path, deaths):
-    left = ends(monkeypatch, *[die] * deaths, lambda: Ended(tmp_path))
+def test_a_controller_that_dies_is_started_again(session, monkeypatch, tmp_path, groups, deaths):
+    def die_with_workers():
+        assert groups == {"another's"}  # else there may be no room for the workers
+        groups.add("the workers'")
+        die()
+
+    left = ends(monkeypatch, *[die_with_workers] * deaths, lambda: Ended(tmp_path))
     with fit_with_ray_train(session, {}, None, InProcessInbox()) as checkpoint:
         assert checkpoint == tmp_path
     assert next(left, None) is None
     line = "Ray Train's controller has died; going on from the last checkpoint"
     assert session.listener.notes == [line] * deaths
+    assert groups == {"another's"}
 
 
 def test_a_controller_that_dies_again_and_again_ends_the_training(session, monkeypatch):
