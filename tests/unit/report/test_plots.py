@@ -118,3 +118,8 @@ def test_the_axis_of_scores_goes_below_zero_only_where_something_is(tmp_path, mo
     source = SourceAlignment("films", 8, "head", 0, score, "helps", 1.0, "")
     plot_scores(AlignmentReport("target", 0, "relu", [source], np.eye(2)), tmp_path / "scores.png")
     assert figures[0].axes[0].get_xlim() == (left, 1.02)
+
+
+def test_a_heat_map_of_many_tasks_stays_small(tmp_path):
+    height, width, _ = imread(plot_similarity(make_report(60), tmp_path / "many.png")).shape
+    assert max(height, width) < 2300
