@@ -127,6 +127,11 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (--debug shows where; please report it)"
 
 
+def _workers(config: Config) -> str:
+    fewest, most = config.ray.fewest_workers, config.ray.num_workers
+    return str(most) if fewest == most else f"{fewest} to {most}"
+
+
 def announce_loading(display: "ProgressDisplay") -> None:
     """What a command imports next takes seconds, on a busy machine many: say so first."""
     display.stage("loading PyTorch and Ray")
@@ -150,7 +155,7 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
         plan |= {} if config.train.method == "auto" else {"guidance": _guidance(config)}
         plan |= {
             "steps": f"{settings.max_steps} of {settings.batch_size} target{source_rows} rows",
-            "workers": f"{config.ray.num_workers} × {config.ray.cpus_per_worker:g} CPU, "
+            "workers": f"{_workers(config)} × {config.ray.cpus_per_worker:g} CPU, "
             f"{config.ray.gpus_per_worker:g} GPU",
         }
     plan["run folder"] = run_folder(config)

@@ -13,6 +13,15 @@ class RayConfig(Section):
 
     address: str = Field("local", description="local, auto, or ray://host:port")
     num_workers: Count = Field(1, description="data-parallel training workers")
+    min_workers: Count | None = Field(
+        None,
+        description="fewest training workers: a training takes as many up to num_workers as there is room for, and "
+        "begins again from its last checkpoint with more or fewer when that changes; null = num_workers, always",
+    )
+    worker_labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels of the nodes that training workers run on, as Ray's label selectors: {zone: 'in(a, b)'}",
+    )
     sharding: Literal["fsdp"] | None = Field(
         None,
         description="fsdp = each training worker holds a part of the model (a language model that one device cannot "
@@ -34,6 +43,19 @@ class RayConfig(Section):
         0,
         description="how long to wait for nodes that an autoscaler starts; 0 = do not wait",
     )
+
+    @property
+    def fewest_workers(self) -> int:
+        """How many training workers there have to be."""
+        return self.num_workers if self.min_workers is None else self.min_workers
+
+    @field_validator("min_workers")
+    @classmethod
+    def _no_more_than_all(cls, value: int | None, info: ValidationInfo) -> int | None:
+        most = info.data.get("num_workers", 1)
+        if value is not None and value > most:
+            raise ValueError(f"is more than num_workers, {most}; lower it, or raise num_workers")
+        return value
 
     @field_validator("gpus_per_worker")
     @classmethod

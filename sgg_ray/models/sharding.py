@@ -95,7 +95,11 @@ def check_sharding(config: Config, architecture: Architecture) -> None:
             f"model.path: fsdp is for causal language models, {config.model.path} is {architecture.title}; remove "
             "ray.sharding",
         ),
-        (config.ray.num_workers > 1, "ray.num_workers: fsdp needs two workers or more, found 1"),
+        (
+            config.ray.fewest_workers > 1,
+            f"ray.{'num' if config.ray.min_workers is None else 'min'}_workers: fsdp needs two workers or more, "
+            "found 1",
+        ),
         (
             config.guidance.hvp != "exact",
             "guidance.hvp: fsdp cannot differentiate twice; use finite_difference",

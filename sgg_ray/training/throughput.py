@@ -8,7 +8,7 @@ from torch import nn
 from sgg_ray.models import TaskModel
 from sgg_ray.models.quantised import size_of
 
-MEASURES = ("tokens_per_second", "mfu", "peak_memory_gib", "data_share")
+MEASURES = ("workers", "tokens_per_second", "mfu", "peak_memory_gib", "data_share")
 TIMED = ("seconds", *MEASURES)  # what a repeated training need not repeat
 
 # Dense bfloat16 products by the makers' data sheets, in 10¹² operations a second. The first name that fits counts.
@@ -60,7 +60,11 @@ class Throughput:
             By the names in MEASURES. ``mfu`` only where the device's peak is known.
         """
         tokens, passed = counts
-        found = {"tokens_per_second": tokens / seconds, "data_share": self.seconds / seconds}
+        found = {
+            "workers": float(self.workers),
+            "tokens_per_second": tokens / seconds,
+            "data_share": self.seconds / seconds,
+        }
         if self.peak is not None:
             found["mfu"] = passed * self.work / (seconds * self.peak * self.workers)
         found["peak_memory_gib"] = peak_memory(self.device) / 2**30

@@ -3,7 +3,8 @@
     python tests/cluster/lose_a_node.py CASE CONFIG MOMENT
 
 CASE is ``training``, ``sweep`` or ``scoring``; MOMENT says when the node dies: after this many training steps of the
-run (or of the sweep), or seconds after scoring has begun.
+run (or of the sweep), or seconds after scoring has begun. In the case ``elastic`` there is one node, a second one comes
+after so many steps, and the last one that has work dies once both train.
 """
 
 import json
@@ -21,10 +22,16 @@ from ray.cluster_utils import Cluster
 from sgg_ray import load_config
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.score.score_driver import score
+from sgg_ray.orchestration.train import torch_trainer
 from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.orchestration.tune.tune_driver import tune
 
-TITLES = {"training": "ray::RayTrainWorker", "sweep": "ray::ImplicitFunc", "scoring": "ray::TaskWorker"}
+TITLES = {
+    "training": "ray::RayTrainWorker",
+    "elastic": "ray::RayTrainWorker",
+    "sweep": "ray::ImplicitFunc",
+    "scoring": "ray::TaskWorker",
+}
 
 
 class Killer(NullListener):
@@ -54,6 +61,23 @@ class Killer(NullListener):
                 return
 
 
+class Grower(Killer):
+    """Adds a node when the moment has come, and removes it once there are two workers."""
+
+    def __init__(self, cluster: Cluster, title: str, moment: float):
+        super().__init__(cluster, title, moment)
+        self.workers: list[float] = []
+
+    def steps(self, run, events, total):
+        self.steps_seen += len(events)
+        if self.moment <= self.steps_seen and not self.cluster.worker_nodes and not self.killed:
+            self.cluster.add_node(num_cpus=1)
+        found = [event["workers"] for event in events if "workers" in event]
+        self.workers += [count for count in found if [count] != self.workers[-1:]][:1]
+        if 2.0 in found:
+            self.strike()
+
+
 def _titles(node) -> list[str]:
     found = []
     for child in psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True):
@@ -67,15 +91,19 @@ def _titles(node) -> list[str]:
 def main(case: str, path: str, moment: float) -> dict[str, object]:
     config = load_config(path)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    for _ in range(2):
+    for _ in range(0 if case == "elastic" else 2):
         cluster.add_node(num_cpus=1)
     ray.init(cluster.address, namespace="sgg", logging_level=logging.ERROR, log_to_driver=False)
     cluster.wait_for_nodes()
-    killer = Killer(cluster, TITLES[case], moment)
+    killer = (Grower if case == "elastic" else Killer)(cluster, TITLES[case], moment)
+    torch_trainer.RESIZE_SECONDS = 1.0
     started = time.monotonic()
-    if case == "training":
+    if case in ("training", "elastic"):
         folder = train(config, killer).folder
-        found = {"probabilities": np.load(folder / "probabilities.npy").tolist()}
+        found = {
+            "probabilities": np.load(folder / "probabilities.npy").tolist(),
+            "workers": getattr(killer, "workers", None),
+        }
     elif case == "sweep":
         found = {
             "trials": [[trial.number, trial.status, trial.loss] for trial in tune(config, killer).trials]

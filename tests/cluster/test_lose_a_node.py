@@ -72,6 +72,19 @@ def test_a_training_ends_with_the_parameters_of_an_undisturbed_one(lose_a_node):
 
 @pytest.mark.slow
 @pytest.mark.by_hand
+def test_workers_come_and_go(lose_a_node):
+    """One node at first, then two, then one again: the end is that of a training in one process."""
+    train = {"max_steps": 2000, "learning_rate": 1e-5, "logging_steps": 10, "save_steps": 20}
+    ray = {"num_workers": 2, "min_workers": 1}
+    config, found = lose_a_node("elastic", 1, ray=ray, train=train, sources=[])
+    assert found["workers"] == [1.0, 2.0, 1.0]
+    target, _ = load_tasks(config)
+    alone = run_training(config, target, [], {}, torch.device("cpu"))
+    np.testing.assert_allclose(found["probabilities"], alone.probabilities, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_sweep_finishes_all_its_trials(lose_a_node):
     space = {"guidance.lambda_direction": {"choice": [0.01, 0.1, 1.0]}}
     tune = {"search": "grid", "folds": 2, "space": space}

@@ -20,6 +20,7 @@ from sgg_ray.orchestration.compare.cell_runner import CellKey, Split, shortest
 from sgg_ray.orchestration.lifecycle import refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
+from sgg_ray.orchestration.runtime.capacity import refuse_elastic
 from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.tracking import check_database
@@ -67,6 +68,7 @@ def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
             f"1 (cells "
             "run beside each other instead)"
         )
+    refuse_elastic(config, "comparison")
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     check_database(config.tracking.uri)

@@ -1,12 +1,13 @@
 """What a cluster has room for, and whether that is enough."""
 
 import time
+from collections.abc import Mapping
 
 import ray
 
 from sgg_ray.artifacts import is_uri, local_folder
 from sgg_ray.config import Config, RayConfig
-from sgg_ray.errors import CapacityError
+from sgg_ray.errors import CapacityError, ConfigError
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Executor, Resources
 from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
@@ -32,9 +33,9 @@ def task_worker_count(config: Config, executor: Executor) -> int:
     return max(1, min(asked, tasks, slots))
 
 
-def in_all(executor: Executor) -> Resources:
-    """What the nodes of the cluster have together."""
-    nodes = executor.nodes()
+def in_all(executor: Executor, labels: Mapping[str, str] | None = None) -> Resources:
+    """What the nodes of the cluster have together, or those of them with these labels."""
+    nodes = executor.nodes(labels)
     return Resources(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
 
 
@@ -76,6 +77,17 @@ def grow(config: RayConfig, listener: Listener, trainings: int = 1, executor: Ex
         request_resources(bundles=[])
 
 
+def refuse_elastic(config: Config, command: str) -> None:
+    """Refuse keys for the workers of one training where there are many trainings: ``command`` is what has them.
+
+    Raises:
+        ConfigError: one is set.
+    """
+    keys = [key for key in ("min_workers", "worker_labels") if getattr(config.ray, key)]
+    if keys:
+        raise ConfigError([f"ray.{key}: is for sgg train; in a {command} leave it out" for key in keys])
+
+
 def check_capacity(config: Config, executor: Executor = RAY) -> None:
     """Compare what the configuration asks for with what the cluster has, before anything starts.
 
@@ -83,24 +95,27 @@ def check_capacity(config: Config, executor: Executor = RAY) -> None:
         CapacityError: naming each key that asks for too much.
     """
     cluster = in_all(executor)
-    cpus, gpus = cluster.cpus, cluster.gpus
     asked = config.ray
+    labelled = in_all(executor, asked.worker_labels)
+    key = "num_workers" if asked.min_workers is None else "min_workers"
+    count = asked.fewest_workers
+    which = (
+        f"nodes with ray.worker_labels {asked.worker_labels} have" if asked.worker_labels else "cluster has"
+    )
     problems = []
-    if asked.num_workers * asked.cpus_per_worker > cpus:
+    if count * asked.cpus_per_worker > labelled.cpus:
         problems.append(
-            f"ray.num_workers: {asked.num_workers} workers of {asked.cpus_per_worker:g} CPUs "
-            f"(ray.cpus_per_worker) need "
-            f"{asked.num_workers * asked.cpus_per_worker:g} CPUs, the cluster has {cpus:g}; request fewer, add "
-            f"nodes, or "
+            f"ray.{key}: {count} workers of {asked.cpus_per_worker:g} CPUs (ray.cpus_per_worker) need "
+            f"{count * asked.cpus_per_worker:g} CPUs, the {which} {labelled.cpus:g}; request fewer, add nodes, or "
             "wait for an autoscaler's (ray.scale_up_seconds)"
         )
-    for key, count, each in (
-        ("gpus_per_worker", asked.num_workers, asked.gpus_per_worker),
-        ("gpus_per_task_worker", 1, asked.gpus_per_task_worker),
+    for key, number, each, gpus, whose in (
+        ("gpus_per_worker", count, asked.gpus_per_worker, labelled.gpus, which),
+        ("gpus_per_task_worker", 1, asked.gpus_per_task_worker, cluster.gpus, "cluster has"),
     ):
-        if count * each > gpus:
+        if number * each > gpus:
             problems.append(
-                f"ray.{key}: {count} × {each:g} GPUs are requested, the cluster has {gpus:g}; lower it (0 = CPU only), "
+                f"ray.{key}: {number} × {each:g} GPUs are requested, the {whose} {gpus:g}; lower it (0 = CPU only), "
                 "add GPU nodes, or wait for an autoscaler's (ray.scale_up_seconds)"
             )
     nodes = len(executor.nodes())

@@ -130,8 +130,12 @@ class Executor(Protocol):
         """A new inbox."""
         ...
 
-    def nodes(self) -> list[Resources]:
-        """What each node of the cluster has, whether it is in use or not. A process is on one node."""
+    def nodes(self, labels: Mapping[str, str] | None = None) -> list[Resources]:
+        """What each node of the cluster has, whether it is in use or not. A process is on one node.
+
+        Args:
+            labels: a label selector, see :func:`..labels.has_labels`; of other nodes nothing is told.
+        """
         ...
 
     def put(self, value: T) -> Reference[T]:

@@ -41,8 +41,8 @@ class InProcessExecutor:
         """A list in this process."""
         return InProcessInbox()
 
-    def nodes(self) -> list[Resources]:
-        """The cluster that it claims to be."""
+    def nodes(self, labels: Mapping[str, str] | None = None) -> list[Resources]:
+        """The cluster that it claims to be, whatever its labels."""
         return list(self._nodes)
 
     def put(self, value: T) -> Reference[T]:

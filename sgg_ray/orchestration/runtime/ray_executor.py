@@ -1,6 +1,6 @@
 """The executor of the product: processes on a Ray cluster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, TypeVar
@@ -19,6 +19,7 @@ from sgg_ray.orchestration.runtime.executor import (
     WorkerGone,
     WorkFailed,
 )
+from sgg_ray.orchestration.runtime.labels import has_labels
 from sgg_ray.orchestration.runtime.ray_failures import last_line, out_of_memory
 
 T = TypeVar("T")
@@ -69,9 +70,13 @@ class RayExecutor:
         """An event log on the driver's node."""
         return LogInbox()
 
-    def nodes(self) -> list[Resources]:
-        """What each node that is alive has."""
-        found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    def nodes(self, labels: Mapping[str, str] | None = None) -> list[Resources]:
+        """What each node that is alive, and has the labels, has."""
+        found = [
+            node["Resources"]
+            for node in ray.nodes()
+            if node["Alive"] and has_labels(node.get("Labels", {}), labels or {})
+        ]
         return [Resources(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found]
 
     def put(self, value: T) -> Reference[T]:

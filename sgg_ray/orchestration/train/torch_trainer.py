@@ -30,10 +30,13 @@ from sgg_ray.orchestration.train.train_state import (
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
 
 MOST_RESTARTS = 2  # of a training whose controller has died
+RESIZE_SECONDS = 60.0  # between two looks at whether there is room for more workers, or fewer
 
 
 def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
-    """A trainer of ``ray.num_workers`` processes. It goes on from what an earlier one of the same ``state`` left.
+    """A trainer of ``ray.min_workers`` to ``ray.num_workers`` processes.
+
+    It goes on from what an earlier one of the same ``state`` left.
 
     Args:
         job: what the workers do.
@@ -44,7 +47,11 @@ def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
         train_worker,
         train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=asked.num_workers,
+            num_workers=asked.num_workers
+            if asked.min_workers is None
+            else (asked.min_workers, asked.num_workers),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+            label_selector=asked.worker_labels or None,
             use_gpu=asked.gpus_per_worker > 0,
             resources_per_worker={
                 "CPU": asked.cpus_per_worker,

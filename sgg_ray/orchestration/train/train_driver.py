@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import Config
+from sgg_ray.config import Config, RayConfig
 from sgg_ray.errors import DataError
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
@@ -137,7 +137,7 @@ def _fit(
             session.recall(run)
     pending = _start_baseline(session, inbox.log) if wanted and _room_for_both(session, workers) else None
     beside = " beside the target-only baseline" if pending is not None else ""
-    listener.stage(f"training, {config.ray.num_workers} worker{'s' * (config.ray.num_workers > 1)}{beside}")
+    listener.stage(f"training, {_workers(config.ray)}{beside}")
     try:
         if not path.exists():
             with fit(session, weights, workers, inbox) as finished:
@@ -158,6 +158,11 @@ def _fit(
             session.executor.cancel(pending)
         raise
     return load_predictions(stored, session.target) if stored.exists() else None
+
+
+def _workers(asked: RayConfig) -> str:
+    fewest, most = asked.fewest_workers, asked.num_workers
+    return f"{most} worker{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} workers"
 
 
 def _start_baseline(session: Session, log: Log) -> Reference[Alone]:

@@ -10,7 +10,7 @@ from sgg_ray.errors import CapacityError, ConfigError
 from sgg_ray.orchestration.lifecycle import read_tasks, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
-from sgg_ray.orchestration.runtime.capacity import rooms
+from sgg_ray.orchestration.runtime.capacity import refuse_elastic, rooms
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
 from sgg_ray.tasks import Fold, Task, hold_out
@@ -55,6 +55,7 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     if config.train.method == "auto":
         listener.note(f"a sweep searches one training: strategy {TUNED} in place of auto")
         config = apply_strategy(config, shipped_strategy(TUNED))
+    refuse_elastic(config, "sweep")
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     refuse_row_weighting(config, "tune", settings.space)
