@@ -16,6 +16,7 @@ from sgg_ray.models import (
     TaskModel,
     TokenisedRows,
     build_model,
+    find_model,
     gathered,
     in_turn,
     most_examples,
@@ -180,10 +181,11 @@ def _run_chosen(
     Members that had ended when a run was stopped are read from its checkpoint, and the one under way goes on. Language
     models are trained once, as the file says: an average of them would be answered by several large models.
     """
-    foundation = foundation or PretrainedModel(config.model, device)
     strength = min(1.0, sum(weights.values()))
     choice = Choice({AS_THE_FILE: 1.0}, strength, None)
-    if not foundation.architecture.is_language_model:
+    found = find_model(config.model.path) if foundation is None else foundation
+    if not found.architecture.is_language_model:  # of which a copy beside the one that is trained may not fit
+        foundation = foundation or PretrainedModel(config.model, device)
         steepness = names_steepness(config, target, foundation, device)
         choice = choose(strength, steepness, config.train.budget)
     hooks.on_choice(choice)

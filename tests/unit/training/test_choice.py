@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgg_ray.models import AveragedModel, load_model, read_manifest, save_model
+from sgg_ray.models import AveragedModel, PretrainedModel, load_model, read_manifest, save_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
 from sgg_ray.training.choice import member_config
@@ -92,6 +92,16 @@ def test_one_member_is_an_ordinary_model(make_config):
     outcome = run_training(config, target, [], {}, CPU)
     assert not isinstance(outcome.model, AveragedModel)
     assert len(outcome.choice.shares) == 1
+
+
+def test_a_language_model_is_in_memory_once(make_config, lm, monkeypatch):
+    """It is trained as the file says, and not as a copy of what is loaded."""
+    copies = []
+    monkeypatch.setattr(PretrainedModel, "copy", lambda self: copies.append(self))
+    config = make_config(model={"path": str(lm)}, train={"method": "auto", "max_steps": 1, "max_length": 40})
+    target, _ = load_tasks(config)
+    outcome = run_training(config, target, [], {}, CPU)
+    assert (outcome.model.labels[target.head], copies) == (target.labels, [])
 
 
 def test_the_baseline_of_a_run_is_plain_fine_tuning(make_config):
