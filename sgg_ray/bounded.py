@@ -1,12 +1,28 @@
-"""Read files whole, but only so far as they are of a sane size: /dev/zero and a packed terabyte are files as well."""
+"""Read files whole, but only so far as they are of a sane size: /dev/zero and a packed terabyte are files as well.
+
+Names have bounds, too. ``os.path.isfile()`` and its like say that there is no file of a name that the system refuses;
+those of ``pathlib`` raise.
+"""
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
 JSON_MIB = 64  # of what a run or a model writes
+
+
+def refused_name(path: str | Path) -> str | None:
+    """Why the system has no file of such a name, in words; None if there may be one."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def read_bounded(path: str | Path, mib: float) -> bytes:

@@ -13,6 +13,7 @@ from sgg_ray.artifacts.export_encoder import write_transformers
 from sgg_ray.artifacts.export_language_model import write_language_model
 from sgg_ray.artifacts.export_loading import Form, how_to_load, how_to_load_members, outputs_of
 from sgg_ray.artifacts.finished_run import FinishedRun
+from sgg_ray.bounded import refused_name
 from sgg_ray.errors import ConfigError, ModelError, told_where
 from sgg_ray.models import (
     MEMBER,
@@ -58,6 +59,8 @@ def export_model(run: FinishedRun, folder: str | Path, form: Form | None = None)
         ModelError: the model cannot take that form.
     """
     folder = Path(folder)
+    if refused := refused_name(folder):
+        raise ConfigError(f"--to: cannot write to {folder} ({refused}); choose another name")
     if folder.is_symlink():
         raise ConfigError(f"--to: {folder} is a symbolic link; give a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

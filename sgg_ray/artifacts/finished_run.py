@@ -1,6 +1,7 @@
 """A run that is finished, found by its name or its folder."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def _folder_of(run: str | Path) -> RunFolder:
         storage, _, name = str(run).partition("?")[0].rstrip("/").rpartition("/")
         options = str(run).partition("?")[1:]
         return RunFolder(storage + "".join(options), name)
-    path = next((path for path in (Path(run), Path(STORAGE, run)) if (path / "run.json").is_file()), None)
+    path = next((path for path in (Path(run), Path(STORAGE, run)) if os.path.isfile(path / "run.json")), None)
     if path is None:
         raise ConfigError(_not_found(str(run)))
     path = path.resolve()

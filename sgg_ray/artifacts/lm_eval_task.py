@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sgg_ray.artifacts.finished_run import FinishedRun
+from sgg_ray.bounded import refused_name
 from sgg_ray.errors import ConfigError, ModelError
 from sgg_ray.models import EncoderDecoderModel, LanguageModel, load_model
 from sgg_ray.tasks import Rows, Text
@@ -69,6 +70,8 @@ def write_lm_eval_task(run: FinishedRun, folder: str | Path, exported: str | Pat
         ModelError: the model is no causal one, or generates.
     """
     folder = Path(folder)
+    if refused := refused_name(folder):
+        raise ConfigError(f"--lm-eval: cannot write to {folder} ({refused}); choose another name")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--lm-eval: {folder} exists already; give a new or an empty folder")
     model, head = load_model(run.model)

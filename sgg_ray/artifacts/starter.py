@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sgg_ray.artifacts.files import replace_file
+from sgg_ray.bounded import refused_name
 from sgg_ray.config import write_yaml
 from sgg_ray.config.reference import commented_defaults
 from sgg_ray.config.run_sections import RayConfig, TrackingConfig
@@ -130,6 +131,8 @@ def _columns(guess: Guess) -> dict[str, str | list[str]]:
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
+    if refused := refused_name(folder):
+        raise ConfigError(f"DIR: cannot write to {folder} ({refused}); choose another name")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"DIR: {folder} is a file; give a folder")
     if (folder / CONFIG).exists():

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from sgg_ray.artifacts.files import as_json, replaced_file
+from sgg_ray.bounded import refused_name
 from sgg_ray.errors import ConfigError
 
 
@@ -91,6 +92,8 @@ def check_output(path: Path, option: str, overwrite: bool) -> None:
         raise ConfigError(
             f"{option}: {path} must end in {', '.join(SUFFIXES)}: the suffix chooses the format"
         )
+    if refused := refused_name(path):
+        raise ConfigError(f"{option}: cannot write to {path} ({refused}); choose another name")
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; give a file")
     if path.exists() and not overwrite:

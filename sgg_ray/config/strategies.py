@@ -221,7 +221,7 @@ def _find(entry: str, base: Path) -> Path | None:
         candidates = [base / os.path.expanduser(entry)]
     else:
         candidates = [base / FOLDER / f"{entry}.yaml", SHIPPED / f"{entry}.yaml"]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _hint(entry: str, base: Path) -> str:

@@ -1,8 +1,10 @@
 """Where a model's files are: a folder, a .gguf file, either of them in a package, or a hub id."""
 
 import importlib.util
+import os
 from pathlib import Path
 
+from sgg_ray.bounded import refused_name
 from sgg_ray.config import resolved
 from sgg_ray.errors import ModelError
 from sgg_ray.job_folder import why_missing
@@ -31,27 +33,27 @@ def locate_model(path: str) -> str:
                 'pip install "sgg-ray[demo]"), on a cluster, on every node'
             )
         folder = Path(next(iter(spec.submodule_search_locations)), inner)
-        if folder.suffix == GGUF and folder.is_file():
+        if folder.suffix == GGUF and os.path.isfile(folder):
             return str(dequantised(folder))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ModelError(
                 f"model.path: package '{module}' has no folder '{inner}'; check the part after {module}/"
             )
         return str(folder)
     folder = Path(path).expanduser()
-    if folder.is_file():
+    if os.path.isfile(folder):
         if folder.suffix == GGUF:
             return str(dequantised(folder))
         raise ModelError(
             f"model.path: {path} is a file; give the folder that holds config.json and the weights, or a .gguf file"
         )
-    if folder.is_dir():
+    if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"model.path: {path} has no config.json; give the folder that save_pretrained wrote"
             )
         return str(folder.resolve())
-    if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+    if refused_name(folder) or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
         raise ModelError(
             f"model.path: {path} does not exist; give a folder, a .gguf file, a hub id or package://module/folder"
             f"{why_missing(folder)}"

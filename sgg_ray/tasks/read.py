@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _in_package(path: str, where: str) -> Path:
             'pip install "sgg-ray[demo]")'
         )
     file = Path(next(iter(spec.submodule_search_locations)), inner)
-    if not file.exists():
+    if not os.path.exists(file):
         raise DataError(f"{where}: package '{module}' has no file '{inner}'; check the part after {module}/")
     return file
 

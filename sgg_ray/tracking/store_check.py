@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 
+from sgg_ray.bounded import refused_name
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.secrets import redacted
 from sgg_ray.tracking.store import connect, reason, sqlite_file
@@ -41,6 +42,8 @@ def check_database(uri: str) -> None:
     file = sqlite_file(uri)
     if file is None:
         return
+    if refused := refused_name(file):
+        raise ConfigError(f"tracking.uri: {file} cannot be a database ({refused}); choose another name")
     if not file.exists():
         there = next(folder for folder in file.absolute().parents if folder.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
