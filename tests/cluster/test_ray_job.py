@@ -62,10 +62,14 @@ def test_a_training_runs_in_the_cluster(submit, tmp_path):
     assert (tmp_path / "runs" / "toy" / "metrics.json").exists()
 
 
-def test_a_wrong_file_fails_the_job_with_its_line(submit):
-    done = submit("tune", target={"columns": {"text": "body"}})
+def test_a_file_that_ray_did_not_send_fails_the_job_with_its_line(submit, tmp_path):
+    (tmp_path / "work").mkdir()
+    toy.write_rows(tmp_path / "work" / "ignored.jsonl", toy.sentences(40, seed=1))
+    (tmp_path / "work" / ".gitignore").write_text("ignored.jsonl\n")
+    done = submit("tune", target={"path": "ignored.jsonl"})
     assert done.returncode == 1  # Ray's for any job that failed
-    assert "target.columns.text: column 'body' is not in" in done.stdout + done.stderr
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "ignored.jsonl does not exist; Ray does not send a job the files named in .gitignore" in said
     assert "exit code 2" in done.stdout + done.stderr  # the command's own
 
 
