@@ -20,7 +20,7 @@ def keep_checkpoint(
 ) -> None:
     """Have the training keep a checkpoint before it ends, and wait for it, for ``KEEP_SECONDS`` at most.
 
-    Nothing is waited for before the first step and after the last one: no step would be lost.
+    Nothing is waited for before the first step. After the last one it is the finished training's own checkpoint.
 
     Args:
         session: of the run.
@@ -28,7 +28,7 @@ def keep_checkpoint(
         last: the last checkpoint that can be resumed from; None if there is none, or while it cannot be read.
         is_running: whether the training is still there.
     """
-    if not _is_stepping(session):
+    if not any(run.split("/")[0] == GUIDED for run in session.shown):  # guided/NAME: a member of an average
         return
     before = last()
     session.listener.note(f"stopping: waiting up to {KEEP_SECONDS:g} s for a checkpoint")
@@ -37,9 +37,3 @@ def keep_checkpoint(
     while last() in (None, before) and is_running() and time.monotonic() < deadline:
         session.pass_on(inbox)
         time.sleep(POLL_SECONDS)
-
-
-def _is_stepping(session: Session) -> bool:
-    """Whether steps of the training have run, and more are to run."""
-    last = [step for run, step in session.shown.items() if run.split("/")[0] == GUIDED]
-    return bool(last) and last[-1] < session.config.train.max_steps - 1

@@ -81,19 +81,16 @@ def test_it_waits_for_a_new_checkpoint_and_takes_in_what_is_told_meanwhile(sessi
     assert session.listener.notes == ["stopping: waiting up to 0.5 s for a checkpoint"]
 
 
-@pytest.mark.parametrize("told", [(), (*range(8),)], ids=["no step has run", "all steps have run"])
-def test_it_does_not_wait_where_no_step_would_be_lost(session, told):
-    inbox = stepping(session, *told)
+def test_it_does_not_wait_before_the_first_step(session):
+    inbox = stepping(session, *range(8), run="target-only")
     keep_checkpoint(session, inbox, lambda: OLD, lambda: True)
     assert not inbox.checkpoint_wanted
     assert session.listener.notes == []
 
 
-def test_it_waits_for_the_member_of_an_average_that_is_trained(session):
-    stepping(session, *range(8))
-    inbox = stepping(session, 0, run="guided/short")
-    stepping(session, *range(8), run="target-only")
-    answers = iter([OLD, NEW])
+@pytest.mark.parametrize("run", ["guided", "guided/short"])
+def test_it_waits_for_what_a_training_leaves_that_has_had_all_its_steps(session, run):
+    inbox, answers = stepping(session, *range(8), run=run), iter([OLD, OLD, NEW])
     keep_checkpoint(session, inbox, lambda: next(answers), lambda: True)
     assert inbox.checkpoint_wanted
 
