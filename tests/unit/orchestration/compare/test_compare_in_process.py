@@ -79,6 +79,24 @@ def test_a_failing_strategy_is_told_and_does_not_sink_the_grid(run):
     assert sum(note.startswith(f"{name} failed: ") for note in heard.notes) == 1
 
 
+@pytest.mark.slow
+def test_strategies_of_an_encoder_decoder_model(run, t5):
+    few = {
+        "name": "t-few",
+        "guidance": OFF,
+        "model": {"adapter": {"peft_type": "ia3"}},
+        "train": {"loss": "t_few"},
+    }
+    zero = {"name": "zero-shot", "guidance": OFF, "train": {"method": "zero_shot"}}
+    shown = {"name": "in-context", "guidance": OFF, "train": {"method": "in_context", "context_length": 128}}
+    heard = Heard()
+    result = run(
+        heard, (FULL, {"name": "sgg"}, few, zero, shown), model={"path": str(t5)}, train={"max_length": 32}
+    )
+    assert not result.comparison.failures, heard.notes
+    assert {cell.strategy for cell in result.cells} == {"full", "sgg", "t-few", "zero-shot", "in-context"}
+
+
 def test_a_report_that_finds_the_disk_full_is_written_the_next_time(run, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -4,10 +4,12 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import toy
 from mlflow import MlflowClient
 
 from sgg_ray.config import load_config
@@ -161,3 +163,21 @@ def test_rows_that_are_likely_wrong_are_not_drawn(run, data: Path):
     kept = source.__class__(**{**source.__dict__, "train": source.train.weighted(weights)})
     alone = run_training(config, target, [kept], result.report.weights, torch.device("cpu"))
     np.testing.assert_allclose(np.load(result.folder / "probabilities.npy"), alone.probabilities, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_encoder_decoder_model_is_scored_trained_and_logged(run, t5, tmp_path, settings):
+    """With LoRA, beside a source of completions; MLflow's model needs no other folder."""
+    answers = str(toy.write_rows(tmp_path / "answers.jsonl", toy.answers(60, 3)))
+    lora = {"peft_type": "lora", "r": 4, "target_modules": ["q", "v", "wo"]}
+    result, _ = run(
+        model={"path": str(t5), "adapter": lora},
+        sources=[*settings["sources"][:2], {"name": "answers", "path": answers, "kind": "generation"}],
+        train={"max_length": 32, "max_steps": 16, "learning_rate": 0.01},
+    )
+    assert result.report.weights["flipped"] == 0.0 < result.report.weights["clean"]
+    written = pd.read_parquet(result.folder / "predictions.parquet").head(5)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    (logged,) = mlflow.search_logged_models(["1"], output_format="list")
+    found = mlflow.pyfunc.load_model(logged.model_uri).predict(written[["text"]])
+    np.testing.assert_allclose(found.p_positive, written.p_positive, atol=1e-5)
