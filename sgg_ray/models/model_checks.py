@@ -46,7 +46,7 @@ def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -
         raise ModelError("model.trainable: a language model has no heads; use biases, all or an adapter")
     skeleton = _skeleton(origin, config.path)
     own = getattr(skeleton.config, "quantization_config", None)
-    check_quantization(config.quantization, config.path, origin.architecture, own)
+    check_quantization(config, origin.architecture, own)
     _check_size(skeleton, stored, config.path)
     if origin.architecture is Architecture.ENCODER:
         choose_pooler(skeleton, origin.location, config.pooling)

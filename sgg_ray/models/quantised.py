@@ -10,34 +10,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.models.architecture import Architecture
 
+# PEFT's methods that leave the weights alone or dequantise them. Others (HRA in PEFT 0.21) compute with the integers.
+ADAPTERS = ("lora", "ia3", "adalora", "vera", "oft", "prompt_tuning", "prefix_tuning", "p_tuning")
 BLOCK = 64  # weights of nf4 that share a scale
 PACKAGES = ("bitsandbytes", "accelerate")  # Transformers loads such weights with the help of both
 
 
-def check_quantization(scheme: str | None, path: str, architecture: Architecture, own: Any = None) -> None:
-    """See whether the weights of a model can be quantised on this machine.
+def check_quantization(config: ModelConfig, architecture: Architecture, own: Any = None) -> None:
+    """See whether the weights of a model can be quantised on this machine, if they shall be.
 
     Args:
-        scheme: of ``model.quantization``; None for none.
-        path: of the model, for messages.
+        config: the section ``model``.
         architecture: of the model.
         own: the quantisation that the model's files have already.
 
     Raises:
         ModelError: they cannot.
     """
-    if scheme is None:
+    if config.quantization is None:
         return
-    key = f"model.quantization: {scheme}"
+    key, path = f"model.quantization: {config.quantization}", config.path
     if architecture is not Architecture.CAUSAL:
         raise ModelError(
             f"{key} is for causal language models, and {path} is {architecture.title}; remove the key"
         )
     if own is not None:
         raise ModelError(f"{key}, but the weights of {path} are quantised already; remove the key")
+    if config.adapter is not None and config.adapter.peft_type.lower() not in ADAPTERS:
+        raise ModelError(
+            f"model.adapter.peft_type: {config.adapter.peft_type} is not for quantised weights; use one of "
+            + ", ".join(ADAPTERS)
+        )
     require_packages(key)
 
 

@@ -9,6 +9,7 @@ import toy
 from safetensors import safe_open
 
 from sgg_ray.artifacts import export_model, open_run
+from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.models import (
     LanguageModel,
@@ -19,7 +20,8 @@ from sgg_ray.models import (
     load_model,
     save_model,
 )
-from sgg_ray.models.quantised import size_of
+from sgg_ray.models.backbone import prepare_backbone
+from sgg_ray.models.quantised import ADAPTERS, size_of
 from sgg_ray.prediction import Predictor
 from sgg_ray.scoring import TaskSummariser, score_tasks
 from sgg_ray.tasks import load_tasks
@@ -105,6 +107,27 @@ def test_gradients_and_curvature_are_those_of_the_values_they_stand_for(make_qua
     curved, expected = first_gradient(0.2, False) - mine, first_gradient(0.2, True) - theirs
     assert expected.norm() > 0.1
     assert torch.cosine_similarity(curved, expected, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_every_adapter_computes_with_the_values_they_stand_for(wide, method):
+    size = {"num_virtual_tokens": 4} if method in ADAPTERS[-3:] else {}
+    size |= {"total_step": 9} if method == "adalora" else {"oft_block_size": 8} if method == "oft" else {}
+    adapter = {"peft_type": method, **size}
+    config = ModelConfig(path=str(wide), adapter=adapter, quantization="int8")  # pyright: ignore
+    check_model(config, 32)
+    logits = []
+    for foundation in (PretrainedModel(config), PretrainedModel(config)):
+        if logits:
+            foundation.backbone = foundation.backbone.dequantize(torch.float32)  # pyright: ignore[reportCallIssue]
+        torch.manual_seed(0)
+        backbone = prepare_backbone(foundation.backbone, config, foundation.architecture)
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.02 * torch.randn_like(parameter)
+        with torch.no_grad():
+            logits.append(backbone.eval()(input_ids=torch.arange(24).view(2, 12)).logits)
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -215,6 +238,11 @@ def test_what_cannot_be_quantised_is_refused(make_quantised, make_config, monkey
     bert = make_config(model={"adapter": adapter, "quantization": "nf4"}).model
     with pytest.raises(ModelError, match=r"model\.quantization: nf4 is for causal language models"):
         check_model(bert, 32)
+    turned = make_quantised("int8", model={"adapter": {"peft_type": "hra"}}).model
+    with pytest.raises(
+        ModelError, match=r"model\.adapter\.peft_type: hra is not for quantised weights; use one of"
+    ):
+        check_model(turned, 32)
     sharded = make_quantised("int8", ray={"sharding": "fsdp", "num_workers": 2})
     with pytest.raises(ModelError, match=r"model\.quantization: quantised weights cannot be sharded"):
         check_method(sharded)
