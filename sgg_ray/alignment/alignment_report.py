@@ -93,10 +93,13 @@ class AlignmentReport:
         )
         parts = [f"training mixes in {', '.join(mixed)}" if mixed else none]
         against = {row.source: row.score.opposes for row in self.sources if row.score}
-        harmful = [row.source for row in self.ranked() if row.verdict == "harmful"]
+        harmful = [row.source for row in self.ranked() if row.verdict == "harmful" and not row.weight]
         alone = [name for name in harmful if not against.get(name)]
         if alone:
             parts.append(f"harmful, left out: {', '.join(alone)}")
+        kept = [row.source for row in self.ranked() if row.verdict == "harmful" and row.weight]
+        if kept:
+            parts.append(f"harmful, but weighting {self.weighting} mixes them in: {', '.join(kept)}")
         for other in dict.fromkeys(against[name] for name in harmful if against.get(name)):
             names = [name for name in harmful if against.get(name) == other]
             parts.append(f"left out, contradicts {other} on the labels they share: {', '.join(names)}")

@@ -67,10 +67,15 @@ def test_a_source_that_pulls_against_a_kept_one_is_told_so():
         replace(row, score=replace(row.score, opposes="imdb" if row.source == "turned" else ""))
         for row in report.sources
     ]
-    rows = [replace(row, verdict=verdict(row.score)) for row in rows]
+    rows = [
+        replace(
+            row, verdict=verdict(row.score), weight=float(row.source == "imdb")
+        )  # as mixture_weights has it
+        for row in rows
+    ]
     report = replace(report, sources=rows)
     assert report.advice == (
-        "training mixes in imdb (57 %), turned (43 %); harmful, left out: forum; "
+        "training mixes in imdb (100 %); harmful, left out: forum; "
         "left out, contradicts imdb on the labels they share: turned"
     )
     again = AlignmentReport.from_dict(json.loads(json.dumps(report.to_dict())))
@@ -117,6 +122,14 @@ def test_importing_alignment_loads_none_of_the_heavy_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_advice_does_not_call_left_out_what_is_mixed_in():
+    report = make_report({"a": (0.6, 0.2, 0.9), "b": (-0.5, -0.8, -0.2)})
+    even = [replace(row, weight=0.5) for row in report.sources]
+    assert replace(report, weighting="uniform", sources=even).advice == (
+        "training mixes in a (50 %), b (50 %); harmful, but weighting uniform mixes them in: b"
+    )
 
 
 def test_advice_says_so_when_the_evidence_is_for_no_source():
