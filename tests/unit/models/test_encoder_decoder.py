@@ -165,6 +165,9 @@ def test_what_is_not_supported_is_one_line(t5, make_config, tmp_path):
     numbers = {"path": str(toy.write_rows(tmp_path / "rated.jsonl", toy.rated(60, 1))), "kind": "regression"}
     numbers |= {"columns": {"label": "stars"}, "labels": None}
     assert "is an encoder-decoder model; give an encoder" in refused(make_config, t5, target=numbers)
+    packed = {"adapter": LORA, "quantization": "nf4"}
+    assert "is for causal language models, and" in refused(make_config, t5, model=packed)
+    assert "label_names needs an encoder" in refused(make_config, t5, train={"head": "label_names"})
     half = shutil.copytree(t5, tmp_path / "half")
     settings = json.loads((half / "config.json").read_text())
     (half / "config.json").write_text(json.dumps({**settings, "architectures": ["T5EncoderModel"]}))
