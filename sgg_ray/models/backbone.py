@@ -61,6 +61,13 @@ def load_tokenizer(location: str):
         "save one beside the model with tokenizer.save_pretrained",
     ):
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+        # Transformers 5 asks for the unknown token without end where not even that is in the vocabulary.
+        _require_special(tokenizer, location)
+    return tokenizer
+
+
+def _require_special(tokenizer: Any, location: str) -> None:
+    """Raise ModelError unless there are words, and a padding token or another to take for it."""
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         # Without its files, Transformers 5 makes a tokenizer that knows no words instead of raising.
         raise ModelError(
@@ -73,7 +80,6 @@ def load_tokenizer(location: str):
         raise ModelError(
             f"model.path: the tokenizer of {location} has no padding token; set tokenizer.pad_token"
         )
-    return tokenizer
 
 
 def load_backbone(

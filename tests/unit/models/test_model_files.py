@@ -90,3 +90,11 @@ def test_a_pipe_in_place_of_a_file(folder):
 def test_many_layers_of_many_experts(folder):
     change(folder, "config.json", num_hidden_layers=900, num_experts=9000)
     assert "900 layers of 9,000 experts" in refusal(folder)
+
+
+@pytest.mark.parametrize("token", ["unk_token", "pad_token", "cls_token"])
+def test_a_special_token_without_characters(tmp_path, token):
+    """One that no vocabulary can have: Transformers asks for the unknown token in its place, even for that itself."""
+    folder = toy.save_encoder(tmp_path / "model")
+    change(folder, "tokenizer_config.json", **{"unk_token": "", token: ""})
+    assert "tokenizer" in refusal(folder)
