@@ -16,6 +16,9 @@ SCORED = (  # what alignment scores depend on, whole sections or single keys
     "alignment.rows",
     "alignment.confidence",
     "alignment.label_name_prior",
+    "alignment.row_weighting",
+    "alignment.row_share",
+    "alignment.row_scores",
     "train.max_length",
     "train.share_labels",
 )

@@ -9,7 +9,7 @@ from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors, name_vectors, r
 from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
 from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import mixture
-from sgg_ray.scoring.weighted_rows import check_row_scores, score_pool, vectors_of, with_weights
+from sgg_ray.scoring.weighted_rows import check_row_scores, score_pool, vectors_of, weigh_rows, with_weights
 
 __all__ = [
     "WITH_LABELS",
@@ -36,5 +36,6 @@ __all__ = [
     "score_rows",
     "score_tasks",
     "vectors_of",
+    "weigh_rows",
     "with_weights",
 ]

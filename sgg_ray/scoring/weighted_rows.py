@@ -8,7 +8,7 @@ import numpy as np
 
 from sgg_ray.alignment import Score, verdict
 from sgg_ray.config import AlignmentConfig, Config
-from sgg_ray.errors import ConfigError
+from sgg_ray.errors import ConfigError, TrainingError
 from sgg_ray.models import EncoderClassifier, TaskModel, find_model
 from sgg_ray.rows import OF_FEATURES
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
@@ -74,6 +74,27 @@ def score_pool(
         ranked_by=settings.row_scores,
         seed=seed,
     )
+
+
+def weigh_rows(
+    model: TaskModel, vectors: Sequence[RowVectors], scores: Mapping[str, Score | None], config: Config
+) -> dict[str, np.ndarray]:
+    """Weights of the rows [n] of each source, as ``alignment.row_weighting`` asks; see :func:`score_pool`.
+
+    Raises:
+        TrainingError: the target's shots are of one class.
+    """
+    settings = config.alignment
+    try:
+        found = score_pool(
+            model, vectors, scores, settings, share_labels=config.train.share_labels, seed=config.seed
+        )
+    except ValueError as error:
+        raise TrainingError(f"target: {error}") from error
+    return {
+        one.task.name: found[one.task.name].weights(settings.row_weighting, settings.row_share)
+        for one in vectors[1:]
+    }
 
 
 def with_weights(sources: Sequence[Task], weights: Mapping[str, np.ndarray]) -> list[Task]:

@@ -17,11 +17,10 @@ from sgg_ray.evaluation.standings import MEASURES
 from sgg_ray.orchestration.compare.cell_runner import (
     CellKey,
     Split,
-    SplitScores,
     cell_config,
     fingerprint_of,
-    scoring_of,
 )
+from sgg_ray.orchestration.compare.split_scores import SplitScores, scoring_of
 from sgg_ray.tracking import Tracker
 
 CELLS, SCORES, RUNS = "cells", "split_scores", "mlflow_runs.json"

@@ -1,7 +1,6 @@
 """Cells of a comparison in one process: the model is loaded once, files are read once, texts are tokenised once."""
 
 import hashlib
-import json
 import math
 import time
 from collections import OrderedDict
@@ -12,11 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgg_ray.alignment import Score
-from sgg_ray.config import Config, depends_on_scores, strategy_configs, with_target
+from sgg_ray.config import Config, strategy_configs, with_target
 from sgg_ray.evaluation import directional_alignment, gradient_stability
 from sgg_ray.models import PretrainedModel, TaskModel, build_model, fit_tasks
-from sgg_ray.scoring import TaskSummariser, mixture, score_tasks
+from sgg_ray.orchestration.compare.split_scores import (
+    SplitScores,
+    drawn,
+    scores_to_keep,
+    scoring_of,
+    shares_of,
+)
+from sgg_ray.scoring import (
+    RowVectors,
+    TaskSummariser,
+    score_tasks,
+    vectors_of,
+    weigh_rows,
+    with_weights,
+)
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.training import Event, Hooks, predict_rows, run_training
 
@@ -30,9 +42,6 @@ WITHOUT_EFFECT: Any = {
     "sources": {"__all__": {"license"}},
 }
 KEPT_SPLITS = 8  # most splits whose tasks a process remembers
-
-Scores = dict[str, dict[str, Any] | None]  # by source
-SplitScores = dict[str, Scores]  # by what they depend on, see scoring_of()
 
 
 @dataclass(frozen=True, order=True)
@@ -64,16 +73,6 @@ def cell_config(strategy: Config, split: Split) -> Config:
     return own.model_copy(update={"alignment": alignment})
 
 
-def scoring_of(config: Config) -> str:
-    """The settings of a strategy that scores depend on, as JSON. Not its model: all are scored at the file's own."""
-    settings = {
-        key: value
-        for key, value in config.flat().items()
-        if depends_on_scores(key) and not key.startswith("model.")
-    }
-    return json.dumps(settings)
-
-
 def fingerprint_of(strategy: Config, key: CellKey) -> str:
     """Equal for cells that are the same training, whatever else is in the grid."""
     assert strategy.compare is not None
@@ -101,10 +100,12 @@ class CellRunner:
 
     def score(self, split: Split) -> SplitScores:
         """Alignment of every source with the target, at the file's own model; None for a source that cannot be
-        scored. Once for each way of scoring that a strategy has."""
+        scored. Once for each way of scoring that a strategy has. One that weighs rows has the scores of the rows that
+        are left, and the weights beside them."""
         target, sources, _ = self._tasks(split)
         found: SplitScores = {}
         summarisers: dict[tuple, TaskSummariser] = {}  # ways to meet share what is computed of the sources
+        vectors: dict[int, list[RowVectors]] = {}  # of all rows, by ``train.max_length``
         for own in (self.config, *self.strategies.values()):
             if scoring_of(own) in found:
                 continue
@@ -112,12 +113,20 @@ class CellRunner:
             config = with_target(
                 self.config.model_copy(update=sections), split.target, split.shots, split.seed
             )
-            place = (own.alignment, own.train.max_length)
+            length, shared = own.train.max_length, own.train.share_labels
+            place = (own.alignment, length)
             if place not in summarisers:
                 model = build_model(config, [target], self._foundation(config)).to(self.device)
                 summarisers[place] = TaskSummariser(model, config.alignment, config.seed)
-            scores = score_tasks(summarisers[place], target, sources, config.train.share_labels)
-            found[scoring_of(own)] = {name: score and score.to_dict() for name, score in scores.items()}
+            model = summarisers[place].model
+            scores, rows = score_tasks(summarisers[place], target, sources, shared), {}
+            if own.alignment.row_weighting != "none":
+                if length not in vectors:
+                    vectors[length] = [vectors_of(model, task, config.seed) for task in (target, *sources)]
+                rows = weigh_rows(model, vectors[length], scores, config)
+                anew = TaskSummariser(model, config.alignment, config.seed)
+                scores = score_tasks(anew, target, with_weights(sources, rows), shared)
+            found[scoring_of(own)] = scores_to_keep(scores, rows)
         return found
 
     def train(self, key: CellKey, scores: SplitScores) -> dict[str, Any]:
@@ -132,11 +141,12 @@ class CellRunner:
         config = cell_config(self.strategies[key.strategy], key.split)
         target, sources, unseen = self._tasks(key.split)
         settings, guidance = config.alignment, config.guidance
-        weights = _weights(scores.get(scoring_of(config), {}), settings.weighting)
+        own_scores = scores.get(scoring_of(config), {})
+        weights = shares_of(own_scores, settings.weighting)
         if guidance.lambda_source == 0 and guidance.lambda_alignment == 0:
             weights = {}
         # The same look at the sources for every strategy, whether it trains on them or not.
-        probe = _weights(scores.get(scoring_of(self.config), {}), "relu")
+        probe = shares_of(scores.get(scoring_of(self.config), {}), "relu")
         events: list[Event] = []
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -144,7 +154,7 @@ class CellRunner:
         outcome = run_training(
             config,
             target,
-            [source for source in sources if weights.get(source.name, 0.0) > 0],
+            drawn([source for source in sources if weights.get(source.name, 0.0) > 0], own_scores),
             weights,
             self.device,
             hooks=Hooks(on_events=events.extend, probe=(sources, probe)),
@@ -218,12 +228,6 @@ class CellRunner:
 def shortest(strategies: Mapping[str, Config]) -> int:
     """The least ``train.max_length``: all strategies are compared on rows that fit into it."""
     return min(own.train.max_length for own in strategies.values())
-
-
-def _weights(scores: Scores, weighting: str) -> dict[str, float]:
-    """Shares of the mixture; what JSON has made of NaN is NaN again."""
-    found = {name: None if score is None else Score.from_dict(score) for name, score in scores.items()}
-    return mixture(found, weighting)
 
 
 def _column(events: list[Event], name: str) -> list[float]:

@@ -14,7 +14,8 @@ import torch
 
 from sgg_ray.config import Config
 from sgg_ray.errors import CapacityError, ClusterError, SggError, TrainingError
-from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, SplitScores
+from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split
+from sgg_ray.orchestration.compare.split_scores import SplitScores
 from sgg_ray.orchestration.runtime.capacity import rooms
 from sgg_ray.orchestration.runtime.executor import (
     Actor,

@@ -21,7 +21,8 @@ from sgg_ray.orchestration.lifecycle import refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.capacity import refuse_elastic
-from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
+from sgg_ray.orchestration.score.row_scoring import require_labels
+from sgg_ray.scoring import check_row_scores
 from sgg_ray.tasks import Reader, Task, load_tasks
 from sgg_ray.tracking import check_database
 from sgg_ray.training import check_setfit
@@ -74,7 +75,8 @@ def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
     check_database(config.tracking.uri)
     strategies = strategy_configs(config)
     _check_strategies(strategies)
-    content = fingerprint(_read(config, shortest(strategies), listener))
+    weighs_rows = any(own.alignment.row_weighting != "none" for own in strategies.values())
+    content = fingerprint(_read(config, shortest(strategies), weighs_rows, listener))
     if resumes:
         refuse_other_rows(folder, content)
     if any(own.alignment.refresh_interval for own in strategies.values()):
@@ -96,7 +98,7 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
         check_combination(own.train.combine)
         check_setfit(own)
         check_method(own)
-        refuse_row_weighting(own, "compare")
+        check_row_scores(own)
         place = own.model.model_dump_json(), longest_input(own.train)
         if place not in seen:
             seen.add(place)
@@ -104,8 +106,12 @@ def _check_strategies(strategies: Mapping[str, Config]) -> None:
             check_model(own.model, longest_input(own.train), own.train.max_new_tokens if generates else 0)
 
 
-def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:
-    """Read every target's rows at the most shots, so that bad data is found now; told of each task once."""
+def _read(config: Config, max_length: int, weighs_rows: bool, listener: Listener) -> list[Task]:
+    """Read every target's rows at the most shots, so that bad data is found now; told of each task once.
+
+    Args:
+        weighs_rows: whether a strategy does.
+    """
     assert config.compare is not None
     listener.stage("reading tasks")
     reader, told, tasks = Reader(), set(), []
@@ -113,6 +119,8 @@ def _read(config: Config, max_length: int, listener: Listener) -> list[Task]:
         own = with_target(config, name, max(shots_of(config)), config.seed)
         target, sources = load_tasks(own, reader, config.compare.eval_split)
         (target, *sources), lines = fit_tasks(own, [target, *sources], max_length)
+        if weighs_rows:
+            require_labels(target)
         if target.kind != "classification":
             check_tasks(own, [target])
         lines += [f"{task.name}: {note}" for task in (target, *sources) for note in task.notes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,25 @@ def score_pool_rows(
         ClusterError: workers do not answer.
         SggError: a row's gradient is not finite, or the shots are of one class.
     """
+    vectors = pool_vectors(config, target, sources, workers, folder, listener)
+    listener.stage("comparing rows")
+    return compare_rows(config, vectors, report, workers.language_model)
+
+
+def pool_vectors(
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    workers: TaskWorkers,
+    folder: RunFolder,
+    listener: Listener,
+) -> list[RowVectors]:
+    """What rows are scored from, of the target and each source: from the index, which workers fill where it has gaps.
+
+    Raises:
+        ClusterError: workers do not answer.
+        SggError: a row's gradient is not finite.
+    """
     tasks = [target, *sources]
     place = index_folder(config, folder)
     shards = {task.name: shards_of(config, task, place) for task in tasks}
@@ -58,18 +77,27 @@ def score_pool_rows(
     listener.stage("scoring rows" if not done else f"scoring rows, {done} shards from {place}")
     _fill(workers, missing, None if is_uri(config.ray.storage_path) else place, listener)
     names = {task.name: _ask_names(workers, task) for task in tasks}
-    found = [
+    return [
         RowVectors(task, ShardedVectors(shards[task.name]), answer(names[task.name]))  # pyright: ignore[reportArgumentType]
         for task in tasks
     ]
-    listener.stage("comparing rows")
+
+
+def compare_rows(
+    config: Config, vectors: Sequence[RowVectors], report: AlignmentReport, language_model: bool
+) -> dict[str, TaskRows]:
+    """Scores of rows from their vectors, those of the target's shots first.
+
+    Raises:
+        TrainingError: the shots are of one class.
+    """
     try:
         return score_rows(
-            found[0],
-            found[1:],
+            vectors[0],
+            vectors[1:],
             report.weights,
             {row.source for row in report.sources if row.verdict == "harmful"},
-            language_model=workers.language_model,
+            language_model=language_model,
             share_labels=config.train.share_labels,
             ranked_by=config.alignment.row_scores,
             seed=config.seed,
@@ -93,22 +121,6 @@ def require_labels(target: Task) -> None:
         raise ConfigError(
             f"target.kind: scores of rows need one label a row, found {target.kind}; leave out --rows and "
             "alignment.row_weighting"
-        )
-
-
-def refuse_row_weighting(config: Config, command: str, searched: Collection[str] = ()) -> None:
-    """Raise ConfigError where rows would have to be weighted by a command that does not.
-
-    Args:
-        searched: keys of a sweep.
-    """
-    for key in searched:
-        if key in ("alignment.row_weighting", "alignment.row_share"):
-            raise ConfigError(f"tune.space.{key}: only sgg train weighs rows; search another key")
-    if config.alignment.row_weighting != "none":
-        raise ConfigError(
-            f"alignment.row_weighting: sgg {command} draws all rows of a source alike, found "
-            f"'{config.alignment.row_weighting}'; leave it out, or clean the sources with `sgg rows --export` first"
         )
 
 

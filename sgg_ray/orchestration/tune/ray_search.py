@@ -11,14 +11,13 @@ from ray import tune as ray_tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from sgg_ray.alignment import AlignmentReport
 from sgg_ray.config import Distribution
 from sgg_ray.errors import ClusterError
 from sgg_ray.orchestration.runtime.event_log import LogInbox
 from sgg_ray.orchestration.tune.kept_trials import KeptTrial
 from sgg_ray.orchestration.tune.sweep_plan import SweepPlan, own_values
 from sgg_ray.orchestration.tune.sweep_record import SweepRecord
-from sgg_ray.orchestration.tune.sweep_trial import Sweep, run_trial
+from sgg_ray.orchestration.tune.sweep_trial import PartScores, Sweep, run_trial
 
 POLL_SECONDS = 0.5
 TUNE_STATE = "ray_tune"  # Ray Tune's own folder inside the run folder
@@ -34,12 +33,12 @@ TUNE_ENVIRONMENT = {
 
 
 def search_with_ray_tune(
-    plan: SweepPlan, reports: dict[str, list[AlignmentReport]], at_once: int, record: SweepRecord
+    plan: SweepPlan, scores: dict[str, list[PartScores]], at_once: int, record: SweepRecord
 ) -> None:
     """Run Ray Tune in a thread while this one takes in what trials tell, and delete Ray's own files at the end.
 
     Args:
-        reports: scores of each held-out part, by ``score_key``.
+        scores: of each held-out part, by ``score_key``.
         at_once: trials beside each other.
         record: takes what trials come to.
 
@@ -50,7 +49,7 @@ def search_with_ray_tune(
     inbox = LogInbox()
     groups = record.folder.state(GROUP_STATE)
     sweep = Sweep(
-        plan.config, plan.target, plan.sources, plan.folds, reports, inbox.log, dict(record.kept), groups
+        plan.config, plan.target, plan.sources, plan.folds, scores, inbox.log, dict(record.kept), groups
     )
     shared = ray.put(sweep)
     asked = plan.config.ray

@@ -2,17 +2,21 @@
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
+from pydantic import ValidationError
+
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.config import Config, TuneConfig, apply_strategy, shipped_strategy
+from sgg_ray.config import Config, TuneConfig, apply_strategy, shipped_strategy, with_values
 from sgg_ray.errors import CapacityError, ConfigError
 from sgg_ray.orchestration.lifecycle import read_tasks, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
 from sgg_ray.orchestration.runtime.capacity import refuse_elastic, rooms
 from sgg_ray.orchestration.runtime.executor import Executor
-from sgg_ray.orchestration.score.row_scoring import refuse_row_weighting
+from sgg_ray.orchestration.score.row_scoring import require_labels
+from sgg_ray.scoring import check_row_scores
 from sgg_ray.tasks import Fold, Task, hold_out
 
 TUNED = "sgg"  # what is searched of a file that leaves the strategy to `auto`: it is one training
@@ -58,8 +62,8 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     refuse_elastic(config, "sweep")
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
-    refuse_row_weighting(config, "tune", settings.space)
     target, sources = read_tasks(config, listener)
+    _check_rows(config, settings, target)
     folds = hold_out(target, settings.folds, config.seed)
     if settings.scheduler == "asha" and len(folds) * settings.seeds < 2:
         raise ConfigError("tune.scheduler: asha needs trials of two trainings or more; raise folds or seeds")
@@ -68,6 +72,25 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     if config.alignment.refresh_interval:
         listener.note("trials score the sources once: alignment.refresh_interval is for training")
     return SweepPlan(config, settings, target, sources, folds)
+
+
+def _check_rows(config: Config, settings: TuneConfig, target: Task) -> None:
+    """See whether rows can be weighted in every way that is searched.
+
+    Raises:
+        ConfigError: naming what to change or to install.
+    """
+    keys = [key for key in settings.space if key.startswith("alignment.row_")]
+    for values in product(*(settings.space[key].extremes for key in keys)):
+        searched = dict(zip(keys, values))
+        try:
+            own = with_values(config, searched)
+        except ValidationError as error:
+            detail = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"tune.space: {searched} does not go together: {detail}") from error
+        if own.alignment.row_weighting != "none":
+            check_row_scores(own)
+            require_labels(target)
 
 
 def concurrency(plan: SweepPlan, listener: Listener, executor: Executor) -> int:

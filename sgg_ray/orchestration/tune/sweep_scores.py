@@ -1,15 +1,21 @@
 """The scores of a sweep: one report for each held-out part, and for each setting that changes scores."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from sgg_ray.alignment import AlignmentReport
-from sgg_ray.config import depends_on_scores, with_values
+import numpy as np
+
+from sgg_ray.artifacts import RunFolder
+from sgg_ray.config import Config, depends_on_scores, with_values
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Executor
+from sgg_ray.orchestration.score.row_scoring import compare_rows, pool_vectors
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.tune.sweep_plan import SweepPlan
-from sgg_ray.orchestration.tune.sweep_trial import score_key
+from sgg_ray.orchestration.tune.sweep_trial import PartScores, score_key
+from sgg_ray.scoring import RowVectors
+from sgg_ray.tasks import Fold
 
 
 class SweepScores:
@@ -31,8 +37,8 @@ class SweepScores:
         plan = self.plan
         return TaskWorkers.launch(with_values(plan.config, values), plan.target, plan.sources, self.executor)
 
-    def reports(self, listener: Listener) -> dict[str, list[AlignmentReport]]:
-        """A report for each part, by ``score_key``."""
+    def of_parts(self, listener: Listener) -> dict[str, list[PartScores]]:
+        """Scores for each part, by ``score_key``."""
         found = {}
         try:
             for values in self.waiting:
@@ -40,19 +46,25 @@ class SweepScores:
                     "loading the model in the task workers" + (f" with {values}" if values else "")
                 )
                 self.workers = self.workers or self._launch(values)
-                found[score_key(values)] = self._score(self.workers, listener)
+                config = with_values(self.plan.config, values)
+                found[score_key(values)] = self._score(self.workers, config, listener)
                 self.close()
         finally:
             self.close()
         return found
 
-    def _score(self, workers: TaskWorkers, listener: Listener) -> list[AlignmentReport]:
+    def _score(self, workers: TaskWorkers, config: Config, listener: Listener) -> list[PartScores]:
         workers.ready(listener)
+        plan, vectors = self.plan, None
+        if config.alignment.row_weighting != "none":
+            folder = RunFolder(config.ray.storage_path, config.name)
+            vectors = pool_vectors(config, plan.target, plan.sources, workers, folder, listener)
         listener.stage("scoring the sources")
         found = []
-        for number, fold in enumerate(self.plan.folds, start=1):
-            found.append(workers.score(kept=fold.kept))
-            listener.advance(number, len(self.plan.folds), "parts of the shots scored")
+        for number, fold in enumerate(plan.folds, start=1):
+            scored = PartScores(workers.score(kept=fold.kept))
+            found.append(scored if vectors is None else _without_rows(workers, config, fold, vectors, scored))
+            listener.advance(number, len(plan.folds), "parts of the shots scored")
         return found
 
     def close(self) -> None:
@@ -60,3 +72,19 @@ class SweepScores:
         if self.workers is not None:
             self.workers.close()
             self.workers = None
+
+
+def _without_rows(
+    workers: TaskWorkers, config: Config, fold: Fold, vectors: list[RowVectors], scored: PartScores
+) -> PartScores:
+    """Scores of the rows that are left, and the weights of all; the shots that are held out have no say in them."""
+    target, *sources = vectors
+    shots = replace(target, task=fold.of(target.task), vectors=target.vectors[fold.kept])
+    found = compare_rows(config, [shots, *sources], scored.report, workers.language_model)
+    settings = config.alignment
+    rows = {
+        one.task.name: found[one.task.name].weights(settings.row_weighting, settings.row_share)
+        for one in sources
+    }
+    left = replace(workers, kept={name: np.flatnonzero(own > 0) for name, own in rows.items()})
+    return PartScores(left.score(kept=fold.kept), rows)

@@ -28,10 +28,23 @@ from sgg_ray.orchestration.train.torch_trainer import final_checkpoint, make_tra
 from sgg_ray.orchestration.train.train_session import FAILED
 from sgg_ray.orchestration.train.train_worker import TrainingJob
 from sgg_ray.orchestration.tune.kept_trials import KeptTrial
+from sgg_ray.scoring import with_weights
 from sgg_ray.tasks import Fold, Task
 from sgg_ray.training import Hooks, Predictions, load_predictions, predictions_path, run_training
 
 TRAININGS = "trainings.json"
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """Scores for trainings that leave out one part of the shots.
+
+    Attributes:
+        rows: weights of the rows [n], by source; of others all rows are drawn alike.
+    """
+
+    report: AlignmentReport
+    rows: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Sweep:
     target: Task
     sources: list[Task]
     folds: list[Fold]
-    reports: Mapping[str, list[AlignmentReport]] = field(repr=False)  # a report a fold, by `score_key`
+    scores: Mapping[str, list[PartScores]] = field(repr=False)  # for each fold, by `score_key`
     log: Log = field(repr=False)
     kept: Mapping[str, KeptTrial]  # what trials came to before the sweep was stopped, by name
     groups: StorageFolder  # where trainings of several workers keep their checkpoints
@@ -57,10 +70,15 @@ class Sweep:
         """Weights of the sources in a training that leaves out part ``fold``."""
         if not self.sources:
             return {}
-        report = self.reports[score_key(values)][fold]
+        report = self.scores[score_key(values)][fold].report
         scores = [row.score for row in report.sources]
         weights = mixture_weights(scores, config.alignment.weighting)
         return {row.source: float(weight) for row, weight in zip(report.sources, weights)}
+
+    def drawn(self, values: Mapping[str, Any], fold: int) -> list[Task]:
+        """The sources with the rows that a training draws which leaves out part ``fold``."""
+        rows = self.scores[score_key(values)][fold].rows if self.sources else {}
+        return with_weights(self.sources, rows) if rows else self.sources
 
 
 def score_key(values: Mapping[str, Any]) -> str:
@@ -127,7 +145,9 @@ def _train_once(
     weights = sweep.weights(config, values, fold)
     started = time.monotonic()
     train = _in_this_process if config.ray.num_workers == 1 else _data_parallel
-    predictions, history = train(sweep, config, target, weights, f"{trial}/{number}")
+    predictions, history = train(
+        sweep, config, (target, sweep.drawn(values, fold)), weights, f"{trial}/{number}"
+    )
     return {
         "losses": predictions.losses.tolist(),
         "correct": predictions.correct.tolist(),
@@ -137,14 +157,14 @@ def _train_once(
 
 
 def _in_this_process(
-    sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
+    sweep: Sweep, config: Config, tasks: tuple[Task, list[Task]], weights: Mapping[str, float], run: str
 ) -> tuple[Predictions, Recorded]:
     history = History(run, sweep.log)
     hooks = Hooks(on_events=history.steps)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     place = "cpu" if config.model.quantization is None else str(device)
     foundation = _loaded(config.model.model_dump_json(), place)
-    outcome = run_training(config, target, sweep.sources, weights, device, hooks=hooks, foundation=foundation)
+    outcome = run_training(config, *tasks, weights, device, hooks=hooks, foundation=foundation)
     return outcome.predictions, history.whole()
 
 
@@ -160,16 +180,15 @@ def _loaded(model: str, place: str) -> PretrainedModel:
 
 
 def _data_parallel(
-    sweep: Sweep, config: Config, target: Task, weights: Mapping[str, float], run: str
+    sweep: Sweep, config: Config, tasks: tuple[Task, list[Task]], weights: Mapping[str, float], run: str
 ) -> tuple[Predictions, Recorded]:
     """A group of workers beside this process, which only waits for them."""
     # A name of its own: workers of a trial process that has died may still be writing to the last one.
     state = sweep.groups.child(uuid.uuid4().hex)
-    tasks = ray.put((target, sweep.sources))
-    trainer = make_trainer(TrainingJob(config, tasks, weights, sweep.log, run), state)
+    trainer = make_trainer(TrainingJob(config, ray.put(tasks), weights, sweep.log, run), state)
     try:
         with final_checkpoint(trainer.fit()) as checkpoint:
-            predictions = load_predictions(predictions_path(checkpoint, target), target)
+            predictions = load_predictions(predictions_path(checkpoint, tasks[0]), tasks[0])
             return predictions, saved_histories(checkpoint)[run]
     except SggError:
         raise

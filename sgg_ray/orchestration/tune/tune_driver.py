@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, TuneConfig, dump_config, with_values
 from sgg_ray.errors import ClusterError
@@ -20,10 +19,11 @@ from sgg_ray.orchestration.tune.ray_search import search_with_ray_tune
 from sgg_ray.orchestration.tune.sweep_plan import SweepPlan, concurrency, prepare_tuning
 from sgg_ray.orchestration.tune.sweep_record import PLOTS, SweepRecord
 from sgg_ray.orchestration.tune.sweep_scores import SweepScores
+from sgg_ray.orchestration.tune.sweep_trial import PartScores
 from sgg_ray.report import html_page, html_picture, html_sweep
 
 # Runs the trials of a plan with the scores of its parts, so many beside each other, and tells the record.
-Search = Callable[[SweepPlan, dict[str, list[AlignmentReport]], int, SweepRecord], None]
+Search = Callable[[SweepPlan, dict[str, list[PartScores]], int, SweepRecord], None]
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ def tune(
         record = SweepRecord(config, plan.trials, len(plan.folds), folder, tracker, listener)
         with recorded(folder, tracker):
             try:
-                reports = scores.reports(listener)
+                parts = scores.of_parts(listener)
                 listener.stage(plan.in_words(at_once))
                 record.recall()
-                search(plan, reports, at_once, record)
+                search(plan, parts, at_once, record)
                 result = TuneResult(folder.path, ranked(record.trials(), plan.settings.metric), plan.settings)
                 if not result.trials or result.best.status != "finished":
                     raise ClusterError(_no_trial(result.trials))

@@ -1,13 +1,18 @@
 """A strategy's sources are scored where its training lets them meet the target."""
 
+import json
+
 import pytest
 import torch
 import toy
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, StrategyConfig
+from sgg_ray.orchestration.compare import cell_runner
 from sgg_ray.orchestration.compare.cell_record import CellRecord
-from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split, scoring_of
+from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split
+from sgg_ray.orchestration.compare.split_scores import ROWS, drawn, scoring_of
+from sgg_ray.training import run_training
 
 OFF = {"lambda_direction": 0, "lambda_magnitude": 0, "lambda_alignment": 0}
 SHARED = {"name": "shared", "guidance": OFF, "train": {"share_labels": True}}
@@ -77,3 +82,38 @@ def test_a_strategy_that_chooses_by_itself_is_a_cell_like_any_other(config):
     assert found["weights"] == {"wrong": 0.0}  # flipped labels at the target's own head
     assert 0 <= found["accuracy"] <= 1
     assert found["trainable"] > 0
+
+
+KEPT = {**SHARED, "name": "kept", "alignment": {"row_weighting": "keep"}}
+RANDOM = {**SHARED, "name": "random", "alignment": {"row_weighting": "top", "row_scores": "random"}}
+
+
+def test_a_strategy_may_choose_its_rows(config, monkeypatch):
+    source = {**config.sources[0].model_dump(exclude_none=True), "flip_labels": 0.3}
+    strategies = [{**SHARED, "name": "all"}, KEPT, RANDOM]
+    config = Config.model_validate(
+        toy.merged(
+            config.model_dump(exclude_none=True, exclude_unset=True),
+            {"sources": [source], "compare": {"strategies": strategies, "baseline": "all"}},
+        )
+    )
+    bench, split = CellRunner(config, torch.device("cpu")), Split(0, "target", 8)
+    scores = json.loads(json.dumps(bench.score(split)))
+    found = {name: scores[scoring_of(own)]["wrong"] for name, own in bench.strategies.items()}
+    assert ROWS not in found["all"]
+    _, (source,), _ = bench._tasks(split)
+    kept, random = (
+        drawn([source], scores[scoring_of(bench.strategies[name])])[0].train for name in ("kept", "random")
+    )
+    assert len(random) == round(0.5 * len(source.train))
+    assert 0.6 * len(source.train) < len(kept) < 0.85 * len(source.train)
+    assert found["kept"]["value"] > found["all"]["value"]  # what is left agrees with the target more
+    seen = []
+
+    def remembered(config, target, sources, *rest, **also):
+        seen.extend(sources)
+        return run_training(config, target, sources, *rest, **also)
+
+    monkeypatch.setattr(cell_runner, "run_training", remembered)
+    bench.train(CellKey("kept", split), scores)
+    assert [one.train.texts for one in seen] == [kept.texts]

@@ -17,6 +17,7 @@ from sgg_ray.orchestration.score import row_index
 from sgg_ray.orchestration.score.row_index import ShardedVectors, index_key, shards_of, write_shard
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_actor import TaskWorker
+from sgg_ray.orchestration.train.train_driver import prepare_training
 from sgg_ray.orchestration.tune.sweep_plan import prepare_tuning
 from sgg_ray.report import rows_page
 from sgg_ray.tasks import load_tasks
@@ -95,23 +96,21 @@ def spoiled(path):
     path.write_bytes(b"nothing")
 
 
-def test_commands_that_draw_all_rows_alike_refuse_weights(make_config, data):
-    strategies = [{"name": "own", "alignment": {"row_weighting": "soft"}}]
+def test_rankings_that_cannot_be_made_are_refused_before_anything_starts(make_config, monkeypatch):
+    monkeypatch.setattr("sgg_ray.scoring.weighted_rows.find_spec", lambda name: None)
+    confident = {"row_weighting": "keep", "row_scores": "confident"}
+    values = {"row_weighting": ["none", "keep"], "row_scores": ["influence", "loss"]}
+    space = {f"alignment.{key}": {"choice": choice} for key, choice in values.items()}
+    strategies = [{"name": "own", "alignment": confident}]
     for prepare, config, said in (
-        (
-            prepare_tuning,
-            make_config(alignment={"row_weighting": "keep"}),
-            "sgg tune draws all rows of a source alike",
-        ),
-        (
-            prepare_tuning,
-            make_config(tune={"space": {"alignment.row_share": {"choice": [0.1]}}}),
-            "tune.space.alignment.row_share: only sgg train weighs rows",
-        ),
-        (prepare_comparison, make_config(compare={"strategies": strategies}), "sgg compare draws all rows"),
+        (prepare_training, make_config(alignment=confident), "python -m pip install 'sgg-ray.compare.'"),
+        (prepare_tuning, make_config(alignment=confident), "needs the package cleanlab"),
+        (prepare_comparison, make_config(compare={"strategies": strategies}), "needs the package cleanlab"),
+        (prepare_tuning, make_config(tune={"space": space}), "loss does not say which labels are wrong"),
     ):
         with pytest.raises(ConfigError, match=said):
             prepare(config, NullListener())
+    prepare_training(make_config(alignment={"row_scores": "confident"}), NullListener())  # no row is weighted
 
 
 def row(**changes):

@@ -10,7 +10,7 @@ from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.messages import TrialBegan, TrialReported
 from sgg_ray.orchestration.runtime.executor import Resources
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
-from sgg_ray.orchestration.tune.sweep_trial import Sweep, trainings_of
+from sgg_ray.orchestration.tune.sweep_trial import Sweep, score_key, trainings_of
 from sgg_ray.orchestration.tune.tune_driver import tune
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -57,10 +57,10 @@ class Heard(NullListener):
 def in_turn(*points, stop_after=None):
     """A search that tries these values; interrupted after so many trials."""
 
-    def search(plan, reports, at_once, record):
+    def search(plan, scores, at_once, record):
         log, groups = Mailbox(), record.folder.state("ray_groups")
         sweep = Sweep(
-            plan.config, plan.target, plan.sources, plan.folds, reports, log, dict(record.kept), groups
+            plan.config, plan.target, plan.sources, plan.folds, scores, log, dict(record.kept), groups
         )
         for number, values in enumerate(points, start=1):
             name = f"trial_{number}"
@@ -82,7 +82,13 @@ def sweep(make_config):
         heard = Heard()
         space = {KEY: {"choice": [1e-3, 1e30]}}
         config = make_config(
-            tune={"space": space, "search": "random", "folds": 2, "num_samples": 2},
+            tune={
+                "space": space,
+                "search": "random",
+                "folds": 2,
+                "num_samples": 2,
+                **changes.pop("tune", {}),
+            },
             **{"train": {"max_steps": 30, "warmup_ratio": 0.0}, **changes},
         )
         return heard, tune(config, heard, InProcessExecutor([Resources(cpus=2)]), search)
@@ -118,3 +124,23 @@ def test_an_interrupted_sweep_goes_on_with_the_trials_that_are_missing(sweep, tm
 def test_a_sweep_without_a_finished_trial_fails(sweep):
     with pytest.raises(ClusterError, match=r"no trial finished \(.*not finite"):
         sweep(in_turn(BAD), sources=[])
+
+
+def test_a_sweep_may_search_how_rows_are_weighted(sweep, data: Path):
+    key = "alignment.row_weighting"
+    parts = {}
+
+    def search(plan, scores, at_once, record):
+        parts.update(scores)
+        in_turn({key: "none"}, {key: "keep"})(plan, scores, at_once, record)
+
+    source = {"name": "some", "path": str(data / "clean.jsonl"), "flip_labels": 0.3}
+    _, result = sweep(
+        search, train={"max_steps": 2}, sources=[source], tune={"space": {key: {"choice": ["none", "keep"]}}}
+    )
+    assert [trial.status for trial in result.trials] == ["finished", "finished"]
+    plain, kept = (parts[score_key({key: value})] for value in ("none", "keep"))
+    assert [one.rows for one in plain] == [{}, {}]
+    for before, after in zip(plain, kept):
+        assert 0.1 < (after.rows["some"] == 0).mean() < 0.4
+        assert after.report.sources[0].score.value > before.report.sources[0].score.value
