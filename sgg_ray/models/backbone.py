@@ -14,7 +14,7 @@ from sgg_ray.errors import ModelError
 from sgg_ray.models.architecture import Architecture, architecture_of
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.model_files import check_model_files, check_settings
-from sgg_ray.models.quantised import loading_options, prepare_quantised, require_packages
+from sgg_ray.models.quantised import import_bitsandbytes, loading_options, prepare_quantised, require_packages
 from sgg_ray.models.transformers_output import first_line, quiet_transformers, refused
 
 
@@ -186,6 +186,7 @@ def add_adapter(
     import peft
 
     config = adapter_config(adapter, architecture)
+    import_bitsandbytes()
     try:
         with warnings.catch_warnings():
             # PEFT 0.21 asks Transformers 5 for what that has renamed.

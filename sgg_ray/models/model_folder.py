@@ -39,6 +39,7 @@ from sgg_ray.models.model_files import read_object
 from sgg_ray.models.objectives import Number, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.prompts import template_of
+from sgg_ray.models.quantised import import_bitsandbytes
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 from sgg_ray.tasks import Rows, Task, kind_of, parts_of
@@ -307,6 +308,7 @@ def _with_adapter(base: nn.Module, folder: Path) -> nn.Module:
         raise ModelError(f"{folder}: adapters for Megatron are not loaded; train anew")
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(f"{folder}: has no adapter_model.safetensors, and nothing else is read; train anew")
+    import_bitsandbytes()
     return peft.PeftModel.from_pretrained(base, str(folder))  # pyright: ignore[reportArgumentType]
 
 

@@ -5,6 +5,8 @@ that the loss stays a smooth function of the adapter, which is all that guidance
 """
 
 import importlib.util
+import logging
+import sys
 from typing import Any
 
 import torch
@@ -48,6 +50,27 @@ def check_quantization(config: ModelConfig, architecture: Architecture, own: Any
     require_packages(key)
 
 
+def import_bitsandbytes() -> None:
+    """Import bitsandbytes, if it is installed, without code from the hub. PEFT imports it for any LoRA.
+
+    On CPUs with AVX512-BF16 bitsandbytes 0.50 fetches compiled code from there while it is imported, where the package
+    kernels is installed, and warns where it is not.
+    """
+    if "bitsandbytes" in sys.modules or importlib.util.find_spec("bitsandbytes") is None:
+        return
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    level, hidden = logger.level, "kernels" not in sys.modules
+    logger.setLevel(logging.ERROR)
+    if hidden:
+        sys.modules["kernels"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        logger.setLevel(level)
+        if hidden:
+            del sys.modules["kernels"]
+
+
 def require_packages(key: str) -> None:
     """Raise a ModelError about ``key`` where bitsandbytes is not installed, or knows no device of this machine."""
     lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -55,6 +78,7 @@ def require_packages(key: str) -> None:
         raise ModelError(
             f"{key} needs the package {lacking[0]}; python -m pip install 'sgg-ray[quantized]' on every node"
         )
+    import_bitsandbytes()
     from transformers.integrations.bitsandbytes import validate_bnb_backend_availability
 
     if not validate_bnb_backend_availability():

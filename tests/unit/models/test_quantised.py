@@ -1,6 +1,9 @@
 """Frozen weights in few bits below an adapter: the same functions as with the values that they stand for."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -223,6 +226,21 @@ def test_the_lines_of_the_card_give_the_probabilities_of_the_run(
     for label, probability in scope["probabilities"].items():
         # Merged weights are rounded to bfloat16, and so are bitsandbytes' own products on such processors.
         assert probability == pytest.approx(float(expected[f"p_{label}"][0]), abs=0.03)
+
+
+@pytest.mark.slow
+def test_no_code_comes_from_the_hub(tmp_path):
+    """As bitsandbytes would fetch it, where such a processor and the package kernels are."""
+    (tmp_path / "kernels.py").write_text("print('asked for a kernel')\n")
+    code = (
+        "from sgg_ray.models.quantised import import_bitsandbytes, sys\n"
+        "import_bitsandbytes(); print('bitsandbytes' in sys.modules, 'kernels' in sys.modules)"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
 def test_layers_that_would_be_dequantised_wrongly_are_refused(make_quantised, lm):
