@@ -15,6 +15,18 @@ from sgg_ray.models.task_model import TaskModel
 PASSES = ("scores", "generate")  # the methods of a model that gather its parameters
 
 
+TOO_OLD = f"ray.sharding: fsdp needs PyTorch 2.8 or newer, found {torch.__version__}"
+
+
+def pytorch_can_shard() -> bool:
+    """Whether this PyTorch can sum the gradients of shards without dividing them."""
+    try:
+        from torch.distributed.fsdp import FSDPModule
+    except ImportError:
+        return False
+    return hasattr(FSDPModule, "set_force_sum_reduction_for_comms")
+
+
 def shard_model(model: TaskModel, device: torch.device) -> None:
     """Leave each worker of the default process group an equal part of every parameter, in place.
 
@@ -30,20 +42,15 @@ def shard_model(model: TaskModel, device: torch.device) -> None:
     Raises:
         ModelError: it is an encoder, has no blocks to be found, or this PyTorch cannot shard it.
     """
-    try:
-        from torch.distributed.fsdp import (
-            FSDPModule,
-            MixedPrecisionPolicy,
-            fully_shard,
-            register_fsdp_forward_method,
-        )
-
-        sums_alone = hasattr(FSDPModule, "set_force_sum_reduction_for_comms")
-    except ImportError:
-        sums_alone = False
-    if not sums_alone:
-        raise ModelError(f"ray.sharding: fsdp needs PyTorch 2.8 or newer, found {torch.__version__}")
+    if not pytorch_can_shard():
+        raise ModelError(TOO_OLD)
     from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import (
+        FSDPModule,
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
     if not isinstance(model, LanguageModel):
         raise ModelError(
@@ -88,6 +95,8 @@ def check_sharding(config: Config, architecture: Architecture) -> None:
     """
     if config.ray.sharding is None:
         return
+    if not pytorch_can_shard():
+        raise ModelError(TOO_OLD)
     train, alone = config.train, "is trained in one process, which holds the whole model"
     rules = (
         (

@@ -7,7 +7,7 @@ import toy
 from torch import multiprocessing
 
 from sgg_ray.errors import CheckpointError, ModelError
-from sgg_ray.models import check_method
+from sgg_ray.models import check_method, sharding
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, check_checkpoint
 from sgg_ray.training.throughput import TIMED
@@ -31,6 +31,7 @@ CASES = {
     "checkpointed activations": {"guidance": TERMS, "model": {"gradient_checkpointing": True}},
     "combined gradients": {"guidance": TERMS, "train": {"combine": "pcgrad"}},
 }
+with_shards = pytest.mark.skipif(not sharding.pytorch_can_shard(), reason="PyTorch is older than 2.8")
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def agree(found, expected, rate=RATE):
         assert tokens == pytest.approx(expected, rel=1e-4)
 
 
+@with_shards
 @pytest.mark.parametrize(
     ("size", "names"), [(2, list(CASES)[:2]), pytest.param(3, list(CASES), marks=pytest.mark.slow)]
 )
@@ -96,6 +98,7 @@ def test_parts_train_what_the_whole_trains(make_sharded, tmp_path, size, names):
             assert torch.equal(results[place]["predicted"], by_rank[0][place]["predicted"])
 
 
+@with_shards
 @pytest.mark.slow
 def test_another_number_of_workers_goes_on_where_the_first_stopped(make_sharded, tmp_path):
     guidance = {"guidance": TERMS, "train": {"save_steps": 4, "batch_size": 7}}
@@ -113,6 +116,7 @@ def test_another_number_of_workers_goes_on_where_the_first_stopped(make_sharded,
         check_checkpoint(stored)
 
 
+@with_shards
 @pytest.mark.slow
 def test_parts_generate_what_the_whole_generates(make_generation, tmp_path):
     config = make_generation(
@@ -147,3 +151,9 @@ def test_what_a_sharded_training_cannot_do_is_said_before_it_starts(make_sharded
     keys = ["model.path", "ray.num_workers", "guidance.hvp", "alignment.refresh_interval", "train.method"]
     assert [line.split(":")[0] for line in said] == [*keys, "train.baseline", "train.calibration_folds"]
     assert said[1] == "ray.num_workers: fsdp needs two workers or more, found 1 (ray.sharding: fsdp)"
+
+
+def test_an_old_pytorch_is_said_before_it_starts(make_sharded, monkeypatch):
+    monkeypatch.setattr(sharding, "pytorch_can_shard", lambda: False)
+    with pytest.raises(ModelError, match=r"ray\.sharding: fsdp needs PyTorch 2\.8 or newer, found"):
+        check_method(make_sharded(2))
