@@ -4,6 +4,7 @@ from sgg_ray.scoring.class_contrasts import class_mean_head, row_features
 from sgg_ray.scoring.layer_comparison import LayerComparison, LayerGradients
 from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_tasks
 from sgg_ray.scoring.pool_report import alignment_report
+from sgg_ray.scoring.row_facts import RowFacts, facts_of
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
 from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors, name_vectors, row_vectors
 from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
@@ -16,6 +17,7 @@ __all__ = [
     "LayerComparison",
     "LayerGradients",
     "PoolGradients",
+    "RowFacts",
     "RowVectors",
     "SourceGradients",
     "Space",
@@ -27,6 +29,7 @@ __all__ = [
     "class_mean_head",
     "comparison_space",
     "comparison_spaces",
+    "facts_of",
     "mixture",
     "name_vectors",
     "pool_gradients",

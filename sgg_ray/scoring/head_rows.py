@@ -20,7 +20,9 @@ from sgg_ray.rows import (
     row_products,
 )
 from sgg_ray.rows.contrast_model import parts_of_rows
-from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors
+from sgg_ray.scoring.label_logits import logits_of_others, products
+from sgg_ray.scoring.row_facts import two_labels
+from sgg_ray.scoring.row_vectors import RowVectors
 from sgg_ray.scoring.spaces import Space, comparison_space
 
 NOISE_ROWS, NOISE_DIRECTIONS = 2048, 32  # that a source's noise is estimated from, and that are kept of it
@@ -60,12 +62,14 @@ class HeadPool:
         self.spaces[target.task.name] = own
         self.models: dict[str, ContrastModel] = {}
         for one in (target, *sources):
-            sound = one.task.kind in WITH_LABELS and len(np.unique(one.task.train.labels)) > 1
-            if one is target or sound:
-                self.models[one.task.name] = fit_contrast(
-                    one.vectors, one.task.train.labels, len(one.task.labels)
-                )
+            if one.facts is None and (one is target or two_labels(one)):
+                model = fit_contrast(one.vectors, one.task.train.labels, len(one.task.labels))
+            else:
+                model = one.facts and one.facts.model
+            if model is not None:
+                self.models[one.task.name] = model
         self._expected: dict[Space, tuple[np.ndarray, np.ndarray]] = {}
+        self._aligned: dict[str, RowAlignment] = {}
 
     def usual_influence(self) -> float:
         """Mean size of the influence of the sources' rows: its unit."""
@@ -84,15 +88,15 @@ class HeadPool:
         if own.names is not None:
             lengths = np.linalg.norm(own.names, axis=1, keepdims=True)
             names = own.names.astype(np.float64) / np.maximum(lengths, 1e-12)
-            evidence.append(_products(own.vectors, model.mean, names - names.mean(axis=0)))
+            evidence.append(products(own.vectors, model.mean, names - names.mean(axis=0)))
         if own is not self.target:
-            evidence += self._said_by(self.target, own)
-        others = [
-            shares[one.task.name] * _scaled(found)
+            evidence += self._said_by([self.target], own).values()
+        heard = [
+            one
             for one in self.sources
             if one is not own and shares.get(one.task.name, 0.0) > 0 and one.task.name in self.models
-            for found in self._said_by(one, own)
         ]
+        others = [shares[name] * _scaled(found) for name, found in self._said_by(heard, own).items()]
         if others:
             evidence.append(np.sum(others, axis=0))
         # Shots are balanced by design; offsets would only be a way to explain a wrong one.
@@ -106,9 +110,11 @@ class HeadPool:
         """
         meeting, model = self._meeting(own), self._model(own)
         if own is not self.target:
-            return align_rows(
-                own.vectors, meeting.residuals, model.mean, meeting.mean, meeting.preconditioned
-            )
+            if own.task.name not in self._aligned:  # asked for twice: a pass over rows that may be on disk
+                self._aligned[own.task.name] = align_rows(
+                    own.vectors, meeting.residuals, model.mean, meeting.mean, meeting.preconditioned
+                )
+            return self._aligned[own.task.name]
         found = align_rows(own.vectors, meeting.residuals, model.mean, meeting.mean, meeting.preconditioned)
         classes = own.task.train.labels
         for row in range(len(classes)):
@@ -157,17 +163,8 @@ class HeadPool:
             raise ValueError("no rows of two labels: no contrast to compare")
         return self.models[own.task.name]
 
-    def _said_by(self, other: RowVectors, own: RowVectors) -> list[np.ndarray]:
-        """Logits of another task's model for these rows, over the labels both have; nothing where it has under two."""
-        common = [name for name in own.task.labels if name in other.task.labels]
-        if len(common) < 2:
-            return []
-        found = self._model(other).apply(own.vectors)[:, [other.task.labels.index(name) for name in common]]
-        logits = np.zeros((len(found), len(own.task.labels)))
-        logits[:, [own.task.labels.index(name) for name in common]] = found - found.mean(
-            axis=1, keepdims=True
-        )
-        return [logits - logits.mean(axis=0)]
+    def _said_by(self, others: Sequence[RowVectors], own: RowVectors) -> dict[str, np.ndarray]:
+        return logits_of_others([(one.task, self._model(one)) for one in others], own)
 
     def _meeting(self, own: RowVectors) -> _Meeting:
         space = self.spaces[own.task.name]
@@ -233,11 +230,6 @@ def _noise(own: RowVectors) -> Noise:
     chosen = np.sort(np.random.default_rng(0).permutation(len(own.vectors))[:NOISE_ROWS])
     rows = np.asarray(own.vectors[chosen], dtype=np.float64)
     return within_classes(rows, own.task.train.labels[chosen], NOISE_DIRECTIONS)
-
-
-def _products(features: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """⟨x − mean, direction⟩ [n, C]."""
-    return np.concatenate([(rows - mean) @ directions.T for _, rows in parts_of_rows(features)])
 
 
 def _scaled(logits: np.ndarray) -> np.ndarray:

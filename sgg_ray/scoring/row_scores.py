@@ -104,7 +104,9 @@ def _score(
 ) -> TaskRows:
     errors = pool.label_errors(own, shares, contradicts)
     alignment = pool.alignment(own)
-    if pool.models:
+    if own.facts is not None:
+        outlying = own.facts.outlying
+    elif pool.models:
         outlying = outlyingness(own.vectors, own.task.train.labels, pool.models[own.task.name])
     else:
         outlying = robust_deviation(np.log(np.linalg.norm(own.vectors, axis=1) + 1e-12))
@@ -112,7 +114,7 @@ def _score(
     if (
         not own.task.generates and pool.models
     ):  # gradients of labels are alike for other reasons than their texts
-        near = near_duplicates(own.vectors)
+        near = near_duplicates(own.vectors) if own.facts is None else own.facts.duplicate_of
         duplicates = np.where(duplicates >= 0, duplicates, near)
     return TaskRows(
         own.task,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from sgg_ray.scoring.answer_contrasts import answer_contrasts
 from sgg_ray.scoring.class_contrasts import part_gradients, row_features, single_example_parts
 from sgg_ray.scoring.completion_contrasts import with_negatives
 from sgg_ray.tasks import Task, label_name_rows
+
+if TYPE_CHECKING:
+    from sgg_ray.scoring.row_facts import RowFacts
 
 ROW_SKETCH = 4096  # values of a row's sketched gradient: 16 KiB, and cosines to 0.016
 BATCH_ROWS = 32
@@ -32,11 +36,13 @@ class RowVectors:
     Attributes:
         vectors: [n, D] features or sketched gradients; may be a memory map.
         names: features of what the labels are called [C, D]; None where they say nothing.
+        facts: what ``facts_of`` found of a source's rows earlier; None where that is to be found again.
     """
 
     task: Task
     vectors: np.ndarray
     names: np.ndarray | None = None
+    facts: "RowFacts | None" = None
 
 
 def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """One vector for every row of a task, on disk: made once by task workers, in shards, and read by any later scoring.
 
     <storage>/.row-index/<key>/00000.npy, 00001.npy, ...      SHARD_ROWS rows each
+    <storage>/.row-index/<key>/facts.npz                      what is known of these rows whatever the target
 
 The key is a hash of the model's files and settings and of the task's rows: a target that is new only asks for its own
 shots. Shards are whole or not there, so a scoring that was killed goes on with those that are missing. They are read
@@ -12,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,10 +22,13 @@ from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
 from sgg_ray.models import locate_model
 from sgg_ray.orchestration.run_record import fingerprint
+from sgg_ray.rows import ContrastModel
+from sgg_ray.scoring import RowFacts
 from sgg_ray.tasks import Task
 
 SHARD_ROWS = 1024
 FOLDER = ".row-index"  # no run can be called that
+FACTS = "facts.npz"
 ENDS = 1 << 20  # bytes of each end of a file of weights that are hashed, beside its size
 WEIGHTS = (".safetensors", ".bin")
 
@@ -104,6 +109,26 @@ def write_shard(path: Path, vectors: np.ndarray) -> None:
     """Write a shard; it is whole or not there."""
     with replaced_file(path) as file:
         np.save(file, vectors)
+
+
+def write_facts(path: Path, facts: RowFacts) -> None:
+    """Write what is known of a task's rows beside its shards; it is whole or not there."""
+    model = {} if facts.model is None else vars(facts.model)
+    with replaced_file(path) as file:
+        np.savez(file, duplicate_of=facts.duplicate_of, outlying=facts.outlying, **model)
+
+
+def read_facts(path: Path) -> RowFacts | None:
+    """What :func:`write_facts` wrote; None where it is not there, or cannot be read: it is made again."""
+    try:
+        with np.load(path) as stored:
+            found = dict(stored)
+    except (OSError, ValueError, BadZipFile):
+        return None
+    duplicates, outlying = found.pop("duplicate_of"), found.pop("outlying")
+    if not found:
+        return RowFacts(None, duplicates, outlying)
+    return RowFacts(ContrastModel(**{**found, "ridge": float(found["ridge"])}), duplicates, outlying)
 
 
 def index_key(config: Config, task: Task) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,19 @@ from sgg_ray.errors import ClusterError, ConfigError, TrainingError
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Reference
 from sgg_ray.orchestration.score.pending_scores import answer
-from sgg_ray.orchestration.score.row_index import FOLDER, Shard, ShardedVectors, shards_of, write_shard
+from sgg_ray.orchestration.score.row_index import (
+    FACTS,
+    FOLDER,
+    Shard,
+    ShardedVectors,
+    read_facts,
+    shards_of,
+    write_facts,
+    write_shard,
+)
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
-from sgg_ray.scoring import WITH_LABELS, RowVectors, TaskRows, score_rows
+from sgg_ray.scoring import WITH_LABELS, RowVectors, TaskRows, facts_of, score_rows
 from sgg_ray.tasks import Task
 
 if TYPE_CHECKING:
@@ -77,10 +87,23 @@ def pool_vectors(
     listener.stage("scoring rows" if not done else f"scoring rows, {done} shards from {place}")
     _fill(workers, missing, None if is_uri(config.ray.storage_path) else place, listener)
     names = {task.name: _ask_names(workers, task) for task in tasks}
-    return [
+    found = [
         RowVectors(task, ShardedVectors(shards[task.name]), answer(names[task.name]))  # pyright: ignore[reportArgumentType]
         for task in tasks
     ]
+    if workers.language_model:
+        return found
+    places = [shards[task.name][0].path.with_name(FACTS) for task in sources]
+    return [found[0], *(with_facts(own, path) for own, path in zip(found[1:], places))]
+
+
+def with_facts(own: RowVectors, path: Path) -> RowVectors:
+    """The vectors with what is known of a source's rows whatever the target, from a file that is written if missing."""
+    facts = read_facts(path)
+    if facts is None:
+        facts = facts_of(own)
+        write_facts(path, facts)
+    return replace(own, facts=facts)
 
 
 def compare_rows(

@@ -1,6 +1,7 @@
 """`sgg score --rows` and `sgg rows`, without Ray: the index is made once, goes on and is read by later targets."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,16 +11,25 @@ from typer.testing import CliRunner
 from sgg_ray.artifacts.row_table import export_rows, read_rows
 from sgg_ray.cli import app
 from sgg_ray.errors import ConfigError
+from sgg_ray.models import build_model
 from sgg_ray.orchestration.compare.comparison_plan import prepare_comparison
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score import row_index
-from sgg_ray.orchestration.score.row_index import ShardedVectors, index_key, shards_of, write_shard
+from sgg_ray.orchestration.score.row_index import (
+    ShardedVectors,
+    index_key,
+    read_facts,
+    shards_of,
+    write_shard,
+)
+from sgg_ray.orchestration.score.row_scoring import with_facts
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.train.train_driver import prepare_training
 from sgg_ray.orchestration.tune.sweep_plan import prepare_tuning
 from sgg_ray.report import rows_page
+from sgg_ray.scoring import score_rows, vectors_of
 from sgg_ray.tasks import load_tasks
 
 
@@ -90,6 +100,35 @@ def test_an_index_that_was_stopped_goes_on_with_the_shards_that_are_missing(
         spoil(shards[1].path)
         with pytest.raises(ConfigError, match=said):
             ShardedVectors(shards)
+
+
+def test_what_is_known_of_a_sources_rows_is_found_once_and_changes_nothing(
+    make_config, tmp_path, monkeypatch
+):
+    target, sources = load_tasks(make_config())
+    model = build_model(make_config(), [target])
+    own, *others = (vectors_of(model, task, 0) for task in (target, *sources))
+    alone = replace(
+        others[1], task=replace(others[1].task, name="alone", train=others[1].task.train.take([0, 1]))
+    )
+    alone = replace(alone, vectors=alone.vectors[:2], task=with_labels(alone.task, [1, 1]))
+    plain = score_rows(own, [*others, alone], {})
+    for _ in range(2):
+        known = [with_facts(one, tmp_path / f"{one.task.name}.npz") for one in (*others, alone)]
+        found = score_rows(own, known, {})
+        for name, rows in plain.items():
+            for field in ("wrong", "influence", "outlying", "duplicate_of"):
+                np.testing.assert_array_equal(getattr(found[name], field), getattr(rows, field))
+            assert found[name].note == rows.note
+        monkeypatch.setattr(
+            "sgg_ray.orchestration.score.row_scoring.facts_of", None
+        )  # asked again, it would fail
+    (tmp_path / "clean.npz").write_bytes(b"nothing")
+    assert read_facts(tmp_path / "clean.npz") is None
+
+
+def with_labels(task, labels):
+    return replace(task, train=replace(task.train, labels=np.array(labels)))
 
 
 def spoiled(path):
