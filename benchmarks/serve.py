@@ -1,6 +1,6 @@
 """Latency and throughput of `sgg serve` on loopback: closed-loop clients, each with one text at a time.
 
-python benchmarks/serve.py quickstart --clients 1 8 32 --seconds 10
+python benchmarks/serve.py quickstart --clients 1 8 32 --seconds 10 --replicas 2
 """
 
 import argparse
@@ -71,9 +71,10 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--replicas", type=int, default=1)
     asked = parser.parse_args()
     command = [sys.executable, "-c", "from sgg_ray.cli import main; main()"]
-    command += ["serve", asked.run, "--port", str(asked.port), "--json"]
+    command += ["serve", asked.run, "--port", str(asked.port), "--replicas", str(asked.replicas), "--json"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
