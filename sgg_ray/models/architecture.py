@@ -53,6 +53,12 @@ def architecture_of(config: Any, path: str) -> Architecture:
     )
 
 
+def start_token(config: Any) -> int | None:
+    """The token that the decoder of a configuration begins with: T5's is its padding token; None if it has neither."""
+    own = getattr(config, "decoder_start_token_id", None)  # T5's class has no default for it
+    return config.pad_token_id if own is None else own
+
+
 def _encoder_decoder(config: Any, path: str) -> Architecture:
     """Of encoder-decoder models the T5 family alone, with its decoder.
 
@@ -70,7 +76,7 @@ def _encoder_decoder(config: Any, path: str) -> Architecture:
             f"model.path: {path} holds {built[0]}, which is no whole {config.model_type} with its decoder and output "
             "layer; give one that was saved as ForConditionalGeneration"
         )
-    if config.decoder_start_token_id is None and config.pad_token_id is None:
+    if start_token(config) is None:
         raise ModelError(
             f"model.path: {path}/config.json has no decoder_start_token_id, with which an answer begins; set it (0 for "
             "T5)"

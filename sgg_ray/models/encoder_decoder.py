@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgg_ray.models.architecture import start_token
 from sgg_ray.models.batch import TokenisedRows, padded
 from sgg_ray.models.greedy import greedy_answers
 from sgg_ray.models.head_logits import hidden_states_at, output_layer, token_log_probabilities
@@ -81,10 +82,10 @@ class EncoderDecoderModel(LanguageModel):
 
     @property
     def start(self) -> int:
-        """The token that the decoder begins with; T5's is its padding token."""
-        config: Any = inner_model(self.backbone).config
-        own = config.decoder_start_token_id
-        return config.pad_token_id if own is None else own
+        """The token that the decoder begins with."""
+        found = start_token(inner_model(self.backbone).config)
+        assert found is not None  # models without one are refused
+        return found
 
     def trunk(self) -> nn.Module | None:
         """None: what is used is the last hidden states of two models."""

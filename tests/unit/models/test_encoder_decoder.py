@@ -17,7 +17,14 @@ from transformers import (
 from sgg_ray.artifacts import export_model, open_run
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
-from sgg_ray.models import EncoderDecoderModel, build_model, check_method, check_model, check_tasks
+from sgg_ray.models import (
+    EncoderDecoderModel,
+    build_model,
+    check_method,
+    check_model,
+    check_tasks,
+    find_model,
+)
 from sgg_ray.prediction import Predictor
 from sgg_ray.scoring import TaskSummariser, score_tasks
 from sgg_ray.tasks import load_tasks
@@ -141,6 +148,29 @@ def test_tasks_of_all_kinds_are_trained_together_and_scored(t5, make_config, tmp
     scores = score_tasks(TaskSummariser(model, config.alignment, 0), target, sources)
     assert scores["clean"].value > 0.2 > -0.2 > scores["flipped"].value
     assert np.isfinite([scores["answers"].value, scores["choices"].value]).all()
+
+
+def without(folder, copy, *names):
+    """A copy of a model whose configuration lacks these keys."""
+    shutil.copytree(folder, copy)
+    settings = json.loads((copy / "config.json").read_text())
+    kept = {name: value for name, value in settings.items() if name not in names}
+    (copy / "config.json").write_text(json.dumps(kept | dict.fromkeys(names[1:])))
+    return copy
+
+
+def test_the_decoder_begins_with_its_own_token_or_else_the_padding(t5, make_generation, tmp_path):
+    bare = without(t5, tmp_path / "bare", "decoder_start_token_id")
+    config = with_model(make_generation, bare, train={"max_new_tokens": 4})
+    model, target = built(config)
+    whole, _ = built(with_model(make_generation, t5, train={"max_new_tokens": 4}))
+    prompts = model.questions(target, target.test)[:4]
+    assert model.start == whole.start == 0
+    np.testing.assert_array_equal(model.generate(prompts), whole.generate(prompts))
+    with pytest.raises(
+        ModelError, match=r"config\.json has no decoder_start_token_id, with which an answer begins"
+    ):
+        find_model(str(without(t5, tmp_path / "none", "decoder_start_token_id", "pad_token_id")))
 
 
 def check(config):
