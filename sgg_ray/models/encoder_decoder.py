@@ -96,8 +96,9 @@ class EncoderDecoderModel(LanguageModel):
         ordered, pad = by_head(examples), self.tokenizer.pad_token_id
         answers = collate_answers(ordered, pad, begins_with=np.array([self.start]))
         prompt_ids, prompt_mask = padded([rows.ids[index] for rows, index in ordered], pad)
-        real = {"real_tokens": answers.real_tokens + int(prompt_mask.sum())}
-        batch = EncoderDecoderBatch(**vars(answers) | real, prompt_ids=prompt_ids, prompt_mask=prompt_mask)
+        real_tokens = answers.real_tokens + int(prompt_mask.sum())
+        own: dict[str, Any] = {**vars(answers), "real_tokens": real_tokens}
+        batch = EncoderDecoderBatch(**own, prompt_ids=prompt_ids, prompt_mask=prompt_mask)
         return batch.to(self.device)  # pyright: ignore[reportReturnType]
 
     def token_log_probabilities(self, batch: AnswerBatch) -> Tensor:
