@@ -23,7 +23,7 @@ RATES = (0.0025, 0.01, 0.02, 0.04, 0.07, 0.1, 0.14, 0.18, 0.22, 0.26, 0.3, 0.34,
 STRENGTH = 4.0  # standard deviation of b, with evidence of standard deviation 1
 OFFSET = 2.0  # standard deviation of c
 NEGLIGIBLE = 1e-6  # weight of a rate that is passed over
-MOST_FITTED = 20_000  # rows that the few numbers are fitted on
+MOST_FITTED = 5_000  # rows that the few numbers are fitted on
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from sgg_ray.rows import (
     Candidates,
     Ranking,
     influence_ranking,
-    near_duplicates,
     outlyingness,
     robust_deviation,
     row_weights,
 )
 from sgg_ray.scoring.gradient_rows import GradientPool
 from sgg_ray.scoring.head_rows import HeadPool
+from sgg_ray.scoring.row_facts import duplicates_of, equal_texts
 from sgg_ray.scoring.row_vectors import RowVectors
 from sgg_ray.tasks import Task
-from sgg_ray.tasks.select import text_key
 
 
 @dataclass(frozen=True)
@@ -105,17 +104,13 @@ def _score(
     errors = pool.label_errors(own, shares, contradicts)
     alignment = pool.alignment(own)
     if own.facts is not None:
-        outlying = own.facts.outlying
+        duplicates, outlying = own.facts.duplicate_of, own.facts.outlying
     elif pool.models:
+        duplicates = duplicates_of(own)
         outlying = outlyingness(own.vectors, own.task.train.labels, pool.models[own.task.name])
     else:
+        duplicates = equal_texts(own.task)  # gradients of labels are alike for other reasons than their texts
         outlying = robust_deviation(np.log(np.linalg.norm(own.vectors, axis=1) + 1e-12))
-    duplicates = equal_texts(own.task)
-    if (
-        not own.task.generates and pool.models
-    ):  # gradients of labels are alike for other reasons than their texts
-        near = near_duplicates(own.vectors) if own.facts is None else own.facts.duplicate_of
-        duplicates = np.where(duplicates >= 0, duplicates, near)
     return TaskRows(
         own.task,
         alignment.cosine,
@@ -149,16 +144,6 @@ def rank_rows(
         seed,
     )
     return ROW_RANKINGS[ranked_by](rows)
-
-
-def equal_texts(task: Task) -> np.ndarray:
-    """For each row [n] the first earlier row with the same text, −1 if there is none."""
-    first: dict[str, int] = {}
-    found = np.full(len(task.train), -1, dtype=np.int64)
-    for row, text in enumerate(task.train.texts):
-        earlier = first.setdefault(text_key(text), row)
-        found[row] = earlier if earlier < row else -1
-    return found
 
 
 def _without_scores(task: Task, note: str) -> TaskRows:
