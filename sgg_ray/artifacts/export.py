@@ -22,6 +22,7 @@ from sgg_ray.models import (
     LanguageModel,
     Number,
     TaskModel,
+    import_peft,
     is_language_model,
     load_model,
     quiet_transformers,
@@ -101,9 +102,7 @@ def _learns_prompts(run: FinishedRun) -> bool:
     folder = run.model / "adapter"
     if not folder.is_dir():
         return False
-    import peft
-
-    return peft.PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+    return import_peft().PeftConfig.from_pretrained(str(folder)).is_prompt_learning
 
 
 def _check(model: EncoderClassifier, form: Form) -> None:

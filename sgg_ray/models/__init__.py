@@ -26,6 +26,7 @@ from sgg_ray.models.model_folder import (
 )
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
+from sgg_ray.models.quantised import import_peft
 from sgg_ray.models.sharding import gathered, shard_model
 from sgg_ray.models.standalone import standalone
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
@@ -60,6 +61,7 @@ __all__ = [
     "fit_tasks",
     "gathered",
     "graphed",
+    "import_peft",
     "in_turn",
     "is_language_model",
     "is_sharded",

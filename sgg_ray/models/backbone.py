@@ -14,7 +14,7 @@ from sgg_ray.errors import ModelError
 from sgg_ray.models.architecture import Architecture, architecture_of
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.model_files import check_model_files, check_settings
-from sgg_ray.models.quantised import import_bitsandbytes, loading_options, prepare_quantised, require_packages
+from sgg_ray.models.quantised import import_peft, loading_options, prepare_quantised, require_packages
 from sgg_ray.models.transformers_output import first_line, quiet_transformers, refused
 
 
@@ -157,8 +157,7 @@ def adapter_config(adapter: Mapping[str, Any], architecture: Architecture = Arch
     Raises:
         ModelError: PEFT knows no such method or option.
     """
-    import peft
-
+    peft = import_peft()
     options = dict(adapter)
     method = str(options.pop("peft_type")).upper()
     known = {str(kind.value): cls for kind, cls in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
@@ -183,10 +182,8 @@ def add_adapter(
     Raises:
         ModelError: PEFT finds no modules to adapt, or nothing would be trained.
     """
-    import peft
-
+    peft = import_peft()
     config = adapter_config(adapter, architecture)
-    import_bitsandbytes()
     try:
         with warnings.catch_warnings():
             # PEFT 0.21 asks Transformers 5 for what that has renamed.

@@ -39,7 +39,7 @@ from sgg_ray.models.model_files import read_object
 from sgg_ray.models.objectives import Number, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.prompts import template_of
-from sgg_ray.models.quantised import import_bitsandbytes
+from sgg_ray.models.quantised import import_peft
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
 from sgg_ray.tasks import Rows, Task, kind_of, parts_of
@@ -299,8 +299,7 @@ def _with_adapter(base: nn.Module, folder: Path) -> nn.Module:
     Raises:
         ModelError: its settings are torn, or name a module to import; its weights are no safetensors.
     """
-    import peft
-
+    peft = import_peft()
     settings = read_object(folder / "adapter_config.json")
     if settings.get("peft_type") not in {str(kind.value) for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING}:
         raise ModelError(f"{folder}: PEFT has no method {settings.get('peft_type')!r}; train anew")
@@ -308,7 +307,6 @@ def _with_adapter(base: nn.Module, folder: Path) -> nn.Module:
         raise ModelError(f"{folder}: adapters for Megatron are not loaded; train anew")
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(f"{folder}: has no adapter_model.safetensors, and nothing else is read; train anew")
-    import_bitsandbytes()
     return peft.PeftModel.from_pretrained(base, str(folder))  # pyright: ignore[reportArgumentType]
 
 

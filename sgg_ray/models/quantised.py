@@ -51,7 +51,7 @@ def check_quantization(config: ModelConfig, architecture: Architecture, own: Any
 
 
 def import_bitsandbytes() -> None:
-    """Import bitsandbytes, if it is installed, without code from the hub. PEFT imports it for any LoRA.
+    """Import bitsandbytes, if it is installed, without code from the hub.
 
     On CPUs with AVX512-BF16 bitsandbytes 0.50 fetches compiled code from there while it is imported, where the package
     kernels is installed, and warns where it is not.
@@ -69,6 +69,14 @@ def import_bitsandbytes() -> None:
         logger.setLevel(level)
         if hidden:
             del sys.modules["kernels"]
+
+
+def import_peft() -> Any:
+    """The package peft, which imports bitsandbytes itself where that is installed."""
+    import_bitsandbytes()
+    import peft
+
+    return peft
 
 
 def require_packages(key: str) -> None:

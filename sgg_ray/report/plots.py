@@ -85,7 +85,7 @@ def plot_similarity(report: AlignmentReport, path: str | Path) -> Path:
     axis = figure.subplots()
     axis.set_facecolor("#dddddd")
     image = axis.imshow(np.ma.masked_invalid(report.similarity), cmap="RdBu", vmin=-1.0, vmax=1.0)
-    small = {} if numbered else {"fontsize": 6}
+    small: dict[str, Any] = {} if numbered else {"fontsize": 6}
     axis.set_xticks(
         range(size), names, rotation=45 if numbered else 90, ha="right", rotation_mode="anchor", **small
     )

@@ -243,6 +243,15 @@ def test_no_code_comes_from_the_hub(tmp_path):
     assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
+@pytest.mark.slow
+def test_nothing_is_said_where_an_adapter_is_made():
+    code = (
+        "from sgg_ray.models.backbone import adapter_config; print(adapter_config({'peft_type': 'lora'}).r)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("8\n", "")
+
+
 def test_layers_that_would_be_dequantised_wrongly_are_refused(make_quantised, lm):
     with pytest.raises(ModelError, match=r"nf4 on a CPU needs layers of 64, 128, … inputs, and one has 32"):
         build_model(make_quantised("nf4", model={"path": str(lm)}), [])
