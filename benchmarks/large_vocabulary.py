@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sgg_ray.models.answer_batch import AnswerBatch, PromptedRows, collate_answers
 from sgg_ray.models.head_logits import hidden_states_at, token_log_probabilities
-from sgg_ray.models.language_model import AnswerBatch, PromptedRows, collate_answers
 
 VOCABULARY, WIDTH, LAYERS, ROWS, TOKENS = 262_144, 640, 2, 16, 96
 

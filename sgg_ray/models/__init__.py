@@ -1,5 +1,6 @@
 """Backbones, heads keyed by label set, adapters; load and save."""
 
+from sgg_ray.models.answer_batch import PromptedRows
 from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import find_model, load_tokenizer
@@ -10,7 +11,7 @@ from sgg_ray.models.data_look import DataLook, TaskLook, data_warnings, look_at_
 from sgg_ray.models.encoder_decoder import EncoderDecoderModel
 from sgg_ray.models.episodes import in_turn, most_examples
 from sgg_ray.models.graphs import graphed
-from sgg_ray.models.language_model import LanguageModel, PromptedRows
+from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.manifest import MODEL_MANIFEST, read_manifest
 from sgg_ray.models.model_checks import check_method, check_model

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgg_ray.models.answer_batch import AnswerBatch, by_head, collate_answers
 from sgg_ray.models.architecture import start_token
 from sgg_ray.models.batch import TokenisedRows, padded
 from sgg_ray.models.greedy import greedy_answers
 from sgg_ray.models.head_logits import hidden_states_at, output_layer, token_log_probabilities
-from sgg_ray.models.language_model import AnswerBatch, LanguageModel, by_head, collate_answers, uses_chat
+from sgg_ray.models.language_model import LanguageModel, uses_chat
 from sgg_ray.models.prompts import Ids, Prompter
 from sgg_ray.models.task_model import inner_model
 from sgg_ray.tasks import History, Rows, Task, Text

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sgg_ray.models import LanguageModel, PromptedRows
 from sgg_ray.models.batch import TokenisedRows, batches_by_length
 from sgg_ray.models.classifier import EncoderClassifier
-from sgg_ray.models.language_model import LanguageModel, PromptedRows
 from sgg_ray.scoring.example_gradients import MixedRowsError, example_gradients, trained_layers
 
 

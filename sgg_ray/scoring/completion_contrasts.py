@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgg_ray.models.language_model import LanguageModel, PromptedRows
+from sgg_ray.models import LanguageModel, PromptedRows
 from sgg_ray.models.prompts import Ids
 from sgg_ray.scoring.class_contrasts import Part, part_gradients
 
