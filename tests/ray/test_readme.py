@@ -17,13 +17,14 @@ def python_of(text: str) -> str:
     return block
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("database")
 def test_the_python_of_the_readme(write_config, tmp_path, monkeypatch, capsys):
     """On the toy task in place of the quick start's; the lines are the README's own."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipelines/configs").mkdir(parents=True)
     toy = write_config(
-        name="quickstart", ray={"storage_path": "runs", "task_workers": 1}, train={"calibration_folds": 0}
+        name="quickstart", ray={"storage_path": "runs", "task_workers": 1}, train={"calibration_folds": 2}
     )
     shutil.move(toy, tmp_path / "pipelines/configs/quickstart.yaml")
     code = python_of(README.read_text(encoding="utf-8")).replace("train.max_steps=100", "train.max_steps=5")

@@ -12,9 +12,9 @@ def test_a_worker_loads_the_model_once(make_config, monkeypatch):
     target, sources = load_tasks(config)
     built = []
 
-    def build(*arguments):
+    def build(*arguments, **options):
         built.append(arguments)
-        return plain(*arguments)
+        return plain(*arguments, **options)
 
     plain = module.build_model
     monkeypatch.setattr(module, "build_model", build)
