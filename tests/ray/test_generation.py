@@ -90,6 +90,7 @@ def mlflow_model(config: Config, folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_two_workers_train_under_ray(make_generation):
     config = make_generation(
         target={"max_rows": 10},
@@ -133,6 +134,7 @@ def test_a_sweep_is_judged_on_held_out_answers(make_generation, metric):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_strategies_are_compared_by_exact_match(make_generation, generation):
     off = {"guidance": OFF}
     unseen = {**generation["sources"][0], "name": "unseen", "max_rows": 10}

@@ -168,7 +168,8 @@ def first_member(config):
     return [line for line in lines if json.loads(line)["run"] == "guided"]
 
 
-@pytest.mark.parametrize("moment", [2, pytest.param(37, marks=pytest.mark.by_hand)])
+@pytest.mark.by_hand
+@pytest.mark.parametrize("moment", [2, 37])
 def test_a_worker_is_killed_while_the_second_member_of_an_average_is_trained(
     undisturbed_average, settings, still_encoder, tmp_path, moment
 ):

@@ -15,7 +15,13 @@ from sgg_ray.orchestration.tune.tune_driver import tune
 from sgg_ray.prediction import prediction_columns
 from sgg_ray.tasks import kind_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("database")]
+# By hand: the kinds have quick tests of everything but Ray, which does not know of kinds.
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.by_hand,
+    pytest.mark.usefixtures("database"),
+]
 
 
 def pairs(count, seed):

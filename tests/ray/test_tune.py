@@ -203,6 +203,7 @@ def test_scores_are_taken_without_the_held_out_shots(settings, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.usefixtures("database")
 def test_a_trial_of_two_workers_is_that_of_one_process(settings, still_encoder, tmp_path):
     """Four CPUs, two workers a trial: trials find their workers, and train what one process trains."""

@@ -84,7 +84,8 @@ def agree(found, expected, rate=RATE):
 
 @with_shards
 @pytest.mark.parametrize(
-    ("size", "names"), [(2, list(CASES)[:2]), pytest.param(3, list(CASES), marks=pytest.mark.slow)]
+    ("size", "names"),
+    [(2, list(CASES)[:2]), pytest.param(3, list(CASES), marks=[pytest.mark.slow, pytest.mark.by_hand])],
 )
 def test_parts_train_what_the_whole_trains(make_sharded, tmp_path, size, names):
     configs = [make_sharded(size, **CASES[name]) for name in names]
