@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sgg_ray.models import EncoderDecoderModel, LanguageModel
 from sgg_ray.models.greedy import end_tokens, has_virtual_tokens
 
-_LOADING = """\
-Labels are words that the model says after a prompt; their scores are log-probabilities. Long texts are not cut
-here.{base}
+# What all three templates below begin their code with.
+_OPENING = """\
+{base}
 
 ```python
 import re
@@ -26,44 +26,45 @@ def plain(text):  # special tokens that stand in a text are characters like othe
     return re.sub("|".join(map(re.escape, names)) or "(?!)", lambda found: f"{{found[0][0]}} {{found[0][1:]}}", text)
 
 
+"""
+
+# log p(answer | prompt), where answers are scored.
+_SCORE = """\
+def score(answer):
+    with torch.no_grad():
+{said}    return said.gather(1, torch.tensor(answer)[:, None]).{reduction}()
+
+
+"""
+
+_LOADING = (
+    """\
+Labels are words that the model says after a prompt; their scores are log-probabilities. Long texts are not cut
+here."""
+    + _OPENING
+    + """\
 text = {text}
 prompt = tokenizer({prompt}, add_special_tokens={special})["input_ids"]
 answers = {answers}
 offsets = {offsets}
 
 
-def score(answer):
-    with torch.no_grad():
-{said}    return said.gather(1, torch.tensor(answer)[:, None]).{reduction}()
-
-
+"""
+    + _SCORE
+    + """\
 scores = torch.stack([score(answer) for answer in answers.values()]) + torch.tensor(offsets)
 probabilities = dict(zip(answers, scores.softmax(-1).tolist()))
 print(probabilities)
 ```
 """
+)
 
 
-_ANSWERING = """\
-Prompts are answered greedily. Long ones are not cut here.{base}
-
-```python
-import re
-
-import torch
-{imports}
-from transformers import {model_class}, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-model = {load}.eval()
-
-
-def plain(text):  # special tokens that stand in a text are characters like others
-    names = {{token.content for token in tokenizer.added_tokens_decoder.values() if token.special}}
-    names = sorted((name for name in names | {{*tokenizer.all_special_tokens}} if len(name) > 1), key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, names)) or "(?!)", lambda found: f"{{found[0][0]}} {{found[0][1:]}}", text)
-
-
+_ANSWERING = (
+    """\
+Prompts are answered greedily. Long ones are not cut here."""
+    + _OPENING
+    + """\
 text = {text}
 prompt = tokenizer({prompt}, add_special_tokens={special}, return_tensors="pt")["input_ids"]
 with torch.no_grad():
@@ -80,29 +81,15 @@ answer = tokenizer.decode(ids[0, {begins} :], skip_special_tokens=True).strip()
 print(answer)
 ```
 {several}"""
+)
 
 
-_CHOOSING = """\
+_CHOOSING = (
+    """\
 Each choice counts by its log-probability after the prompt. (Where one choice of a row is the beginning of another, the
-token that ends an answer belongs to each of them.){base}
-
-```python
-import re
-
-import torch
-{imports}
-from transformers import {model_class}, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-model = {load}.eval()
-
-
-def plain(text):  # special tokens that stand in a text are characters like others
-    names = {{token.content for token in tokenizer.added_tokens_decoder.values() if token.special}}
-    names = sorted((name for name in names | {{*tokenizer.all_special_tokens}} if len(name) > 1), key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, names)) or "(?!)", lambda found: f"{{found[0][0]}} {{found[0][1:]}}", text)
-
-
+token that ends an answer belongs to each of them.)"""
+    + _OPENING
+    + """\
 text = {text}
 choices = {choices}
 written = {prompt}
@@ -111,16 +98,15 @@ prompt = tokenizer(written, add_special_tokens={special})["input_ids"]
     answers = [ids + [tokenizer.eos_token_id] for ids in answers]
 
 
-def score(answer):
-    with torch.no_grad():
-{said}    return said.gather(1, torch.tensor(answer)[:, None]).{reduction}()
-
-
+"""
+    + _SCORE
+    + """\
 scores = torch.stack([score(answer) for answer in answers])
 probabilities = dict(zip(choices, scores.softmax(-1).tolist()))
 print(probabilities)
 ```
 """
+)
 
 
 # What differs between architectures, by the places of the templates above.
@@ -186,6 +172,8 @@ def how_to_prompt(model: LanguageModel, head: str, name: str, load: str, imports
     example = "a prompt to answer" if task.generates else "a text to label"
     named = tuple(f"{{{field}}}" for field in task.fields)
     text, prompt = _prompt_code(prompter.write(task, named, model.shots.get(head)), task.fields, example)
+    special = not prompter.chat
+    places = {"start": getattr(model, "start", None), "special": special, "lead": prompter.lead(task)}
     given = {
         "folder": name,
         "base": base,
@@ -193,37 +181,23 @@ def how_to_prompt(model: LanguageModel, head: str, name: str, load: str, imports
         "load": load,
         "text": text,
         "prompt": prompt,
-        "special": not prompter.chat,
+        "special": special,
+        "reduction": "mean" if model.length_normalised else "sum",
+        **{place: piece.format(**places) for place, piece in _pieces(model).items()},
     }
-    places = {
-        "start": getattr(model, "start", None),
-        "special": not prompter.chat,
-        "lead": prompter.lead(task),
-    }
-    given |= {place: piece.format(**places) for place, piece in _pieces(model).items()}
     if task.generates:
-        text = _ANSWERING.format(
-            **given,
-            most=model.max_new_tokens,
-            ends=end_tokens(model.backbone, model.tokenizer),
-            pad=model.tokenizer.pad_token_id,
+        template = _ANSWERING
+        own = {
+            "most": model.max_new_tokens,
+            "ends": end_tokens(model.backbone, model.tokenizer),
+            "pad": model.tokenizer.pad_token_id,
             # PEFT 0.21 says something else with a cache where virtual tokens stand before a prompt.
-            cache=not has_virtual_tokens(model.backbone),
-        )
-        return text.replace("import torch\n\n", "import torch\n")
-    if task.kind == "multiple_choice":
-        text = _CHOOSING.format(
-            **given,
-            choices=[f"choice {label}" for label in task.labels],
-            reduction="mean" if model.length_normalised else "sum",
-        )
-        return text.replace("import torch\n\n", "import torch\n")
-    answers = {label: list(ids) for label, ids in zip(task.labels, prompter.answers(task))}
-    offsets = model.offsets[head].tolist() if head in model.offsets else [0.0] * len(answers)
-    text = _LOADING.format(
-        **given,
-        answers=answers,
-        offsets=offsets,
-        reduction="mean" if model.length_normalised else "sum",
-    )
-    return text.replace("import torch\n\n", "import torch\n")
+            "cache": not has_virtual_tokens(model.backbone),
+        }
+    elif task.kind == "multiple_choice":
+        template, own = _CHOOSING, {"choices": [f"choice {label}" for label in task.labels]}
+    else:
+        answers = {label: list(ids) for label, ids in zip(task.labels, prompter.answers(task))}
+        offsets = model.offsets[head].tolist() if head in model.offsets else [0.0] * len(answers)
+        template, own = _LOADING, {"answers": answers, "offsets": offsets}
+    return template.format(**given, **own).replace("import torch\n\n", "import torch\n")
