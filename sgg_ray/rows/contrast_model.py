@@ -53,6 +53,12 @@ def parts_of_rows(features: np.ndarray) -> RowParts:
         yield part, np.asarray(features[part], dtype=np.float64)
 
 
+def unit_rows(vectors: np.ndarray, dtype: type[np.floating] = np.float64) -> np.ndarray:
+    """Vectors [n, D] of length 1; those of length 0 stay so."""
+    rows = np.asarray(vectors, dtype=dtype)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
 def fit_contrast(features: np.ndarray, classes: np.ndarray, labels: int) -> ContrastModel:
     """Fit a :class:`ContrastModel`, with the ridge of least error on the folds left out.
 

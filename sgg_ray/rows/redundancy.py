@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sgg_ray.rows.contrast_model import ContrastModel, parts_of_rows
+from sgg_ray.rows.contrast_model import ContrastModel, parts_of_rows, unit_rows
 
 OUTLYING = 4.0  # robust standard deviations from which on a row is called an outlier
 ALIKE = 0.97  # cosine of features from which on two texts are nearly the same
@@ -21,8 +21,7 @@ def near_duplicates(features: np.ndarray, alike: float = ALIKE) -> np.ndarray:
         alike: least cosine.
     """
     found = np.full(len(features), -1, dtype=np.int64)
-    rows = np.asarray(features[:MOST_COMPARED], dtype=np.float32)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows = unit_rows(features[:MOST_COMPARED], np.float32)
     for start in range(0, len(rows), BLOCK):
         stop = min(start + BLOCK, len(rows))
         close = rows[start:stop] @ rows[:stop].T >= alike

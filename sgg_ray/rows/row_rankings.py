@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgg_ray.rows.contrast_model import parts_of_rows
+from sgg_ray.rows.contrast_model import parts_of_rows, unit_rows
 
 FOLDS = 5  # of the classifier whose errors cleanlab looks at
 
@@ -61,9 +61,9 @@ def _cosine(rows: Candidates) -> Ranking:
 
 def _neighbours(rows: Candidates) -> Ranking:
     """By the cosine of a row's text features with those of the shot that is nearest."""
-    shots = _unit(rows.shots)
+    shots = unit_rows(rows.shots)
     return Ranking(
-        np.concatenate([(_unit(part) @ shots.T).max(axis=1) for _, part in parts_of_rows(rows.vectors)])
+        np.concatenate([(unit_rows(part) @ shots.T).max(axis=1) for _, part in parts_of_rows(rows.vectors)])
     )
 
 
@@ -82,7 +82,7 @@ def _round_robin(rows: Candidates) -> Ranking:
 
 def _loss(rows: Candidates) -> Ranking:
     """Small loss first, under logistic regression on all rows of the source."""
-    features = _unit(rows.vectors)
+    features = unit_rows(rows.vectors)
     chances = _classifier().fit(features, rows.classes).predict_proba(features)
     return Ranking(_of_given(chances, rows.classes))
 
@@ -97,7 +97,9 @@ def _confident(rows: Candidates) -> Ranking:
     if len(values) < 2 or rarest < 2:
         raise ValueError("a class of one row: confident learning needs two rows of each class")
     folds = StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=rows.seed)
-    guessed = cross_val_predict(_classifier(), _unit(rows.vectors), classes, cv=folds, method="predict_proba")
+    guessed = cross_val_predict(
+        _classifier(), unit_rows(rows.vectors), classes, cv=folds, method="predict_proba"
+    )
     chances = np.asarray(guessed)
     right = _of_given(chances, classes)
     return Ranking(right, right, find_label_issues(classes, chances, n_jobs=1))
@@ -113,11 +115,6 @@ def _of_given(chances: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Probability of each row's own label [n]; columns of ``chances`` are the labels that occur."""
     _, places = np.unique(classes, return_inverse=True)
     return chances[np.arange(len(places)), places]
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    rows = np.asarray(vectors, dtype=np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 ROW_RANKINGS: dict[str, Callable[[Candidates], Ranking]] = {
