@@ -40,9 +40,9 @@ def test_a_name_that_no_folder_can_have(tmp_path, key):
 
 def test_many_unknown_keys_are_summarised(tmp_path):
     path = write(tmp_path, SOUND + "".join(f"k{number}: 1\n" for number in range(10_000)))
-    started = time.monotonic()
+    started = time.process_time()
     lines = problems(path)
-    assert time.monotonic() - started < 15
+    assert time.process_time() - started < 15
     assert len(lines) == MOST_LINES + 1
     assert (
         lines[-1]
