@@ -54,12 +54,3 @@ class ModelConfig(Section):
         if self.adapter is not None and self.trainable != "all":
             raise ValueError("an adapter decides itself what is trained; leave out adapter or trainable")
         return self
-
-    @model_validator(mode="after")
-    def _quantised_stays_frozen(self):
-        if self.quantization is not None and self.adapter is None:
-            raise ValueError(
-                f"quantization {self.quantization}: quantised weights stay frozen, and there is no adapter to train; "
-                "set adapter, or leave out quantization"
-            )
-        return self

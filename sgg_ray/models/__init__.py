@@ -14,7 +14,7 @@ from sgg_ray.models.graphs import graphed
 from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.locate import locate_model
 from sgg_ray.models.manifest import MODEL_MANIFEST, read_manifest
-from sgg_ray.models.model_checks import check_method, check_model
+from sgg_ray.models.model_checks import check_model
 from sgg_ray.models.model_files import read_object
 from sgg_ray.models.model_folder import (
     MEMBER,
@@ -28,6 +28,7 @@ from sgg_ray.models.model_folder import (
 from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.quantised import import_peft
+from sgg_ray.models.setting_checks import check_settings
 from sgg_ray.models.sharding import gathered, shard_model
 from sgg_ray.models.standalone import standalone
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
@@ -54,8 +55,8 @@ __all__ = [
     "batches_by_length",
     "build_model",
     "card_header",
-    "check_method",
     "check_model",
+    "check_settings",
     "check_tasks",
     "data_warnings",
     "find_model",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sgg_ray.config import Config, ModelConfig
+from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
 from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.backbone import (
@@ -19,7 +19,6 @@ from sgg_ray.models.backbone import (
     load_tokenizer,
 )
 from sgg_ray.models.quantised import check_quantization
-from sgg_ray.models.sharding import check_sharding
 from sgg_ray.models.transformers_output import first_line, refused
 
 SPARE_PARAMETERS = 50_000_000  # that may be missing in the weights, such as a pooler's
@@ -42,11 +41,9 @@ def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -
     origin = find_model(config.path)
     load_tokenizer(origin.location)
     stored = _check_weights(origin.location, config.path)
-    if origin.architecture.is_language_model and config.trainable == "heads":
-        raise ModelError("model.trainable: a language model has no heads; use biases, all or an adapter")
     skeleton = _skeleton(origin, config.path)
     own = getattr(skeleton.config, "quantization_config", None)
-    check_quantization(config, origin.architecture, own)
+    check_quantization(config, own)
     _check_size(skeleton, stored, config.path)
     if origin.architecture is Architecture.ENCODER:
         choose_pooler(skeleton, origin.location, config.pooling)
@@ -72,28 +69,6 @@ def check_model(config: ModelConfig, max_length: int, max_new_tokens: int = 0) -
             f"train.max_length: {config.path} takes at most {positions - virtual - max_new_tokens} tokens{beside}, "
             f"found {max_length}; lower it"
         )
-
-
-def check_method(config: Config) -> None:
-    """See whether the way of training is one for this kind of model.
-
-    Raises:
-        ModelError: it is one for the other kind.
-    """
-    train, architecture = config.train, find_model(config.model.path).architecture
-    check_sharding(config, architecture)
-    for key, value, needed in (
-        ("method", train.method, {"setfit": False, "zero_shot": True, "in_context": True}.get(train.method)),
-        ("head", train.head, False if train.head != "zero" else None),
-        ("loss", train.loss, True if train.loss != "cross_entropy" else None),
-        ("context_examples", train.context_examples, True if train.context_examples else None),
-    ):
-        if needed is not None and needed != architecture.is_language_model:
-            kind = "a language model" if needed else "an encoder"
-            raise ModelError(
-                f"train.{key}: {value} needs {kind}, which {config.model.path} is not; leave it out or give another "
-                "model"
-            )
 
 
 def _check_weights(location: str, path: str) -> int | None:

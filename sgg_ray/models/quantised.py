@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from sgg_ray.config import ModelConfig
 from sgg_ray.errors import ModelError
-from sgg_ray.models.architecture import Architecture
 
 # PEFT's methods that leave the weights alone or dequantise them. Others (HRA in PEFT 0.21) compute with the integers.
 ADAPTERS = ("lora", "ia3", "adalora", "vera", "oft", "prompt_tuning", "prefix_tuning", "p_tuning")
@@ -22,12 +21,11 @@ BLOCK = 64  # weights of nf4 that share a scale
 PACKAGES = ("bitsandbytes", "accelerate")  # Transformers loads such weights with the help of both
 
 
-def check_quantization(config: ModelConfig, architecture: Architecture, own: Any = None) -> None:
+def check_quantization(config: ModelConfig, own: Any = None) -> None:
     """See whether the weights of a model can be quantised on this machine, if they shall be.
 
     Args:
-        config: the section ``model``.
-        architecture: of the model.
+        config: the section ``model``, of a causal language model.
         own: the quantisation that the model's files have already.
 
     Raises:
@@ -35,14 +33,15 @@ def check_quantization(config: ModelConfig, architecture: Architecture, own: Any
     """
     if config.quantization is None:
         return
-    key, path = f"model.quantization: {config.quantization}", config.path
-    if architecture is not Architecture.CAUSAL:
-        raise ModelError(
-            f"{key} is for causal language models, and {path} is {architecture.title}; remove the key"
-        )
+    key = f"model.quantization: {config.quantization}"
     if own is not None:
-        raise ModelError(f"{key}, but the weights of {path} are quantised already; remove the key")
-    if config.adapter is not None and config.adapter.peft_type.lower() not in ADAPTERS:
+        raise ModelError(f"{key}, but the weights of {config.path} are quantised already; remove the key")
+    if config.adapter is None:
+        raise ModelError(
+            f"{key}: quantised weights stay frozen, and there is no adapter to train; set model.adapter, or remove the "
+            "key"
+        )
+    if config.adapter.peft_type.lower() not in ADAPTERS:
         raise ModelError(
             f"model.adapter.peft_type: {config.adapter.peft_type} is not for quantised weights; use one of "
             + ", ".join(ADAPTERS)

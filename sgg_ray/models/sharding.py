@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from sgg_ray.config import Config
 from sgg_ray.errors import ModelError
-from sgg_ray.models.architecture import Architecture
 from sgg_ray.models.language_model import LanguageModel
 from sgg_ray.models.task_model import TaskModel
 
@@ -83,12 +82,8 @@ def shard_model(model: TaskModel, device: torch.device) -> None:
         register_fsdp_forward_method(model, name)
 
 
-def check_sharding(config: Config, architecture: Architecture) -> None:
-    """See whether a sharded training can do what is asked for.
-
-    Args:
-        config: the whole configuration.
-        architecture: of the model.
+def check_sharding(config: Config) -> None:
+    """See whether a sharded training of a causal language model can do what is asked for.
 
     Raises:
         ModelError: a line for each key that it cannot.
@@ -99,11 +94,6 @@ def check_sharding(config: Config, architecture: Architecture) -> None:
         raise ModelError(TOO_OLD)
     train, alone = config.train, "is trained in one process, which holds the whole model"
     rules = (
-        (
-            architecture is Architecture.CAUSAL,
-            f"model.path: fsdp is for causal language models, {config.model.path} is {architecture.title}; remove "
-            "ray.sharding",
-        ),
         (
             config.ray.fewest_workers > 1,
             f"ray.{'num' if config.ray.min_workers is None else 'min'}_workers: fsdp needs two workers or more, "

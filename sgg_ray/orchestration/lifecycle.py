@@ -12,7 +12,7 @@ from sgg_ray.config import Config, longest_input, passwords_in
 from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.job_folder import in_job_folder
-from sgg_ray.models import check_method, check_model, check_tasks, data_warnings, fit_tasks
+from sgg_ray.models import check_model, check_settings, check_tasks, data_warnings, fit_tasks
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import tracked_datasets, tracked_parameters, tracked_tags
 from sgg_ray.scoring import check_row_scores
@@ -37,10 +37,7 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files
-    check_model(
-        config.model, longest_input(config.train), config.train.max_new_tokens if target.generates else 0
-    )
-    check_method(config)
+    check_settings(config)
     if config.train.method in ("zero_shot", "in_context"):
         raise ConfigError(
             f"train.method: {config.train.method} trains nothing, it is for strategies of sgg compare; leave it out"
@@ -48,6 +45,9 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     (target, *sources), notes = fit_tasks(config, [target, *sources])
     for note in (*notes, *check_tasks(config, [target, *sources])):
         listener.note(note)
+    check_model(
+        config.model, longest_input(config.train), config.train.max_new_tokens if target.generates else 0
+    )
     check_combination(config.train.combine)
     check_setfit(config)
     check_row_scores(config)

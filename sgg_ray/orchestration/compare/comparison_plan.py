@@ -1,6 +1,7 @@
 """What is known of a comparison before it starts: its strategies, its splits, and that its rows can be read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sgg_ray.artifacts import RunFolder
@@ -13,9 +14,9 @@ from sgg_ray.config import (
     targets_of,
     with_target,
 )
-from sgg_ray.errors import ConfigError
+from sgg_ray.errors import ConfigError, ModelError
 from sgg_ray.guidance import check_combination
-from sgg_ray.models import check_method, check_model, check_tasks, fit_tasks
+from sgg_ray.models import check_model, check_settings, check_tasks, fit_tasks
 from sgg_ray.orchestration.compare.cell_runner import CellKey, Split, shortest
 from sgg_ray.orchestration.lifecycle import refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
@@ -74,9 +75,10 @@ def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
     resumes = folder.check(config)
     check_database(config.tracking.uri)
     strategies = strategy_configs(config)
-    _check_strategies(strategies)
+    _check_settings(strategies)
     weighs_rows = any(own.alignment.row_weighting != "none" for own in strategies.values())
-    content = fingerprint(_read(config, shortest(strategies), weighs_rows, listener))
+    content = fingerprint(_read(config, strategies, weighs_rows, listener))
+    _check_models(strategies)
     if resumes:
         refuse_other_rows(folder, content)
     if any(own.alignment.refresh_interval for own in strategies.values()):
@@ -91,38 +93,57 @@ def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
     return ComparisonPlan(config, settings, strategies, splits, content)
 
 
-def _check_strategies(strategies: Mapping[str, Config]) -> None:
-    """Look at every different model, and at the packages that strategies need."""
-    seen = set()
-    for own in strategies.values():
+@contextmanager
+def _named(strategy: str) -> Iterator[None]:
+    """Context manager: what a strategy's model cannot do is said with the strategy's name."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError([f"compare.strategies.{strategy}.{line}" for line in error.problems]) from None
+
+
+def _check_settings(strategies: Mapping[str, Config]) -> None:
+    """See whether strategies are for this kind of model, and whether the packages that they need are there."""
+    for name, own in strategies.items():
+        with _named(name):
+            check_settings(own)
         check_combination(own.train.combine)
         check_setfit(own)
-        check_method(own)
         check_row_scores(own)
+
+
+def _check_models(strategies: Mapping[str, Config]) -> None:
+    """Look at every different model."""
+    seen = set()
+    for name, own in strategies.items():
         place = own.model.model_dump_json(), longest_input(own.train)
         if place not in seen:
             seen.add(place)
             generates = own.target.kind == "generation"
-            check_model(own.model, longest_input(own.train), own.train.max_new_tokens if generates else 0)
+            with _named(name):
+                check_model(own.model, longest_input(own.train), own.train.max_new_tokens if generates else 0)
 
 
-def _read(config: Config, max_length: int, weighs_rows: bool, listener: Listener) -> list[Task]:
+def _read(
+    config: Config, strategies: Mapping[str, Config], weighs_rows: bool, listener: Listener
+) -> list[Task]:
     """Read every target's rows at the most shots, so that bad data is found now; told of each task once.
 
     Args:
         weighs_rows: whether a strategy does.
     """
+    models = {own.model.path: own.model for own in strategies.values()}.values()
     assert config.compare is not None
     listener.stage("reading tasks")
     reader, told, tasks = Reader(), set(), []
     for name in targets_of(config):
         own = with_target(config, name, max(shots_of(config)), config.seed)
         target, sources = load_tasks(own, reader, config.compare.eval_split)
-        (target, *sources), lines = fit_tasks(own, [target, *sources], max_length)
+        (target, *sources), lines = fit_tasks(own, [target, *sources], shortest(strategies))
         if weighs_rows:
             require_labels(target)
-        if target.kind != "classification":
-            check_tasks(own, [target])
+        for model in models:
+            lines += check_tasks(own.model_copy(update={"model": model}), [target, *sources])
         lines += [f"{task.name}: {note}" for task in (target, *sources) for note in task.notes]
         tasks += [target, *sources]
         for line in lines:

@@ -44,7 +44,7 @@ WRONG = {
         "target.columns.completion: column 'answr' is not in",
     ),
     "too few rows": ({"target": {"shots": 1000}}, "target.shots: 1000 rows are needed beside the test rows"),
-    "the head of an encoder": ({"train": ENCODER_KEYS}, "train.head: label_names needs an encoder"),
+    "the head of an encoder": ({"train": ENCODER_KEYS}, "train.head: label_names is for encoders"),
 }
 
 

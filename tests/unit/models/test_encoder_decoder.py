@@ -20,7 +20,7 @@ from sgg_ray.errors import ModelError
 from sgg_ray.models import (
     EncoderDecoderModel,
     build_model,
-    check_method,
+    check_settings,
     check_model,
     check_tasks,
     find_model,
@@ -174,8 +174,8 @@ def test_the_decoder_begins_with_its_own_token_or_else_the_padding(t5, make_gene
 
 
 def check(config):
+    check_settings(config)
     check_model(config.model, config.train.max_length)
-    check_method(config)
     check_tasks(config, load_tasks(config)[:1])
 
 
@@ -197,7 +197,7 @@ def test_what_is_not_supported_is_one_line(t5, make_config, tmp_path):
     assert "is an encoder-decoder model; give an encoder" in refused(make_config, t5, target=numbers)
     packed = {"adapter": LORA, "quantization": "nf4"}
     assert "is for causal language models, and" in refused(make_config, t5, model=packed)
-    assert "label_names needs an encoder" in refused(make_config, t5, train={"head": "label_names"})
+    assert "label_names is for encoders" in refused(make_config, t5, train={"head": "label_names"})
     half = shutil.copytree(t5, tmp_path / "half")
     settings = json.loads((half / "config.json").read_text())
     (half / "config.json").write_text(json.dumps({**settings, "architectures": ["T5EncoderModel"]}))

@@ -7,7 +7,7 @@ import toy
 from torch import multiprocessing
 
 from sgg_ray.errors import CheckpointError, ModelError
-from sgg_ray.models import check_method, sharding
+from sgg_ray.models import check_settings, sharding
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, check_checkpoint
 from sgg_ray.training.throughput import TIMED
@@ -137,24 +137,23 @@ def test_parts_generate_what_the_whole_generates(make_generation, tmp_path):
     agree(found[0], shard_worker.train(whole(config), target, [], SingleProcess()))
 
 
-def test_what_a_sharded_training_cannot_do_is_said_before_it_starts(make_sharded, encoder):
-    check_method(make_sharded(2))
+def test_what_a_sharded_training_cannot_do_is_said_before_it_starts(make_sharded):
+    check_settings(make_sharded(2))
     wrong = make_sharded(
         1,
-        model={"path": str(encoder)},
         guidance={"hvp": "exact"},
         alignment={"refresh_interval": 2},
         train={"baseline": True, "calibration_folds": 3, "method": "auto"},
     )
     with pytest.raises(ModelError) as error:
-        check_method(wrong)
+        check_settings(wrong)
     said = str(error.value).splitlines()
-    keys = ["model.path", "ray.num_workers", "guidance.hvp", "alignment.refresh_interval", "train.method"]
+    keys = ["ray.num_workers", "guidance.hvp", "alignment.refresh_interval", "train.method"]
     assert [line.split(":")[0] for line in said] == [*keys, "train.baseline", "train.calibration_folds"]
-    assert said[1] == "ray.num_workers: fsdp needs two workers or more, found 1 (ray.sharding: fsdp)"
+    assert said[0] == "ray.num_workers: fsdp needs two workers or more, found 1 (ray.sharding: fsdp)"
 
 
 def test_an_old_pytorch_is_said_before_it_starts(make_sharded, monkeypatch):
     monkeypatch.setattr(sharding, "pytorch_can_shard", lambda: False)
     with pytest.raises(ModelError, match=r"ray\.sharding: fsdp needs PyTorch 2\.8 or newer, found"):
-        check_method(make_sharded(2))
+        check_settings(make_sharded(2))

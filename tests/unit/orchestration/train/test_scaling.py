@@ -4,7 +4,7 @@ import pytest
 
 from sgg_ray.artifacts import StorageFolder
 from sgg_ray.errors import CapacityError, ConfigError
-from sgg_ray.models import check_method
+from sgg_ray.models import check_settings
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime.capacity import check_capacity
 from sgg_ray.orchestration.runtime.executor import Resources
@@ -56,4 +56,4 @@ def test_fewer_than_the_fewest_is_refused(make_config, lm):
     sharded = {"num_workers": 2, "min_workers": 1, "sharding": "fsdp"}
     config = make_config(model={"path": str(lm)}, ray=sharded, train={"baseline": False})
     with pytest.raises(Exception, match=r"ray\.min_workers: fsdp needs two workers"):
-        check_method(config)
+        check_settings(config)
