@@ -23,7 +23,8 @@ def check_settings(config: Config) -> None:
     """
     path, architecture = config.model.path, find_model(config.model.path).architecture
     problems = [
-        f"{key}: {found} is for {TITLES[kinds]}, and {path} is {architecture.title}; leave it out, or give another model"
+        f"{key}: {found} is for {TITLES[kinds]}, and {path} is {architecture.title}; leave it out, or give another "
+        "model"
         for key, found, kinds in _special(config)
         if architecture not in kinds
     ]

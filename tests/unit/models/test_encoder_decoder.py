@@ -20,8 +20,8 @@ from sgg_ray.errors import ModelError
 from sgg_ray.models import (
     EncoderDecoderModel,
     build_model,
-    check_settings,
     check_model,
+    check_settings,
     check_tasks,
     find_model,
 )

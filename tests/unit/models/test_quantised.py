@@ -18,8 +18,8 @@ from sgg_ray.models import (
     LanguageModel,
     PretrainedModel,
     build_model,
-    check_settings,
     check_model,
+    check_settings,
     load_model,
     save_model,
 )
