@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from sgg_ray.artifacts.export_encoder import write_transformers
 from sgg_ray.artifacts.export_language_model import write_language_model
-from sgg_ray.artifacts.export_loading import Form, how_to_load, how_to_load_members, outputs_of
+from sgg_ray.artifacts.export_loading import Form, how_to_load, how_to_load_members
 from sgg_ray.artifacts.finished_run import FinishedRun
 from sgg_ray.bounded import refused_name
 from sgg_ray.errors import ConfigError, ModelError, told_where
@@ -128,7 +128,7 @@ def _write_weights(
 ) -> str | None:
     """Write everything but tokenizer and card; return where the base of an adapter lies."""
     backbone: Any = model.backbone
-    labels = dict(enumerate(outputs_of(model, head)))
+    labels = dict(enumerate(model.labels[head]))
     if form == "adapter":
         shutil.copytree(run.model / "adapter", folder, dirs_exist_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def _write_weights(
         backbone.save_pretrained(folder)
         _write_modules(model, head, folder)
         return None
-    write_transformers([model], None, head, outputs_of(model, head), folder)
+    write_transformers([model], None, head, model.labels[head], folder)
     return None
 
 
@@ -226,7 +226,7 @@ def _write_average(
     for member in members:
         _fold_scale(member, head)
     if form == "transformers":
-        write_transformers(members, model.shares, head, outputs_of(members[0], head), folder)
+        write_transformers(members, model.shares, head, members[0].labels[head], folder)
         return how_to_load(run, members[0], head, name, form)
     for number, member in enumerate(members):
         place = folder / MEMBER.format(number)

@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 from sgg_ray.models import EncoderClassifier
 from sgg_ray.tasks import kind_of
 
-_PROBLEMS: Any = {  # words of Transformers; a sigmoid for each value
+_PROBLEMS: Any = {  # words of Transformers
     "multi_label": "multi_label_classification",
-    "ordinal": "multi_label_classification",
     "regression": "regression",
 }
 

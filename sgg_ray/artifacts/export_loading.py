@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from sgg_ray.artifacts.finished_run import FinishedRun
-from sgg_ray.markdown import markdown_code
+from sgg_ray.evaluation import THRESHOLD
 from sgg_ray.models import EncoderClassifier, read_manifest
 from sgg_ray.tasks import kind_of
 
@@ -72,11 +72,7 @@ labels = {labels}
 print(dict(zip(labels, logits[0]{activation}.tolist())))
 ```
 """
-_ACTIVATIONS = {
-    "multi_label": ".sigmoid()",
-    "ordinal": ".sigmoid()",
-    "regression": "",
-}  # where not softmax
+_ACTIVATIONS = {"multi_label": ".sigmoid()", "regression": ""}  # where not softmax
 _POOLING = {
     "mean": """\
     mask = tokens.attention_mask.unsqueeze(-1).to(states.dtype)
@@ -120,7 +116,7 @@ def how_to_load(
     template = _LOADING_PROMPTS if prompts else _LOADING[form]
     return template.format(
         folder=name,
-        labels=outputs_of(model, head),
+        labels=list(model.labels[head]),
         base=base,
         pooling=_POOLING[run.config.model.pooling],
         activation=_activation(head),
@@ -140,17 +136,11 @@ def how_to_load_members(
     activation = _activation(head)
     return _LOADING_AVERAGE.format(
         folder=name,
-        labels=outputs_of(model, head),
+        labels=list(model.labels[head]),
         shares=list(shares),
         activation=activation,
         inverse={".softmax(-1)": ".log()", "": ""}.get(activation, ".logit()"),
     ) + _thresholds(run, model, head)
-
-
-def outputs_of(model: EncoderClassifier, head: str) -> list[str]:
-    """What each value of the exported model is about: a label, the number, or of labels with an order all above one."""
-    names = list(model.labels[head])
-    return [f"above {name}" for name in names[:-1]] if kind_of(head) == "ordinal" else names
 
 
 def _activation(head: str) -> str:
@@ -162,9 +152,13 @@ def _thresholds(run: FinishedRun, model: EncoderClassifier, head: str) -> str:
     """From which value on a label applies, in words."""
     kind = kind_of(head)
     if kind == "ordinal":
-        return "\nEach value is the probability of a label above the one that is named.\n"
+        return (
+            "\nLabels stand from the lowest to the highest. The label of a text is the first at which the sum of the "
+            "probabilities reaches one half.\n"
+        )
     if kind != "multi_label":
         return ""
-    found = read_manifest(run.model).thresholds or [0.5] * len(model.labels[head])
-    pairs = ", ".join(f"{markdown_code(name)} {value:.4g}" for name, value in zip(model.labels[head], found))
-    return f"\nA label applies from its own probability on: {pairs}.\n"
+    manifest = read_manifest(run.model)
+    threshold = THRESHOLD if manifest.threshold is None else manifest.threshold
+    least = "; where none does, the most probable one" if manifest.at_least_one else ""
+    return f"\nA label applies from a probability of {threshold:.4g} on{least}.\n"

@@ -91,11 +91,11 @@ def _quality_of_label_sets(metrics: Mapping[str, Any]) -> str:
         )
     calibration = metrics.get("calibration")
     if calibration and "micro_f1_calibrated" in calibration:
-        found = ", ".join(f"{value:.2f}" for value in calibration["thresholds"])
         lines.append(
-            f"\nThe table counts a label from a probability of 0.5 on. The model predicts with thresholds ({found}), "
-            f"fitted on {calibration['rows']} shots that were left out of training in {calibration['folds']} parts: "
-            f"micro-F1 {calibration['micro_f1_calibrated']:.3f}, macro-F1 {calibration['macro_f1_calibrated']:.3f}."
+            "\nThe table counts a label from a probability of 0.5 on. The model predicts from "
+            f"{calibration['threshold']:.2f} on, fitted on {calibration['rows']} shots that were left out of training "
+            f"in {calibration['folds']} parts: micro-F1 {calibration['micro_f1_calibrated']:.3f}, macro-F1 "
+            f"{calibration['macro_f1_calibrated']:.3f}."
         )
     return "\n".join(lines) + "\n"
 

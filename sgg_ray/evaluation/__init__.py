@@ -27,11 +27,12 @@ from sgg_ray.evaluation.kept_model import (
     compare_losses,
 )
 from sgg_ray.evaluation.label_sets import (
+    THRESHOLD,
     LabelSetComparison,
     LabelSetMetrics,
     compare_label_sets,
     evaluate_label_sets,
-    fit_thresholds,
+    fit_threshold,
     given_labels,
     metrics_of_counts,
 )
@@ -52,6 +53,7 @@ from sgg_ray.evaluation.trials import Trial, gains_of_first, ranked, within_nois
 __all__ = [
     "BASELINE",
     "GUIDED",
+    "THRESHOLD",
     "AnswerScores",
     "Cell",
     "ClassificationMetrics",
@@ -86,7 +88,7 @@ __all__ = [
     "evaluate_label_sets",
     "evaluate_regression",
     "fit_temperature",
-    "fit_thresholds",
+    "fit_threshold",
     "gains_of_best",
     "gains_of_first",
     "given_labels",

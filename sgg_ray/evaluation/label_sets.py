@@ -1,8 +1,7 @@
-"""How good predicted sets of labels are: micro- and macro-F1, and whole sets; thresholds from held-out rows."""
+"""Sets of labels from probabilities, and how good they are: micro- and macro-F1, and whole sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,9 +11,7 @@ from sgg_ray.evaluation.paired import PairedComparison, compare_paired
 from sgg_ray.evaluation.resampling import Interval, bootstrap_interval
 
 THRESHOLD = 0.5  # where nothing was calibrated
-LEAST_ROWS = (
-    4  # held-out rows that have a label, and that lack it, from which on it gets a threshold of its own
-)
+MOST_CANDIDATES = 500  # thresholds that are tried
 
 
 @dataclass(frozen=True)
@@ -133,34 +130,51 @@ def compare_label_sets(
     )
 
 
-def fit_thresholds(probabilities: np.ndarray, true: np.ndarray) -> list[float]:
-    """For each label the probability from which on predicting it gives the best F1 on held-out rows [C].
+def given_labels(
+    probabilities: np.ndarray, threshold: float = THRESHOLD, at_least_one: bool = False
+) -> np.ndarray:
+    """Which labels are predicted [n, C]: those whose probability reaches the threshold.
 
-    Candidates lie halfway between neighbouring probabilities; of equally good ones that nearest to ½ is taken. A label
-    with fewer than LEAST_ROWS rows on either side keeps ½: its best threshold would be chance.
+    Args:
+        probabilities: [n, C].
+        threshold: of all labels.
+        at_least_one: give a row in which none does the most probable one.
+    """
+    given = probabilities >= threshold
+    if at_least_one:
+        rows = np.flatnonzero(~given.any(axis=1))
+        given[rows, probabilities[rows].argmax(axis=1)] = True
+    return given
+
+
+def fit_threshold(probabilities: np.ndarray, true: np.ndarray, at_least_one: bool) -> float:
+    """The probability from which on to predict a label, for the best micro-F1 on held-out rows.
+
+    One number for all labels: a label has too few held-out rows for a threshold of its own. Of all thresholds whose
+    micro-F1 is within one standard error of the best, that nearest to ½ is taken (the rule of Breiman et al., 1984).
 
     Args:
         probabilities: [n, C] of rows that the model was not trained on.
         true: whether each row has each label [n, C].
+        at_least_one: as in :func:`given_labels`.
     """
-    return [_best_threshold(column, marks > 0) for column, marks in zip(probabilities.T, np.asarray(true).T)]
+    true, values = np.asarray(true) > 0, np.unique(probabilities)
+    between = (values[1:] + values[:-1]) / 2
+    candidates = np.append(between[:: -(-len(between) // MOST_CANDIDATES) or 1], THRESHOLD)
+    found = np.array(
+        [_micro_f1_with_error(given_labels(probabilities, one, at_least_one), true) for one in candidates]
+    )
+    best = found[:, 0].argmax()
+    good = candidates[found[:, 0] >= found[best, 0] - found[best, 1]]
+    return float(good[np.abs(good - THRESHOLD).argmin()])
 
 
-def given_labels(probabilities: np.ndarray, thresholds: Sequence[float] | None) -> np.ndarray:
-    """Which labels are predicted [n, C]: those whose probability reaches their threshold."""
-    return probabilities >= (THRESHOLD if thresholds is None else np.asarray(thresholds))
-
-
-def _best_threshold(probabilities: np.ndarray, true: np.ndarray) -> float:
-    if min(int(true.sum()), int((~true).sum())) < LEAST_ROWS:
-        return THRESHOLD
-    values = np.unique(probabilities)
-    candidates = np.append((values[1:] + values[:-1]) / 2, THRESHOLD)
-    scores = [
-        _f1((true & (probabilities >= c)).sum(), (probabilities >= c).sum(), true.sum()) for c in candidates
-    ]
-    best = candidates[np.isclose(scores, max(scores))]
-    return float(best[np.abs(best - THRESHOLD).argmin()])
+def _micro_f1_with_error(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Micro-F1 and its standard error over rows, as of a ratio of two sums (delta method)."""
+    right, said, there = _counts(predicted, true)
+    whole = said + there
+    value = _f1(right.sum(), said.sum(), there.sum())
+    return value, float(np.sqrt(((2 * right - value * whole) ** 2).sum()) / max(whole.sum(), 1))
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -65,8 +65,10 @@ class EncoderClassifier(TaskModel):
                 for key, names in self.labels.items()
             }
         )
-        for parameter in self.heads.parameters():
-            nn.init.zeros_(parameter)
+        for key, names in self.labels.items():
+            nn.init.zeros_(self.head(key).weight)
+            biases = torch.from_numpy(self.objectives[key].biases(len(names)))
+            self.head(key).bias.data.copy_(biases)
         self._outputs: dict[str, str] = {}  # name of the buffer with a part's outputs of the first head
         for number, (key, names) in enumerate((parts or {}).items()):
             self._outputs[key] = f"outputs_{number}"

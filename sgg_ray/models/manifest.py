@@ -90,7 +90,8 @@ class Manifest(_Strict):
         quantised: of one whose frozen weights were.
         temperature: that probabilities were calibrated to.
         scales: of heads of kind regression, mean and standard deviation of the numbers that they were trained on.
-        thresholds: of kind multi_label, the probability from which on each of the target's labels is predicted.
+        threshold: of kind multi_label, the probability from which on a label is predicted; None: ½.
+        at_least_one: of kind multi_label, whether every text is given a label.
         shares: of a model that is an average, each member's share; member number i lies in the folder ``member-i``.
         files: SHA-256 of each file, by its path in the folder.
     """
@@ -107,7 +108,8 @@ class Manifest(_Strict):
     quantised: Quantised | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
     scales: dict[str, Scale] = Field(default_factory=dict)
-    thresholds: list[Annotated[float, Field(ge=0, le=1)]] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    at_least_one: bool = False
     shares: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=8)] | None = (
         None
     )

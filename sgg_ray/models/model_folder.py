@@ -36,7 +36,7 @@ from sgg_ray.models.manifest import (
     write_manifest,
 )
 from sgg_ray.models.model_files import read_object
-from sgg_ray.models.objectives import Number, objective_of
+from sgg_ray.models.objectives import Independent, Number, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.prompts import template_of
 from sgg_ray.models.quantised import import_peft
@@ -166,6 +166,7 @@ def save_model(
             pooling=pooling,  # pyright: ignore[reportArgumentType]
             language_model=spoken,
             quantised=quantised,
+            at_least_one=isinstance(own := model.objective(target_head), Independent) and own.at_least_one,
             scales={
                 key: (own.centre, own.spread)
                 for key, own in model.objectives.items()
@@ -321,6 +322,6 @@ def read_temperature(folder: Path) -> float | None:
 
 
 def write_calibration(folder: Path, found: Mapping[str, Any]) -> None:
-    """Keep ``temperature`` or ``thresholds`` beside the model that :func:`save_model` wrote; other keys are left."""
-    kept = {name: found[name] for name in ("temperature", "thresholds") if name in found}
+    """Keep ``temperature`` or ``threshold`` beside the model that :func:`save_model` wrote; other keys are left."""
+    kept = {name: found[name] for name in ("temperature", "threshold") if name in found}
     write_manifest(folder, read_manifest(folder).model_copy(update=kept))

@@ -1,6 +1,7 @@
 """What a head's scores mean: how many there are, their loss, and what they predict. One class a kind of target.
 
-Scores of a zero head predict without knowledge: classes alike, every label with probability ½, the mean number.
+A head begins where it predicts without knowledge of the texts: classes alike, each label as often as it is among the
+training rows, the mean number.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sgg_ray.config import Kind
-from sgg_ray.tasks import Rows
+from sgg_ray.tasks import Rows, all_labelled
 
 
 class Objective(Protocol):
@@ -21,6 +22,10 @@ class Objective(Protocol):
 
     def outputs(self, labels: int) -> int:
         """How many scores W a head has for so many labels C."""
+        ...
+
+    def biases(self, labels: int) -> np.ndarray:
+        """The scores that a head begins with, whatever the text [W]."""
         ...
 
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
@@ -47,6 +52,10 @@ class OneOfMany:
         """One score a label: C."""
         return labels
 
+    def biases(self, labels: int) -> np.ndarray:
+        """Zeros: classes alike."""
+        return np.zeros(labels)
+
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
         """One-hot rows [n, C]."""
         return np.eye(count)[labels]
@@ -60,39 +69,72 @@ class OneOfMany:
         return scores.softmax(-1)
 
 
-class Cumulative:
-    """Kind ordinal: C − 1 questions, whether the label lies above the k-th level, each answered by a sigmoid.
+class Ranked:
+    """Kind ordinal: a softmax over C scores; of each level k but the highest is asked whether the label lies above it.
 
-    (Frank & Hall, 2001, "A simple approach to ordinal classification", here with one set of features.) The loss is the
-    sum of the questions' cross-entropies. Answers that contradict one another, P(y > k + 1) > P(y > k), are cut.
+    P(y > k) = Σ_{j > k} softmax(scores)_j. The loss is the sum of the C − 1 questions' cross-entropies: the ranked
+    probability score (Epstein, 1969) with logarithms in place of squares. Questions with a sigmoid each (Frank & Hall,
+    2001) were tried: being of unequal classes, they draw texts of which little is known to the levels in the middle.
     """
-
-    def outputs(self, labels: int) -> int:
-        """One score a question: C − 1."""
-        return labels - 1
-
-    def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
-        """1 for each level that a label lies above."""
-        return (labels[:, None] > np.arange(count - 1)).astype(np.float64)
-
-    def losses(self, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
-        """Σ_k cross-entropy of 1[y > k]."""
-        above = (labels[:, None] > torch.arange(scores.shape[1], device=scores.device)).to(scores.dtype)
-        return F.binary_cross_entropy_with_logits(scores, above, reduction="none").sum(1)
-
-    def predictions(self, scores: Tensor) -> Tensor:
-        """P(y = k) = P(y > k − 1) − P(y > k): [n, C]."""
-        above = scores.sigmoid().cummin(dim=1).values
-        ends = torch.ones_like(above[:, :1])
-        return torch.cat([ends, above], 1) - torch.cat([above, torch.zeros_like(ends)], 1)
-
-
-class Independent:
-    """Kind multi_label: a sigmoid for each of C labels; the loss is the sum of their cross-entropies."""
 
     def outputs(self, labels: int) -> int:
         """One score a label: C."""
         return labels
+
+    def biases(self, labels: int) -> np.ndarray:
+        """Zeros: labels alike."""
+        return np.zeros(labels)
+
+    def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
+        """Minus the gradient of each label's loss at scores of 0 [n, C], where P(y > k) = 1 − (k + 1) / C."""
+        levels = np.arange(count)
+        bounds = levels[:-1, None]  # k
+        above = 1 - (bounds + 1) / count
+        slopes = ((levels > bounds) - above) / count  # of P(y > k) by each score [C − 1, C]
+        drawn = np.where(levels > bounds, 1 / above, -1 / (1 - above))  # of −loss by P(y > k), for each label
+        return (drawn.T @ slopes)[labels]
+
+    def losses(self, scores: Tensor, labels: Tensor, values: Tensor | None) -> Tensor:
+        """−Σ_k log P(y > k) or log P(y ≤ k), whichever is true."""
+        chances = scores.log_softmax(1)
+        at_most = chances.logcumsumexp(1)[:, :-1]
+        above = chances.flip(1).logcumsumexp(1).flip(1)[:, 1:]
+        is_above = labels[:, None] > torch.arange(scores.shape[1] - 1, device=scores.device)
+        return -torch.where(is_above, above, at_most).sum(1)
+
+    def predictions(self, scores: Tensor) -> Tensor:
+        """Probabilities of the labels by softmax [n, C]."""
+        return scores.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Kind multi_label: a sigmoid for each of C labels; the loss is the sum of their cross-entropies.
+
+    Attributes:
+        counts: training rows that have each label [C]; empty where a head does not begin here.
+        rows: training rows.
+        at_least_one: whether each of them has a label, so that every text is given one.
+    """
+
+    counts: tuple[float, ...] = ()
+    rows: int = 0
+    at_least_one: bool = False
+
+    @classmethod
+    def of(cls, rows: Rows) -> "Independent":
+        """The objective for these training rows."""
+        assert rows.values is not None
+        return cls(tuple(rows.values.sum(axis=0).tolist()), len(rows), all_labelled(rows))
+
+    def outputs(self, labels: int) -> int:
+        """One score a label: C."""
+        return labels
+
+    def biases(self, labels: int) -> np.ndarray:
+        """The log-odds of each label among the training rows, with half a row more on both sides [C]."""
+        have = np.array(self.counts)
+        return np.log((have + 0.5) / (self.rows - have + 0.5)) if self.counts else np.zeros(labels)
 
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
         """1 for each label of a row."""
@@ -132,6 +174,10 @@ class Number:
         """One score, the number: 1."""
         return 1
 
+    def biases(self, labels: int) -> np.ndarray:
+        """Zeros: the mean."""
+        return np.zeros(1)
+
     def targets(self, labels: np.ndarray, values: np.ndarray | None, count: int) -> np.ndarray:
         """The numbers, standardised."""
         assert values is not None
@@ -156,9 +202,9 @@ def objective_of(kind: Kind, rows: Rows | None = None, scale: Sequence[float] | 
         scale: centre and spread, if they are known already.
     """
     if kind == "ordinal":
-        return Cumulative()
+        return Ranked()
     if kind == "multi_label":
-        return Independent()
+        return Independent() if rows is None else Independent.of(rows)
     if kind != "regression":
         return OneOfMany()
     if scale is not None:

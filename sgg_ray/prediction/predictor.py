@@ -9,7 +9,7 @@ import torch
 
 from sgg_ray.config import Kind
 from sgg_ray.errors import DataError
-from sgg_ray.evaluation import given_labels, median_level, scaled
+from sgg_ray.evaluation import THRESHOLD, given_labels, median_level, scaled
 from sgg_ray.models import LanguageModel, load_model, read_manifest
 from sgg_ray.prediction.columns import (
     CONFIDENCE,
@@ -59,7 +59,10 @@ class Predictor:
         self.kind: Kind = kind_of(self.head)
         manifest = read_manifest(Path(folder))
         self.temperature = manifest.temperature  # None: the model was not calibrated
-        self.thresholds = manifest.thresholds  # of kind multi_label; None: ½ for each label
+        self.threshold = (
+            THRESHOLD if manifest.threshold is None else manifest.threshold
+        )  # of kind multi_label
+        self.at_least_one = manifest.at_least_one
 
     @property
     def generates(self) -> bool:
@@ -105,7 +108,7 @@ class Predictor:
             return {PREDICTED: found[:, 0]}
         columns = {probability_column(name): found[:, place] for place, name in enumerate(self.labels)}
         if self.kind == "multi_label":
-            given = given_labels(found, self.thresholds)
+            given = given_labels(found, self.threshold, self.at_least_one)
             names = [joined_set([self.labels[place] for place in np.flatnonzero(row)]) for row in given]
             return {PREDICTED: np.array(names, dtype=object), **columns}
         names = np.array(self.labels, dtype=object)[self._chosen(found)]

@@ -72,6 +72,11 @@ class Rows:
         return self.histories[row] if self.histories else ()
 
 
+def all_labelled(rows: Rows) -> bool:
+    """Of kind multi_label: whether every row has a label."""
+    return rows.values is not None and bool(len(rows)) and bool((rows.values.sum(axis=1) > 0).all())
+
+
 @dataclass(frozen=True)
 class Task:
     """A task, ready for training: rows are clean, split and numbered."""

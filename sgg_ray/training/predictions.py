@@ -85,7 +85,7 @@ class Predictions(ABC):
 
     @classmethod
     def fit_calibration(cls, found: np.ndarray, rows: Rows) -> dict[str, Any]:
-        """What makes predictions fit rows that the model was not trained on: ``temperature``, or ``thresholds``.
+        """What makes predictions fit rows that the model was not trained on: ``temperature``, or ``threshold``.
 
         Args:
             found: what a model gives for the rows [n, W].

@@ -19,10 +19,10 @@ from sgg_ray.evaluation import (
     compare_regression,
     evaluate_label_sets,
     evaluate_regression,
-    fit_thresholds,
+    fit_threshold,
     given_labels,
 )
-from sgg_ray.tasks import Rows, Task, joined_set
+from sgg_ray.tasks import Rows, Task, all_labelled, joined_set
 from sgg_ray.training.array_predictions import ArrayPredictions
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ SMALLEST = 1e-12  # probability that a loss is cut at
 
 @dataclass(frozen=True)
 class LabelSetPredictions(ArrayPredictions):
-    """Probability of each label [n, C]; those of ½ and more are predicted.
+    """Probability of each label [n, C]; those of ½ and more are predicted, and at least one where every shot has one.
 
-    Thresholds from held-out shots belong to the guided model alone: models are compared without them.
+    A threshold from held-out shots belongs to the guided model alone: models are compared without it.
     """
 
     file = "label_sets.npy"
@@ -63,9 +63,9 @@ class LabelSetPredictions(ArrayPredictions):
 
     @classmethod
     def fit_calibration(cls, found: np.ndarray, rows: Rows) -> dict[str, Any]:
-        """A threshold for each label."""
+        """The threshold of all labels."""
         assert rows.values is not None
-        return {"thresholds": fit_thresholds(found, rows.values)}
+        return {"threshold": fit_threshold(found, rows.values, all_labelled(rows))}
 
     @classmethod
     def compare_held_out(cls, guided: np.ndarray, baseline: np.ndarray, rows: Rows) -> HeldOutComparison:
@@ -75,8 +75,9 @@ class LabelSetPredictions(ArrayPredictions):
         return compare_losses(one.losses, other.losses, one.correct, other.correct)
 
     def calibration(self, fitted: Mapping[str, Any]) -> dict[str, float]:
-        """F1 with the thresholds."""
-        calibrated = evaluate_label_sets(given_labels(self.found, fitted["thresholds"]), self._true)
+        """F1 with the threshold."""
+        given = given_labels(self.found, fitted["threshold"], all_labelled(self.task.train))
+        calibrated = evaluate_label_sets(given, self._true)
         return {
             "micro_f1_calibrated": calibrated.micro_f1,
             "macro_f1_calibrated": calibrated.macro_f1,
@@ -94,7 +95,7 @@ class LabelSetPredictions(ArrayPredictions):
 
     @property
     def _given(self) -> np.ndarray:
-        return given_labels(self.found, None)
+        return given_labels(self.found, at_least_one=all_labelled(self.task.train))
 
     @property
     def _true(self) -> np.ndarray:

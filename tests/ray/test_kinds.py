@@ -78,7 +78,7 @@ def test_a_kind_is_trained_logged_and_used(configure, kind, tmp_path):
     assert (result.folder / "report.html").is_file()
     manifest = read_manifest(result.folder / "model")
     assert kind_of(manifest.target_head) == kind
-    assert (manifest.thresholds is not None) == (kind == "multi_label")
+    assert (manifest.threshold is not None) == (kind == "multi_label")
     assert (manifest.temperature is not None) == (kind in ("ordinal", "classification", "multiple_choice"))
     client = MlflowClient(config.tracking.uri)
     (run,) = client.search_runs([client.get_experiment_by_name("sgg").experiment_id])

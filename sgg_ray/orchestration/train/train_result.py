@@ -258,7 +258,7 @@ def _explanations(session: Session, result: TrainResult) -> list[str]:
     found = result.summary.get("calibration", {})
     if "micro_f1_calibrated" in found:
         lines.append(
-            f"With a threshold for each label, found on held-out shots, micro-F1 is "
+            f"With the threshold {found['threshold']:.2f}, found on held-out shots, micro-F1 is "
             f"{100 * found['micro_f1_calibrated']:.1f} %, macro-F1 {100 * found['macro_f1_calibrated']:.1f} %."
         )
     if "ece" in found:

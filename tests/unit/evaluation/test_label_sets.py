@@ -1,4 +1,4 @@
-"""F1 of sets of labels against scikit-learn, and thresholds that are found on held-out rows."""
+"""F1 of sets of labels against scikit-learn, and a threshold that is found on held-out rows."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,11 @@ from sklearn.metrics import f1_score
 from sgg_ray.evaluation import (
     compare_label_sets,
     evaluate_label_sets,
-    fit_thresholds,
+    fit_threshold,
     given_labels,
     metrics_of_counts,
 )
+from sgg_ray.evaluation.label_sets import _micro_f1_with_error
 
 RANDOM = np.random.default_rng(5)
 TRUE = RANDOM.random((60, 3)) < (0.5, 0.2, 0.05)
@@ -44,13 +45,34 @@ def test_no_label_anywhere_counts_nothing():
 def test_a_threshold_is_where_f1_is_best():
     true = np.array([1] * 6 + [0] * 10)
     low = np.where(true, 0.3, 0.1) + np.linspace(0, 0.05, 16)
-    first, second = fit_thresholds(np.stack([low, low + 0.5], axis=1), np.stack([true, true], axis=1))
-    for column, threshold in ((low, first), (low + 0.5, second)):
-        assert ((column >= threshold) == (true > 0)).all()
-    assert given_labels(low[:, None], [first]).sum() == 6
-    assert given_labels(low[:, None], None).sum() == 0
+    both = np.stack([low, low[::-1]], axis=1), np.stack([true, true[::-1]], axis=1)
+    threshold = fit_threshold(*both, at_least_one=False)
+    assert (given_labels(both[0], threshold) == (both[1] > 0)).all()
+    assert given_labels(both[0]).sum() == 0
 
 
-def test_a_label_with_few_rows_keeps_one_half():
-    probabilities = RANDOM.random((20, 1))
-    assert fit_thresholds(probabilities, np.eye(20)[:, :1]) == [0.5]
+def test_a_threshold_that_is_hardly_better_is_not_taken():
+    """What a few rows say for another threshold may be chance: within one standard error ½ stays."""
+    chance = np.random.default_rng(4)
+    probabilities = chance.random((12, 2))
+    true = chance.random((12, 2)) < probabilities
+    assert fit_threshold(probabilities, true, at_least_one=False) == 0.5
+    many = np.tile(probabilities, (400, 1))
+    assert fit_threshold(many, np.tile(true, (400, 1)), at_least_one=False) != 0.5
+
+
+def test_each_row_has_a_label_where_each_shot_has_one():
+    probabilities = np.array([[0.1, 0.3, 0.2], [0.7, 0.6, 0.1]])
+    assert given_labels(probabilities, at_least_one=True).tolist() == [
+        [False, True, False],
+        [True, True, False],
+    ]
+    assert given_labels(probabilities).tolist() == [[False, False, False], [True, True, False]]
+
+
+def test_the_standard_error_is_that_of_resampling():
+    draws = RANDOM.integers(60, size=(2000, 60))
+    values = [f1_score(TRUE[rows], GOOD[rows], average="micro") for rows in draws[:400]]
+    value, error = _micro_f1_with_error(GOOD, TRUE)
+    assert value == pytest.approx(f1_score(TRUE, GOOD, average="micro"))
+    assert error == pytest.approx(np.std(values), rel=0.15)

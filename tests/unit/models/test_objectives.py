@@ -13,23 +13,35 @@ def scores(rows, width, seed=0):
 
 
 def test_ordinal_loss_asks_of_each_level_whether_the_label_lies_above():
-    found = objective_of("ordinal").losses(scores(3, 2), torch.tensor([0, 1, 2]), None)
-    chance = scores(3, 2).sigmoid()
-    above = torch.tensor([[0, 0], [1, 0], [1, 1]]).bool()
-    expected = -torch.where(above, chance, 1 - chance).log().sum(1)
-    torch.testing.assert_close(found, expected)
+    found = objective_of("ordinal").losses(scores(3, 3), torch.tensor([0, 1, 2]), None)
+    p = scores(3, 3).softmax(1)
+    expected = [
+        p[0, 0] * (p[0, 0] + p[0, 1]),
+        (p[1, 1] + p[1, 2]) * (p[1, 0] + p[1, 1]),
+        p[2, 2] * p[2, 1:].sum(),
+    ]
+    torch.testing.assert_close(found, -torch.stack(expected).log())
 
 
-def test_ordinal_probabilities_are_some_and_sum_to_one():
-    objective = objective_of("ordinal")
-    found = objective.predictions(scores(50, 4))
-    assert found.shape == (50, 5)
-    assert (found >= 0).all()
-    torch.testing.assert_close(found.sum(1), torch.ones(50, dtype=torch.float64))
-    sure = objective.predictions(torch.tensor([[9.0, 9.0, -9.0]]))
-    assert sure.argmax() == 2
-    assert objective.outputs(5) == 4
-    np.testing.assert_array_equal(objective.targets(np.array([0, 2]), None, 4), [[0, 0, 0], [1, 1, 0]])
+def test_a_label_far_off_costs_more_than_one_nearby():
+    sure = torch.tensor([[0.0, 0.0, 0.0, 5.0]]).expand(4, 4)
+    found = objective_of("ordinal").losses(sure, torch.arange(4), None)
+    assert (found.diff() < 0).all()
+    assert torch.isfinite(objective_of("ordinal").losses(100 * sure, torch.arange(4), None)).all()
+
+
+def test_ordinal_targets_are_minus_the_gradient_of_a_head_that_knows_nothing():
+    objective, labels = objective_of("ordinal"), torch.arange(5)
+    zero = torch.zeros(5, 5, dtype=torch.float64, requires_grad=True)
+    objective.losses(zero, labels, None).sum().backward()
+    assert objective.outputs(5) == 5
+    np.testing.assert_allclose(objective.targets(labels.numpy(), None, 5), -zero.grad, atol=1e-12)
+
+
+def test_the_ordinal_loss_can_be_differentiated_twice():
+    free = scores(4, 3).requires_grad_()
+    labels = torch.tensor([0, 2, 1, 1])
+    assert torch.autograd.gradgradcheck(lambda s: objective_of("ordinal").losses(s, labels, None), (free,))
 
 
 def test_labels_of_a_set_are_independent():
@@ -39,6 +51,18 @@ def test_labels_of_a_set_are_independent():
     expected = -(wanted * chance.log() + (1 - wanted) * (1 - chance).log()).sum(1)
     torch.testing.assert_close(objective.losses(scores(1, 3), torch.zeros(1).long(), wanted), expected)
     torch.testing.assert_close(objective.predictions(scores(1, 3)), chance)
+
+
+def test_a_label_begins_as_often_as_it_is_among_the_rows():
+    values = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    rows = Rows(tuple("abcd"), np.zeros(4, dtype=np.int64), values=values)
+    objective = objective_of("multi_label", rows)
+    np.testing.assert_allclose(objective.biases(2), np.log([3.5 / 1.5, 1.5 / 3.5]))
+    assert not objective.at_least_one
+    assert objective_of("multi_label", rows.take([0, 1, 2])).at_least_one
+    assert np.isfinite(objective_of("multi_label", rows.take([0, 1])).biases(2)).all()
+    for kind in ("classification", "ordinal", "regression"):
+        assert not objective_of(kind).biases(3).any()
 
 
 def test_numbers_are_standardised_and_brought_back():
