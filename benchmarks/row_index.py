@@ -3,26 +3,32 @@
     python benchmarks/row_index.py --rows 1000000
 
 Made-up features of ten sources in the product's shards, and the product's own code: shards mapped into memory, models
-of the sources, scores of every row for a target of 32 shots. No model and no Ray, so nothing of the forward passes,
-which are made once, nor of reading texts. Times are of one process; give it as many threads as it shall use by
-OMP_NUM_THREADS.
+of the sources, scores of every row for a target of 32 shots, the table of scores. No model and no Ray, so nothing of
+the forward passes, which are made once, nor of reading texts. Times are of one process; give it as many threads as it
+shall use by OMP_NUM_THREADS. The floor is to read the shards and to multiply them with as many directions as a target
+asks for.
 """
 
 import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sgg_ray.artifacts.row_table import write_rows
 from sgg_ray.orchestration.score.row_index import FACTS, SHARD_ROWS, Shard, ShardedVectors, write_shard
 from sgg_ray.orchestration.score.row_scoring import with_facts
-from sgg_ray.scoring import RowVectors, score_rows
+from sgg_ray.scoring import RowVectors, TaskRows, score_rows
 from sgg_ray.tasks import Rows, Task
 
 LABELS = ("negative", "positive")
 SOURCES, SHOTS = 10, 32
+DIRECTIONS = 64  # products of a row: of gradients, shots and what ten sources say
 
 
 def peak() -> float:
@@ -58,6 +64,37 @@ def write_source(folder: Path, name: str, rows: int, width: int, seed: int) -> t
     return task(name, np.concatenate(labels), "source"), shards
 
 
+def ask(written: list[tuple[Task, list[Shard]]], width: int, seed: int) -> dict[str, TaskRows]:
+    """Scores of all rows for a new target."""
+    vectors, labels = features(SHOTS, width, np.random.default_rng(seed))
+    target = RowVectors(task("target", labels, "target"), vectors)
+    sources = [
+        with_facts(RowVectors(own, ShardedVectors(shards)), shards[0].path.with_name(FACTS))  # pyright: ignore[reportArgumentType]
+        for own, shards in written
+    ]
+    found = score_rows(target, sources, {own.name: 1 / SOURCES for own, _ in written})
+    assert all(len(one.wrong) == len(one.task.train) for one in found.values())
+    return found
+
+
+def floor(written: list[tuple[Task, list[Shard]]], width: int) -> None:
+    """Read every shard and multiply it."""
+    columns = np.random.default_rng(0).normal(size=(width, DIRECTIONS)).astype(np.float32)
+    for _, shards in written:
+        vectors = ShardedVectors(shards)
+        for shard in shards:
+            np.dot(vectors[shard.start : shard.stop], columns)
+
+
+def timed(what: str, call: Callable[[], Any]) -> Any:
+    """What ``call`` returns; its times and the most memory so far are printed."""
+    before, started, cpu = peak(), time.perf_counter(), time.process_time()
+    found = call()
+    spent = f"{time.process_time() - cpu:.2f} s of CPU, {time.perf_counter() - started:.1f} s"
+    print(f"{what}: {spent}; peak memory {before:.0f} -> {peak():.0f} MiB", flush=True)
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -75,19 +112,11 @@ def main() -> None:
         ]
         size = sum(path.stat().st_size for path in Path(scratch).rglob("*.npy"))
         print(f"{chosen.rows:,} rows: {size / chosen.rows:.0f} bytes a row on disk")
-        for number in range(2):
-            before, started, cpu = peak(), time.perf_counter(), time.process_time()
-            vectors, labels = features(SHOTS, chosen.width, np.random.default_rng(99 + number))
-            target = RowVectors(task("target", labels, "target"), vectors)
-            sources = [
-                with_facts(RowVectors(own, ShardedVectors(shards)), shards[0].path.with_name(FACTS))  # pyright: ignore[reportArgumentType]
-                for own, shards in written
-            ]
-            found = score_rows(target, sources, {own.name: 1 / SOURCES for own, _ in written})
-            assert all(len(one.wrong) == len(one.task.train) for one in found.values())
-            spent = f"{time.perf_counter() - started:.1f} s, {time.process_time() - cpu:.1f} s of CPU"
-            which = "the next target" if number else "the first target"
-            print(f"{which}: {spent}; peak memory {before:.0f} -> {peak():.0f} MiB", flush=True)
+        timed("the first target", lambda: ask(written, chosen.width, 99))
+        for again in range(2):
+            timed("the floor", lambda: floor(written, chosen.width))
+            found = timed("the next target", partial(ask, written, chosen.width, 100 + again))
+        timed("its table", lambda: write_rows(Path(scratch, "rows.parquet"), found))
 
 
 if __name__ == "__main__":

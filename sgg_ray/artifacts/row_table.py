@@ -11,7 +11,6 @@ import pyarrow as pa
 from sgg_ray.artifacts.formulas import without_formulas
 from sgg_ray.artifacts.table_writer import check_output, table_writer
 from sgg_ray.errors import ConfigError
-from sgg_ray.rows import suspects
 from sgg_ray.tasks import in_one
 
 if TYPE_CHECKING:
@@ -22,57 +21,106 @@ if TYPE_CHECKING:
     from sgg_ray.scoring import TaskRows
 
 ROWS = "rows.parquet"
+PART_ROWS = 65_536  # lines that are written at once
+SCHEMA = pa.schema(
+    {
+        "task": pa.string(),
+        "role": pa.string(),
+        "row": pa.int64(),
+        "text": pa.string(),
+        "label": pa.string(),
+        "alignment": pa.float32(),
+        "influence": pa.float32(),
+        "p_wrong": pa.float32(),
+        "suspect": pa.bool_(),
+        "suggested": pa.string(),
+        "duplicate_of": pa.int32(),
+        "outlying": pa.float32(),
+        "against": pa.list_(pa.int16()),
+        "weight": pa.float64(),
+    }
+)
 
 
-def row_frame(found: Mapping[str, TaskRows], weighting: str = "none", share: float = 1.0) -> pd.DataFrame:
-    """One line a row of the target's shots and of every source, in the order of the tasks and of their rows.
+def write_rows(
+    path: Path, found: Mapping[str, TaskRows], weighting: str = "none", share: float = 1.0
+) -> None:
+    """Write one line a row of the target's shots and of every source, in the order of the tasks and of their rows.
 
-    Columns: task, role, row, text, label (or completion), alignment, influence, p_wrong, suspect, suggested,
-    duplicate_of, outlying, against, weight.
+    No more than PART_ROWS lines are in memory beside the scores.
 
     Args:
+        path: of the Parquet file, which is whole or not there.
         weighting: ``alignment.row_weighting``, by which sources' rows are drawn in training.
         share: ``alignment.row_share``.
     """
+    with table_writer(path, SCHEMA) as writer:
+        for one in found.values():
+            weights = _weights(one, weighting, share)
+            for start in range(0, len(weights), PART_ROWS):
+                writer.write(_table(one, np.arange(start, min(start + PART_ROWS, len(weights))), weights))
+
+
+def shown_rows(
+    found: Mapping[str, TaskRows], most: int, weighting: str = "none", share: float = 1.0
+) -> pd.DataFrame:
+    """The lines of the target's shots, and of each source the ``most`` whose labels are likeliest wrong."""
+    tables = []
+    for one in found.values():
+        rows = np.arange(len(one.wrong))
+        if one.task.role == "source":
+            rows = np.sort(np.lexsort((one.influence, -one.wrong))[:most])
+        tables.append(_table(one, rows, _weights(one, weighting, share)))
+    return pa.concat_tables(tables).to_pandas()
+
+
+def numbers_of(one: TaskRows) -> pd.DataFrame:
+    """A task's columns without texts, for counts."""
     import pandas as pd
 
-    frames = [
-        _task_frame(one, one.weights(weighting if one.task.role == "source" else "none", share))
-        for one in found.values()
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _task_frame(found: TaskRows, weights: np.ndarray) -> pd.DataFrame:
-    import pandas as pd
-
-    task = found.task
-    rows = task.train
-    labels = (
-        list(rows.completions) if task.generates else [task.labels[int(number)] for number in rows.labels]
-    )
-    suggested = [
-        task.labels[number] if number >= 0 and number != given else None
-        for number, given in zip(found.suggested.tolist(), rows.labels.tolist())
-    ]
     return pd.DataFrame(
         {
-            "task": task.name,
-            "role": task.role,
-            "row": np.arange(len(rows)),
-            "text": [in_one(text) for text in rows.texts],
-            "label": labels,
-            "alignment": found.alignment,
-            "influence": found.influence,
-            "p_wrong": found.wrong,
-            "suspect": suspects(found.wrong),
-            "suggested": pd.Series(suggested, dtype="str"),
-            "duplicate_of": found.duplicate_of,
-            "outlying": found.outlying,
-            "against": found.against,
-            "weight": weights,
+            "task": one.task.name,
+            "role": one.task.role,
+            "alignment": one.alignment,
+            "p_wrong": one.wrong,
+            "suspect": one.suspects,
+            "duplicate_of": one.duplicate_of,
+            "outlying": one.outlying,
         }
     )
+
+
+def _weights(one: TaskRows, weighting: str, share: float) -> np.ndarray:
+    return one.weights(weighting if one.task.role == "source" else "none", share)
+
+
+def _table(found: TaskRows, rows: np.ndarray, weights: np.ndarray) -> pa.Table:
+    task, own = found.task, found.task.train
+    given, likeliest = own.labels[rows], found.suggested[rows]
+    names = pa.array(task.labels, pa.string())
+    labels = [own.completions[row] for row in rows] if task.generates else names.take(pa.array(given))
+    other = (likeliest >= 0) & (likeliest != given)
+    against = found.against[rows]
+    ends = np.concatenate([[0], np.cumsum((against >= 0).sum(axis=1))]).astype(np.int32)
+    columns = {
+        "task": [task.name] * len(rows),
+        "role": [task.role] * len(rows),
+        "row": rows,
+        "text": [in_one(own.texts[row]) for row in rows],
+        "label": labels,
+        "alignment": found.alignment[rows],
+        "influence": found.influence[rows],
+        "p_wrong": found.wrong[rows],
+        "suspect": found.suspects[rows],
+        "suggested": names.take(pa.array(np.where(other, likeliest, 0), mask=~other)),
+        "duplicate_of": found.duplicate_of[rows],
+        "outlying": found.outlying[rows],
+        "against": pa.ListArray.from_arrays(ends, against[against >= 0]),
+        "weight": weights[rows],
+    }
+    arrays = [pa.array(columns[field.name]).cast(field.type) for field in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def read_rows(folder: Path) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from sgg_ray.report.plots import plot_curves, plot_layers, plot_scores, plot_sim
 from sgg_ray.report.prediction_table import print_predictions
 from sgg_ray.report.progress import ProgressDisplay, training_line
 from sgg_ray.report.row_tables import print_row_counts, print_worst_rows
-from sgg_ray.report.rows_page import row_counts, rows_page
+from sgg_ray.report.rows_page import MOST_ROWS, row_counts, rows_page
 from sgg_ray.report.run_tables import print_quality, print_runs, print_wrong_rows, settings_of, wrong_rows
 from sgg_ray.report.study_sections import comparison_sections, sweep_sections
 from sgg_ray.report.sweep_plots import (
@@ -44,6 +44,7 @@ from sgg_ray.report.sweep_plots import (
 from sgg_ray.report.tables import ModelResult, print_comparison, print_json, print_plan, print_scores
 
 __all__ = [
+    "MOST_ROWS",
     "Comparison",
     "ModelResult",
     "Page",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +27,20 @@ details { font-size: .92rem } summary { cursor: pointer; color: var(--mute) }
 """
 
 
-def rows_page(frame: pd.DataFrame, title: str) -> str:
+def rows_page(frame: pd.DataFrame, counts: Sequence[Mapping[str, Any]], title: str) -> str:
     """A self-contained HTML page; texts and names are escaped.
 
     Args:
-        frame: one line a row, by ``artifacts.row_table.row_frame``.
+        frame: the shots of the target, and of each source MOST_ROWS rows at least, by ``artifacts.row_table``.
+        counts: of each task, by :func:`row_counts`, in the order in which they are shown.
         title: of the page.
     """
-    tasks = list(dict.fromkeys(frame["task"]))
     shots = frame[frame["role"] == "target"].reset_index(drop=True)
-    groups = [_task(frame[frame["task"] == name], number, shots) for number, name in enumerate(tasks)]
-    parts = [_summary(frame), *groups]
+    groups = [
+        _task(frame[frame["task"] == one["task"]], one["rows"], number, shots)
+        for number, one in enumerate(counts)
+    ]
+    parts = [_summary(counts), *groups]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -62,23 +66,23 @@ def row_counts(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _summary(frame: pd.DataFrame) -> str:
+def _summary(counts: Sequence[Mapping[str, Any]]) -> str:
     headings = ("task", "rows", "likely wrong", "duplicates", "outliers", "alignment")
     head = f"<tr>{''.join(f'<th>{heading}</th>' for heading in headings)}</tr>"
     lines = "".join(
         f'<tr><td><a href="#task-{number}">{escape(one["task"])}</a></td><td>{one["rows"]:,}</td>'
         f"<td>{one['suspects']:,}</td><td>{one['duplicates']:,}</td><td>{one['outliers']:,}</td>"
         f"<td>{one['alignment']:+.2f}</td></tr>"
-        for number, one in enumerate(row_counts(frame))
+        for number, one in enumerate(counts)
     )
     return f"<table>{head}{lines}</table>"
 
 
-def _task(rows: pd.DataFrame, number: int, shots: pd.DataFrame) -> str:
+def _task(rows: pd.DataFrame, whole: int, number: int, shots: pd.DataFrame) -> str:
     name = str(rows["task"].iloc[0])
     worst = rows.sort_values(["p_wrong", "influence"], ascending=[False, True], kind="stable").head(MOST_ROWS)
     role = "the target's shots" if rows["role"].iloc[0] == "target" else "source"
-    shown = f"{len(worst):,} of {len(rows):,} rows, those likeliest wrong first"
+    shown = f"{len(worst):,} of {whole:,} rows, those likeliest wrong first"
     articles = "".join(_row(row, shots) for row in worst.to_dict("records"))
     return f'<h2 id="task-{number}">{escape(name)}</h2><p class="mute">{role}; {shown}</p>{articles}'
 

@@ -30,6 +30,7 @@ class ContrastModel:
         ridge: the λ that was taken, as a multiple of the mean eigenvalue.
         logits: of the rows that it was fitted on, each by the fit without its fold [n, C].
         folds: which fold each row is in [n].
+        class_means: mean features of the rows of each class [C, H]; 0 for a class without rows.
     """
 
     weights: np.ndarray
@@ -37,6 +38,7 @@ class ContrastModel:
     ridge: float
     logits: np.ndarray
     folds: np.ndarray
+    class_means: np.ndarray
 
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Logits [m, C] of other rows [m, H]."""
@@ -76,28 +78,32 @@ def fit_contrast(features: np.ndarray, classes: np.ndarray, labels: int) -> Cont
     folds = _stratified(classes)
     sums = _fold_sums(features, classes, folds, labels)
     total = _Sums(*(part.sum(axis=0) for part in (sums.squares, sums.classes, sums.counts)))
-    errors = np.zeros(len(RIDGES))
-    logits = np.zeros((len(RIDGES), len(classes), labels))
     weights = _class_weights(counts)
-    for fold in range(folds.max() + 1):
-        left = np.flatnonzero(folds == fold)
-        rest = _Sums(
-            total.squares - sums.squares[fold],
-            total.classes - sums.classes[fold],
-            total.counts - sums.counts[fold],
-        )
-        fits, mean = _solve(rest, weights)
-        for start in range(0, len(left), CHUNK):
-            rows = left[start : start + CHUNK]
-            centred = np.asarray(features[rows], dtype=np.float64) - mean
-            wanted = np.eye(labels)[classes[rows]] - 1 / labels
-            for number, fit in enumerate(fits):
-                logits[number, rows] = centred @ fit
-                missed = ((logits[number, rows] - wanted) ** 2).sum(axis=1)
-                errors[number] += float(weights[classes[rows]] @ missed)
-    best = int(errors.argmin())
-    fits, mean = _solve(total, weights)
-    return ContrastModel(fits[best], mean, RIDGES[best], logits[best], folds)
+    fits = [
+        _solve(_Sums(total.squares - squares, total.classes - own, total.counts - rows), weights)
+        for squares, own, rows in zip(sums.squares, sums.classes, sums.counts)
+    ]
+    logits = _left_out(features, folds, fits, labels)
+    wanted = np.eye(labels, dtype=logits.dtype) - 1 / labels
+    errors = [float(weights[classes] @ ((own - wanted[classes]) ** 2).sum(axis=1)) for own in logits]
+    best = int(np.argmin(errors))
+    whole, mean = _solve(total, weights)
+    means = total.classes / np.maximum(total.counts, 1)[:, None]
+    return ContrastModel(whole[best], mean, RIDGES[best], logits[best].copy(), folds, means)
+
+
+def _left_out(
+    features: np.ndarray, folds: np.ndarray, fits: list[tuple[list[np.ndarray], np.ndarray]], labels: int
+) -> np.ndarray:
+    """Logits [ridges, n, C] of each row by the fits without its fold: one pass over the rows."""
+    found = np.empty((len(RIDGES), len(folds), labels), dtype=features.dtype)
+    columns = [np.concatenate(own, axis=1) for own, _ in fits]  # [H, ridges · C]
+    for part, rows in parts_of_rows(features):
+        for fold, (_, mean) in enumerate(fits):
+            inside = np.flatnonzero(folds[part] == fold)
+            logits = (rows[inside] - mean) @ columns[fold]
+            found[:, part.start + inside] = logits.reshape(len(inside), len(RIDGES), labels).swapaxes(0, 1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def _stratified(classes: np.ndarray) -> np.ndarray:
     """
     _, counts = np.unique(classes, return_counts=True)
     most = max(2, min(FOLDS, int(np.sort(counts)[-2])))
-    folds = np.empty(len(classes), dtype=np.int64)
+    folds = np.empty(len(classes), dtype=np.int8)
     order = np.random.default_rng(0).permutation(len(classes))
     for value in np.unique(classes):
         members = order[classes[order] == value]

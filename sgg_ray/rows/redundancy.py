@@ -20,7 +20,7 @@ def near_duplicates(features: np.ndarray, alike: float = ALIKE) -> np.ndarray:
         features: [n, H], or gradients.
         alike: least cosine.
     """
-    found = np.full(len(features), -1, dtype=np.int64)
+    found = np.full(len(features), -1, dtype=np.int32)
     rows = unit_rows(features[:MOST_COMPARED], np.float32)
     for start in range(0, len(rows), BLOCK):
         stop = min(start + BLOCK, len(rows))
@@ -39,16 +39,11 @@ def outlyingness(features: np.ndarray, classes: np.ndarray, model: ContrastModel
     Args:
         features: [n, H].
         classes: [n].
-        model: fitted on these rows; its mean is taken for classes without rows.
+        model: fitted on these rows.
     """
-    labels = model.weights.shape[1]
-    sums, counts = np.zeros((labels, features.shape[1])), np.bincount(classes, minlength=labels)
+    distances = np.empty(len(classes), dtype=features.dtype)
     for part, rows in parts_of_rows(features):
-        np.add.at(sums, classes[part], rows)
-    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], model.mean)
-    distances = np.empty(len(classes))
-    for part, rows in parts_of_rows(features):
-        distances[part] = np.linalg.norm(rows - means[classes[part]], axis=1)
+        distances[part] = np.linalg.norm(rows - model.class_means[classes[part]], axis=1)
     return robust_deviation(distances)
 
 

@@ -90,7 +90,13 @@ def row_products(
     return (features @ others.T) * (residuals @ their_residuals.T)
 
 
-def opposing_rows(products: np.ndarray, most: int) -> list[list[int]]:
-    """For each row of ``products`` [n, m] the columns that oppose it most, at most ``most``, the strongest first."""
-    order = np.argsort(products, axis=1, kind="stable")[:, :most]
-    return [[int(column) for column in columns if row[column] < 0] for row, columns in zip(products, order)]
+def opposing_rows(products: np.ndarray, most: int) -> np.ndarray:
+    """The columns that oppose each row of ``products`` [n, m] most [n, most], the strongest first; −1 for none."""
+    found = np.full((len(products), most), -1, dtype=np.int16)
+    count = min(most, products.shape[1])
+    order = np.argpartition(products, count - 1, axis=1)[:, :count]
+    values = np.take_along_axis(products, order, axis=1)
+    turns = np.argsort(values, axis=1, kind="stable")
+    order, values = (np.take_along_axis(one, turns, axis=1) for one in (order, values))
+    found[:, :count] = np.where(values < 0, order, -1)
+    return found

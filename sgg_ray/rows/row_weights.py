@@ -6,6 +6,10 @@ import numpy as np
 
 from sgg_ray.rows.row_rankings import Ranking
 
+MUCH = (
+    0.1  # share of wrong labels from which on leaving rows out pays; sources taken for clean have up to 0.06
+)
+
 
 def suspects(wrong: np.ndarray) -> np.ndarray:
     """Which rows [n] to take for wrong: the likeliest ones, as many as are expected to be wrong, Σ P(wrong).
@@ -22,8 +26,13 @@ def suspects(wrong: np.ndarray) -> np.ndarray:
 
 
 def influence_ranking(influence: np.ndarray, wrong: np.ndarray) -> Ranking:
-    """The ranking by influence [n], with the probabilities [n] that labels are wrong."""
-    return Ranking(influence, 1 - wrong, suspects(wrong))
+    """The ranking by influence [n], with the probabilities [n] that labels are wrong.
+
+    No label is taken for wrong where fewer than MUCH of them are expected to be: those that look wrong in a clean
+    source are mostly the hard ones, which teach most.
+    """
+    doubtful = suspects(wrong) if wrong.mean() >= MUCH else np.zeros(len(wrong), dtype=bool)
+    return Ranking(influence, 1 - wrong, doubtful)
 
 
 def _keep(ranking: Ranking, share: float) -> np.ndarray:

@@ -18,9 +18,8 @@ from sgg_ray.rows import (
     opposing_rows,
 )
 from sgg_ray.rows.contrast_model import parts_of_rows
+from sgg_ray.scoring.head_pass import MOST_AGAINST
 from sgg_ray.scoring.row_vectors import RowVectors
-
-MOST_AGAINST = 3  # shots that are named as speaking against a row
 
 
 class GradientPool:
@@ -42,11 +41,6 @@ class GradientPool:
             )
             for one in (target, *sources)
         }
-
-    def usual_influence(self) -> float:
-        """Mean size of the influence of the sources' rows: its unit."""
-        found = [self.alignment(one).influence for one in self.sources]
-        return float(np.mean(np.abs(np.concatenate(found)))) or 1.0 if found else 1.0
 
     def label_errors(self, own: RowVectors, shares: Mapping[str, float], contradicts: bool) -> LabelErrors:
         """Probability that each row's label, or completion, is wrong."""
@@ -83,13 +77,12 @@ class GradientPool:
             np.concatenate([one.cosine for one in parts]), np.concatenate([one.influence for one in parts])
         )
 
-    def opposing(self, own: RowVectors) -> list[list[int]]:
-        """The shots of the target whose gradients oppose each row's most."""
+    def opposing(self, own: RowVectors) -> np.ndarray:
+        """The shots of the target whose gradients oppose each row's most [n, MOST_AGAINST]; −1 for none."""
         shots = np.asarray(self.target.vectors, dtype=np.float64)
-        found: list[list[int]] = []
-        for _, rows in parts_of_rows(own.vectors):
-            found += opposing_rows(rows @ shots.T, MOST_AGAINST)
-        return found
+        return np.concatenate(
+            [opposing_rows(rows @ shots.T, MOST_AGAINST) for _, rows in parts_of_rows(own.vectors)]
+        )
 
     def shot_cosines(self, own: RowVectors) -> np.ndarray:
         """Cosines [n, m] of the gradient of each row with that of each shot; 0 where one of them is zero."""

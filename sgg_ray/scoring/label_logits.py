@@ -1,42 +1,41 @@
 """What models of other tasks say of a task's rows, over the labels that both have."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sgg_ray.rows import ContrastModel
-from sgg_ray.rows.contrast_model import parts_of_rows
-from sgg_ray.scoring.row_vectors import RowVectors
 from sgg_ray.tasks import Task
 
 
-def logits_of_others(others: Sequence[tuple[Task, ContrastModel]], own: RowVectors) -> dict[str, np.ndarray]:
-    """Logits [n, C] of the rows in their own labels, by the tasks that have two of these labels or more.
+@dataclass(frozen=True)
+class Voice:
+    """A model of another task, as far as it speaks of a task's labels.
 
-    Of labels that the other task does not have they are the mean. All come from one pass over the rows, which may be on
-    disk.
+    Attributes:
+        columns: its weights of the labels that both have [k, H].
+        offset: what is taken off the products [k].
+        places: of these labels among the task's [k].
     """
-    labels = own.task.labels
-    common = {task.name: [name for name in labels if name in task.labels] for task, _ in others}
-    others = [(task, model) for task, model in others if len(common[task.name]) > 1]
-    if not others:
-        return {}
-    weights = [
-        model.weights[:, [task.labels.index(name) for name in common[task.name]]] for task, model in others
-    ]
-    offsets = np.concatenate([model.mean @ mine for (_, model), mine in zip(others, weights)])
-    spoken = products(own.vectors, 0.0, np.concatenate(weights, axis=1).T) - offsets
-    found, start = {}, 0
-    for task, _ in others:
-        places = [labels.index(name) for name in common[task.name]]
-        said = spoken[:, start : start + len(places)]
-        start += len(places)
-        logits = np.zeros((len(said), len(labels)))
-        logits[:, places] = said - said.mean(axis=1, keepdims=True)
-        found[task.name] = logits - logits.mean(axis=0)
-    return found
+
+    columns: np.ndarray
+    offset: np.ndarray
+    places: list[int]
+
+    def logits(self, spoken: np.ndarray, labels: int) -> np.ndarray:
+        """Logits [n, labels] from products with the columns [n, k]; of labels that the other task does not have they
+        are the mean."""
+        said = spoken - spoken.mean(axis=1, keepdims=True)
+        found = np.zeros((len(said), labels), dtype=said.dtype)
+        found[:, self.places] = said - said.mean(axis=0)
+        return found
 
 
-def products(features: np.ndarray, mean: np.ndarray | float, directions: np.ndarray) -> np.ndarray:
-    """⟨x − mean, direction⟩ [n, C]."""
-    return np.concatenate([(rows - mean) @ directions.T for _, rows in parts_of_rows(features)])
+def voice_of(task: Task, model: ContrastModel, labels: Sequence[str]) -> Voice | None:
+    """What a task's model can say of ``labels``; None if it has fewer than two of them."""
+    common = [name for name in labels if name in task.labels]
+    if len(common) < 2:
+        return None
+    columns = model.weights[:, [task.labels.index(name) for name in common]].T
+    return Voice(columns, columns @ model.mean, [labels.index(name) for name in common])

@@ -13,8 +13,10 @@ from sgg_ray.rows import (
     outlyingness,
     robust_deviation,
     row_weights,
+    suspects,
 )
 from sgg_ray.scoring.gradient_rows import GradientPool
+from sgg_ray.scoring.head_pass import MOST_AGAINST
 from sgg_ray.scoring.head_rows import HeadPool
 from sgg_ray.scoring.row_facts import duplicates_of, equal_texts
 from sgg_ray.scoring.row_vectors import RowVectors
@@ -33,7 +35,7 @@ class TaskRows:
         suggested: the most likely label [n]; −1 where there is no other label to name.
         duplicate_of: an earlier row with the same text, or nearly [n]; −1 for none.
         outlying: distance from the class in robust standard deviations [n].
-        against: shots of the target that speak against the row most.
+        against: shots of the target that speak against the row most [n, MOST_AGAINST], −1 for none.
         rate: estimated share of wrong labels.
         ranking: what ``alignment.row_weighting`` goes by; None where there are no scores.
         note: why there are no scores, if there are none.
@@ -46,10 +48,15 @@ class TaskRows:
     suggested: np.ndarray
     duplicate_of: np.ndarray
     outlying: np.ndarray
-    against: list[list[int]] = field(repr=False)
+    against: np.ndarray = field(repr=False)
     rate: float
     ranking: Ranking | None = field(default=None, repr=False)
     note: str = ""
+
+    @property
+    def suspects(self) -> np.ndarray:
+        """Which rows [n] to take for wrong; see ``sgg_ray.rows.suspects``."""
+        return suspects(self.wrong)
 
     def weights(self, weighting: str, share: float) -> np.ndarray:
         """How often each row is drawn in training, relative to the others [n]; see ``sgg_ray.rows.row_weights``."""
@@ -81,17 +88,26 @@ def score_rows(
         seed: of a ranking that is random.
     """
     pool = GradientPool(target, sources) if language_model else HeadPool(target, sources, share_labels)
-    usual = pool.usual_influence()
     found = {}
     for one in (target, *sources):
         try:
-            rows = _score(pool, one, shares, one.task.name in contradicting, usual)
+            rows = _score(pool, one, shares, one.task.name in contradicting)
             if one is not target and ranked_by != "influence":
                 rows = replace(rows, ranking=rank_rows(pool, one, rows.alignment, ranked_by, seed))
             found[one.task.name] = rows
         except ValueError as error:
             found[one.task.name] = _without_scores(one.task, str(error))
+    usual = _usual_influence([found[one.task.name] for one in sources])
+    for rows in found.values():
+        np.divide(rows.influence, usual, out=rows.influence)
     return found
+
+
+def _usual_influence(sources: Sequence[TaskRows]) -> float:
+    """Mean size of the influence of the sources' rows, which is its unit."""
+    sizes = [np.abs(rows.influence) for rows in sources if rows.ranking is not None]
+    total = sum(float(one.sum(dtype=np.float64)) for one in sizes)
+    return total / max(sum(map(len, sizes)), 1) or 1.0
 
 
 def _score(
@@ -99,7 +115,6 @@ def _score(
     own: RowVectors,
     shares: Mapping[str, float],
     contradicts: bool,
-    usual: float,
 ) -> TaskRows:
     errors = pool.label_errors(own, shares, contradicts)
     alignment = pool.alignment(own)
@@ -114,14 +129,14 @@ def _score(
     return TaskRows(
         own.task,
         alignment.cosine,
-        alignment.influence / usual,
+        alignment.influence,
         errors.wrong,
         errors.suggested,
         duplicates,
         outlying,
         pool.opposing(own),
         errors.rate,
-        influence_ranking(alignment.influence / usual, errors.wrong),
+        influence_ranking(alignment.influence, errors.wrong),
     )
 
 
@@ -148,16 +163,16 @@ def rank_rows(
 
 def _without_scores(task: Task, note: str) -> TaskRows:
     rows = len(task.train)
-    nothing, none = np.full(rows, np.nan), np.full(rows, -1, dtype=np.int64)
+    nothing, none = np.full(rows, np.nan, np.float32), np.full(rows, -1, dtype=np.int32)
     return TaskRows(
         task,
         nothing,
-        nothing,
-        np.zeros(rows),
+        nothing.copy(),
+        np.zeros(rows, np.float32),
         none,
         none,
-        np.zeros(rows),
-        [[] for _ in range(rows)],
+        np.zeros(rows, np.float32),
+        np.full((rows, MOST_AGAINST), -1, dtype=np.int16),
         0.0,
         note=note,
     )

@@ -4,19 +4,23 @@
     <storage>/.row-index/<key>/facts.npz                      what is known of these rows whatever the target
 
 The key is a hash of the model's files and settings and of the task's rows: a target that is new only asks for its own
-shots. Shards are whole or not there, so a scoring that was killed goes on with those that are missing. They are read
-through memory maps: neither the driver nor a worker holds more than a shard.
+shots. Shards are whole or not there, so a scoring that was killed goes on with those that are missing. Neither the
+driver nor a worker holds more than a shard.
 """
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from sgg_ray.alignment import Noise
 from sgg_ray.artifacts.files import replaced_file
 from sgg_ray.config import Config
 from sgg_ray.errors import ConfigError
@@ -44,7 +48,10 @@ class Shard:
 
 
 class ShardedVectors:
-    """The vectors of all rows [n, D] over memory-mapped shards: read by slices, or by row numbers.
+    """The vectors of all rows [n, D] float32 over shards on disk: read by slices, or by row numbers.
+
+    Slices are read a shard at a time, of which the last one is kept: whoever goes through the rows in their order
+    reads every shard once, and never has more than one in memory.
 
     Args:
         shards: of one task, all of them and in order.
@@ -53,38 +60,73 @@ class ShardedVectors:
         ConfigError: a shard cannot be read, or is not of these rows.
     """
 
+    dtype = np.dtype(np.float32)
+
     def __init__(self, shards: Sequence[Shard]):
-        self._maps = [_mapped(shard) for shard in shards]
+        self._shards = shards
         self._starts = np.array([shard.start for shard in shards])
-        self.shape = (shards[-1].stop, self._maps[0].shape[1])
+        for shard in shards:
+            _check(shard)
+        self._held = 0, _read(shards[0])
+        self.shape = (shards[-1].stop, self._held[1].shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
+            start, stop, step = rows.indices(len(self))
+            owner = self._owner(start)
+            shard = self._shards[owner]
+            if step == 1 and start < stop <= shard.stop:
+                return self._shard(owner)[start - shard.start : stop - shard.start]
+            rows = np.arange(start, stop, step)
         elif rows.dtype == bool:
             rows = np.flatnonzero(rows)
         found = np.empty((len(rows), self.shape[1]), dtype=np.float32)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         for owner in np.unique(owners):
             inside = owners == owner
-            found[inside] = self._maps[owner][rows[inside] - self._starts[owner]]
+            found[inside] = self._shard(owner)[rows[inside] - self._starts[owner]]
         return found
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)
 
+    def _owner(self, row: int) -> int:
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
 
-def _mapped(shard: Shard) -> np.ndarray:
+    def _shard(self, number: int) -> np.ndarray:
+        if self._held[0] != number:
+            self._held = number, _read(self._shards[number])
+        return self._held[1]
+
+
+def _check(shard: Shard) -> None:
+    """Raise ConfigError unless the file says that it holds these rows, all of them."""
+    rows = shard.stop - shard.start
     try:
-        found = np.load(shard.path, mmap_mode="r")
+        with shard.path.open("rb") as file:
+            shape, _, dtype = _header(file)
+            size = file.tell() + math.prod(shape) * dtype.itemsize
+            whole = os.fstat(file.fileno()).st_size == size
     except (OSError, ValueError) as error:
         raise ConfigError(_broken(shard, str(error))) from error
-    if found.ndim != 2 or len(found) != shard.stop - shard.start:
-        raise ConfigError(_broken(shard, f"it holds {found.shape}, not {shard.stop - shard.start} rows"))
-    return found
+    if len(shape) != 2 or shape[0] != rows or dtype != ShardedVectors.dtype or not whole:
+        raise ConfigError(_broken(shard, f"it holds {shape} of {dtype}, not {rows} rows, or not all of them"))
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not a file that sgg_ray has written")
+    return np.lib.format.read_array_header_1_0(file)
+
+
+def _read(shard: Shard) -> np.ndarray:
+    try:
+        return np.load(shard.path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(_broken(shard, str(error))) from error
 
 
 def _broken(shard: Shard, why: str) -> str:
@@ -113,9 +155,11 @@ def write_shard(path: Path, vectors: np.ndarray) -> None:
 
 def write_facts(path: Path, facts: RowFacts) -> None:
     """Write what is known of a task's rows beside its shards; it is whole or not there."""
-    model = {} if facts.model is None else vars(facts.model)
+    found: dict[str, Any] = {"duplicate_of": facts.duplicate_of, "outlying": facts.outlying}
+    if facts.model is not None and facts.noise is not None:
+        found |= vars(facts.model) | {f"noise_{key}": value for key, value in vars(facts.noise).items()}
     with replaced_file(path) as file:
-        np.savez(file, duplicate_of=facts.duplicate_of, outlying=facts.outlying, **model)
+        np.savez(file, **found)
 
 
 def read_facts(path: Path) -> RowFacts | None:
@@ -123,12 +167,14 @@ def read_facts(path: Path) -> RowFacts | None:
     try:
         with np.load(path) as stored:
             found = dict(stored)
-    except (OSError, ValueError, BadZipFile):
+        duplicates, outlying = found.pop("duplicate_of"), found.pop("outlying")
+        if not found:
+            return RowFacts(None, duplicates, outlying)
+        noise = Noise(found.pop("noise_directions"), float(found.pop("noise_rest")))
+        model = ContrastModel(**{**found, "ridge": float(found["ridge"])})
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
         return None
-    duplicates, outlying = found.pop("duplicate_of"), found.pop("outlying")
-    if not found:
-        return RowFacts(None, duplicates, outlying)
-    return RowFacts(ContrastModel(**{**found, "ridge": float(found["ridge"])}), duplicates, outlying)
+    return RowFacts(model, duplicates, outlying, noise)
 
 
 def index_key(config: Config, task: Task) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
-from sgg_ray.artifacts.row_table import ROWS, read_rows, row_frame
+from sgg_ray.artifacts.row_table import ROWS, numbers_of, read_rows, shown_rows, write_rows
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, ConfigError
 from sgg_ray.orchestration.lifecycle import begin_run, read_tasks, recorded
@@ -21,6 +21,7 @@ from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import require_labels, score_pool_rows
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.report import (
+    MOST_ROWS,
     as_sentence,
     data_section,
     html_page,
@@ -29,6 +30,7 @@ from sgg_ray.report import (
     plot_layers,
     plot_scores,
     plot_similarity,
+    row_counts,
     rows_page,
     scores_section,
 )
@@ -171,9 +173,11 @@ def score_sources(
 
 def record_rows(config: Config, found: dict[str, TaskRows], folder: RunFolder, tracker: Tracker) -> None:
     """Write the scores of rows to the run folder and log them to MLflow."""
-    frame = row_frame(found, config.alignment.row_weighting, config.alignment.row_share)
-    folder.write_parquet(ROWS, frame)
-    folder.write_text(ROWS_PAGE, rows_page(frame, f"{config.name}: rows for {config.target.name}"))
+    settings = config.alignment.row_weighting, config.alignment.row_share
+    write_rows(folder.path / ROWS, found, *settings)
+    counts = [count for one in found.values() for count in row_counts(numbers_of(one))]
+    shown = shown_rows(found, MOST_ROWS, *settings)
+    folder.write_text(ROWS_PAGE, rows_page(shown, counts, f"{config.name}: rows for {config.target.name}"))
     tracker.log_artifacts([folder.path / ROWS, folder.path / ROWS_PAGE])
 
 

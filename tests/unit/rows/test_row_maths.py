@@ -62,7 +62,7 @@ def test_alignment_is_the_cosine_of_the_gradients_that_autograd_finds():
     np.testing.assert_allclose(pairs, np.einsum("nch,mch->nm", own, other), atol=1e-12)
     worst = opposing_rows(pairs, 2)
     assert worst[0][0] == pairs[0].argmin()
-    assert all(pairs[row, column] < 0 for row, columns in enumerate(worst) for column in columns)
+    np.testing.assert_array_equal(worst >= 0, np.sort(pairs, axis=1)[:, :2] < 0)
 
 
 def test_rows_are_predicted_by_a_fit_that_has_not_seen_their_fold():
@@ -159,10 +159,14 @@ def test_duplicates_name_the_first_of_their_kind_and_outliers_lie_far_away():
 def test_weights_of_rows():
     wrong, influence = np.array([0.1, 0.9, 0.3, 0.2]), np.array([1.0, 5.0, 3.0, -1.0])
     assert suspects(wrong).tolist() == [False, True, True, False]  # 1.5 are expected to be wrong
+    assert suspects(np.array([0.6, 0.0, 0.0])).tolist() == [True, False, False]
     assert suspects(np.zeros(3)).tolist() == [False] * 3
     ranking = influence_ranking(influence, wrong)
     assert row_weights("keep", ranking, 0.5).tolist() == [1, 0, 0, 1]
     assert row_weights("soft", ranking, 0.5).tolist() == pytest.approx([0.9, 0.1, 0.7, 0.8])
     assert row_weights("top", ranking, 0.5).tolist() == [1, 0, 0, 1]
+    nearly_clean = np.array([0.0, 0.35, 0.0, 0.0])  # fewer than one in ten: what looks wrong is kept
+    assert row_weights("keep", influence_ranking(influence, nearly_clean), 0.5).tolist() == [1, 1, 1, 1]
+    assert row_weights("top", influence_ranking(influence, nearly_clean), 0.5).tolist() == [0, 1, 1, 0]
     nothing_left = influence_ranking(influence[:3], np.ones(3))
     assert row_weights("keep", nothing_left, 0.5).tolist() == [1, 1, 1]

@@ -7,8 +7,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from sgg_ray.models import build_model
-from sgg_ray.rows import suspects
+from sgg_ray.rows import align_rows, row_products, suspects
 from sgg_ray.scoring import RowVectors, name_vectors, row_vectors, score_rows
+from sgg_ray.scoring.head_pass import Meeting, read_rows
 from sgg_ray.tasks import load_tasks
 
 PEFT = {"adapter": {"peft_type": "lora", "r": 2, "target_modules": ["q_proj", "v_proj"]}}
@@ -68,6 +69,27 @@ def test_an_encoders_rows(make_config, data):
     ]
     assert all(shot != label for shot, label in pairs)
     assert all(np.isfinite(one.influence).all() for one in found.values())
+
+
+def test_one_pass_finds_what_the_formulas_say():
+    random = np.random.default_rng(0)
+    rows, classes = random.normal(size=(2500, 6)).astype(np.float32), random.integers(0, 3, 2500)
+    shots, theirs = random.normal(size=(5, 6)), np.eye(2)[[0, 1, 0, 1, 1]] - 0.5
+    table = np.array([[0.5, -0.5], [-0.5, 0.5], [0.0, 0.0]])  # the third class is no label of the target
+    meeting = Meeting(rows[:9].mean(axis=0), table, random.normal(size=(2, 6)), shots[:2], shots, theirs)
+    ours = random.normal(size=(4, 6))
+    found = read_rows(rows, classes, meeting, {"more": (ours, np.arange(4))})
+    plain = align_rows(rows, table[classes], meeting.mean, meeting.gradient, meeting.preconditioned)
+    np.testing.assert_allclose(found.alignment.cosine, plain.cosine, atol=1e-5)
+    np.testing.assert_allclose(found.alignment.influence, plain.influence, atol=1e-4)
+    np.testing.assert_allclose(found.spoken["more"], rows @ ours.T - np.arange(4), atol=1e-4)
+    pairs = row_products(rows - meeting.mean, table[classes], shots, theirs)
+    pairs = np.where(table[classes] @ theirs.T < 0, pairs, 0.0)
+    worst = np.take_along_axis(pairs, found.against.astype(int), axis=1)
+    strongest = np.sort(pairs, axis=1)[:, :3]
+    np.testing.assert_array_equal(found.against >= 0, strongest < 0)
+    np.testing.assert_allclose(worst[found.against >= 0], strongest[strongest < 0], atol=1e-6)
+    assert (found.against[classes == 2] == -1).all()
 
 
 def test_a_source_of_one_class_has_no_scores_and_says_why(make_config, data, tmp_path):

@@ -28,7 +28,7 @@ from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.train.train_driver import prepare_training
 from sgg_ray.orchestration.tune.sweep_plan import prepare_tuning
-from sgg_ray.report import rows_page
+from sgg_ray.report import row_counts, rows_page
 from sgg_ray.scoring import score_rows, vectors_of
 from sgg_ray.tasks import load_tasks
 
@@ -171,7 +171,7 @@ def table():
 
 
 def test_the_page_is_escaped_and_has_the_worst_rows_first(table):
-    page = rows_page(table, "a <title>")
+    page = rows_page(table, row_counts(table), "a <title>")
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "a &lt;title&gt;" in page
