@@ -9,6 +9,7 @@ import numpy as np
 from sgg_ray.evaluation import spearman
 from sgg_ray.prediction.columns import PREDICTED
 from sgg_ray.prediction.table import Reading
+from sgg_ray.tasks import with_points
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,7 @@ class NumberReading(Reading):
     def truth(self, table: "pa.Table") -> np.ndarray:
         """The number of each row [n]; NaN where there is none."""
         values = table.column(self.label).to_pylist() if self.label else [None] * table.num_rows
-        return np.array([_number(value) for value in values])
+        return np.array([_number(value) for value in with_points(values)[0]])
 
 
 def _number(value: Any) -> float:

@@ -25,7 +25,7 @@ from sgg_ray.tasks.task import (
     sharing_labels,
 )
 from sgg_ray.tasks.task_loading import Reader, load_tasks
-from sgg_ray.tasks.values import joined_set, labels_in, marked_labels
+from sgg_ray.tasks.values import joined_set, labels_in, marked_labels, with_points
 
 __all__ = [
     "COMPLETIONS",
@@ -70,6 +70,7 @@ __all__ = [
     "parts_of",
     "question",
     "sharing_labels",
+    "with_points",
     "without_empty_end",
     "without_texts",
 ]

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sgg_ray.tasks.encoding import TextFile
@@ -107,3 +108,13 @@ def _escapes_quotes(file: TextFile, separator: str) -> bool:
                 found = found or bool('\\"' in chunk and escaped.search(chunk))
             before = chunk[-3:]
     return found
+
+
+def numbered(header: Sequence[str]) -> list[str]:
+    """Names of columns, with a number where one comes twice and a name where there is none."""
+    names: list[str] = []
+    for position, name in enumerate(header):
+        own = name or f"Unnamed: {position}"
+        copies = (f"{own}.{number}" for number in range(1, len(header) + 1))
+        names.append(own if own not in names else next(copy for copy in copies if copy not in names))
+    return names

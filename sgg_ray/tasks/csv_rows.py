@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sgg_ray.config import UNSEEN
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.csv_dialect import Dialect, find_dialect
+from sgg_ray.tasks.csv_dialect import Dialect, find_dialect, numbered
 from sgg_ray.tasks.encoding import TextFile
 
 # In place of line ends inside of a line, which csv takes for the end of a row; no decoded text holds these.
@@ -89,10 +90,14 @@ class CsvFile:
     def _too_wide(self, line: int, values: list[str], count: int) -> str:
         held = self.dialect.separator.join(values)
         shown = held[:SHOWN] + ("..." if len(held) > SHOWN else "")
+        advice = f"put texts that hold {self.dialect.separator!r} in quotes"
+        if len(self.names) == 1:
+            name = self.names[0][:SHOWN]
+            advice = f"if '{name}' is no name of a column, delete the lines above the names; or {advice}"
         return (
             f"{self.file.where}: {self.file.path} is not valid CSV (line {line} has {len(values)} fields, expected "
             f"{len(self.names)}: {shown!r}; {count:,} row{'' if count == 1 else 's'} before it could be read); "
-            f"put texts that hold {self.dialect.separator!r} in quotes"
+            f"{advice}"
         )
 
     def _look_at(self, line: int, values: list[str], odd: Oddities) -> None:
@@ -122,14 +127,10 @@ def open_csv(file: TextFile, default: str) -> CsvFile:
     header = next((values for line, values in _records(file, dialect, Oddities()) if line == 0), None)
     if header is None:
         raise DataError(f"{file.where}: {file.path} is not valid CSV (it has no line with names of columns)")
-    while len(header) > 1 and not header[-1].strip():  # a separator at the end of every line
+    header = [UNSEEN.sub("", name).strip() for name in header]
+    while len(header) > 1 and not header[-1]:  # a separator at the end of every line
         header.pop()
-    names: list[str] = []
-    for position, name in enumerate(header):
-        own = name or f"Unnamed: {position}"
-        copies = (f"{own}.{number}" for number in range(1, len(header) + 1))
-        names.append(own if own not in names else next(copy for copy in copies if copy not in names))
-    return CsvFile(file, dialect, tuple(header), tuple(names))
+    return CsvFile(file, dialect, tuple(header), tuple(numbered(header)))
 
 
 def _is_blank(values: list[str], width: int) -> bool:

@@ -2,12 +2,14 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TextIO, cast
 
+from sgg_ray.errors import DataError
 from sgg_ray.tasks.compressed import compression_of, open_unpacked
 
 BYTE_ORDER_MARKS = (  # UTF-32's begins with UTF-16's: it has to be tried first
@@ -17,6 +19,9 @@ BYTE_ORDER_MARKS = (  # UTF-32's begins with UTF-16's: it has to be tried first
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CHUNK = 1 << 24  # bytes
+SAMPLE = 1 << 12  # bytes looked at for UTF-16 without a mark
+FOREIGN = re.compile("[^\x00-\x7f]+")
+LONG_RUN, LEAST_FOREIGN = 3, 20  # characters
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def find_encoding(path: Path, where: str) -> tuple[str, tuple[str, ...]]:
         for mark, encoding in BYTE_ORDER_MARKS:
             if chunk.startswith(mark):
                 return encoding, (f"not UTF-8: read as {encoding.upper()}",)
+        if wide := _unmarked(chunk[:SAMPLE]):
+            return wide, (f"not UTF-8: read as {wide.upper()}",)
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             while chunk:
@@ -80,19 +87,41 @@ def find_encoding(path: Path, where: str) -> tuple[str, tuple[str, ...]]:
         else:
             return "utf-8-sig", ()
     with open_unpacked(path, where) as file:
-        return _other_encoding(file.read())
+        return _other_encoding(file.read(), path, where)
 
 
-def _other_encoding(data: bytes) -> tuple[str, tuple[str, ...]]:
+def _unmarked(head: bytes) -> str | None:
+    """UTF-16 without a byte order mark, which shows in text with many Latin letters; None if it is not."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) < 0.4 * (len(head) / 2) or min(even, odd) > 0.1 * max(even, odd):
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _other_encoding(data: bytes, path: Path, where: str) -> tuple[str, tuple[str, ...]]:
     whole = data.decode("utf-8", "ignore")
     torn = data.decode("utf-8", "replace").count("�") - whole.count("�")
     sound = len(whole) - len(whole.encode("ascii", "ignore"))
     if sound > torn:
-        return "utf-8-sig", (f"{torn} characters that are not UTF-8 replaced",)
+        are = "character that is" if torn == 1 else "characters that are"
+        return "utf-8-sig", (f"{torn} {are} not UTF-8 replaced",)
     try:
         data.decode("cp1252")
     except UnicodeDecodeError:
         encoding = "latin-1"  # takes any byte
     else:
         encoding = "cp1252"
+    _refuse_other_scripts(data.decode(encoding), path, where)
     return encoding, (f"not UTF-8: read as {encoding}; convert it if characters look wrong",)
+
+
+def _refuse_other_scripts(text: str, path: Path, where: str) -> None:
+    """Raise a DataError where a text of another script was taken for Western: accents seldom stand side by side."""
+    runs = FOREIGN.findall(text)
+    foreign = sum(map(len, runs))
+    long = [run for run in runs if len(run) >= LONG_RUN]
+    if foreign >= LEAST_FOREIGN and sum(map(len, long)) > foreign / 2:
+        raise DataError(
+            f"{where}: {path} is not UTF-8, and as Windows-1252 its texts would read '{long[0][:20]}'; convert it to "
+            "UTF-8 (iconv -f ITS-ENCODING -t UTF-8, or save it anew in the program that wrote it)"
+        )

@@ -14,6 +14,7 @@ from sgg_ray.tasks.csv_rows import Oddities, open_csv
 from sgg_ray.tasks.encoding import text_file
 from sgg_ray.tasks.json_rows import json_rows
 from sgg_ray.tasks.sheets import sheet_rows
+from sgg_ray.tasks.signature import check_signature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +77,7 @@ def readable(path: Path, where: str, base: str = "the YAML file") -> Iterator[st
             raise DataError(f"{where}: {path} is no {', '.join(SUFFIXES)} file; convert it")
         if not path.stat().st_size:
             raise DataError(f"{where}: {path} is empty; give a file with rows")
+        check_signature(path, suffix, where)
         if suffix in ENDINGS:
             suffix = bare_suffix(path, where)
             if suffix not in (*SEPARATED, *LINES):
@@ -125,16 +127,17 @@ def _csv(path: Path, wanted: Sequence[str], where: str, suffix: str) -> Columns:
 
 def _json(path: Path, wanted: Sequence[str], where: str) -> Columns:
     file = text_file(path, where)
-    return _objects(json_rows(file), wanted, file.notes)
+    told = list(file.notes)
+    return replace(_objects(json_rows(file, told), wanted), notes=tuple(told))
 
 
 def _sheet(path: Path, wanted: Sequence[str], where: str) -> Columns:
     told: list[str] = []
-    columns = _objects(sheet_rows(path, where, told), wanted, ())
+    columns = _objects(sheet_rows(path, where, told, wanted), wanted)
     return replace(columns, notes=tuple(told))
 
 
-def _objects(rows: Iterator[dict], wanted: Sequence[str], notes: tuple[str, ...]) -> Columns:
+def _objects(rows: Iterator[dict], wanted: Sequence[str]) -> Columns:
     columns: dict[str, list] = {name: [] for name in wanted}
     names: dict[str, None] = {}
     first: list[dict] = []
@@ -149,7 +152,7 @@ def _objects(rows: Iterator[dict], wanted: Sequence[str], notes: tuple[str, ...]
             values.append(row.get(name))
     present = {name: values for name, values in columns.items() if name in names}
     sample = {name: [row.get(name) for row in first] for name in names}
-    return Columns(_frame(present, count), tuple(names), notes, sample)
+    return Columns(_frame(present, count), tuple(names), first=sample)
 
 
 def _frame(columns: dict[str, list], count: int) -> "pd.DataFrame":

@@ -114,7 +114,7 @@ def guess_task(
     Raises:
         DataError: the file cannot be read, a named column is not there, or nothing looks like texts and labels.
     """
-    stream = open_stream(path, where)
+    stream = open_stream(path, where, text)
     names = stream.schema.names
     problems = [
         no_column(option, name, str(path), names)

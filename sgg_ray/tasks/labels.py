@@ -72,7 +72,7 @@ def in_order(labels: tuple[str, ...], entry: TaskConfig, key: str) -> tuple[str,
     if entry.labels is not None:
         return labels
     try:
-        return tuple(sorted(labels, key=float))
+        return tuple(sorted(labels, key=lambda name: float(name.replace(",", "."))))
     except ValueError:
         raise DataError(
             f"{key}.labels: kind ordinal needs the order of {', '.join(labels)}; list them from the lowest to the "

@@ -3,7 +3,7 @@
 import difflib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 from sgg_ray.config import TaskConfig, as_list, label_name, resolved, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.files import Columns, read_file
+from sgg_ray.tasks.gaps import NO_VALUE, UNCLEAR
 from sgg_ray.tasks.hub import SCHEME as HUB_SCHEME
 from sgg_ray.tasks.hub import read_hub
 from sgg_ray.tasks.task import Text
@@ -50,18 +51,49 @@ def read_table(config: TaskConfig, key: str) -> Table:
     frame, notes = read_columns(
         config, key, [*((place, column) for column in columns), (f"{key}.columns.label", label)]
     )
-    labels, values = _coded(frame[label], f"{key}.columns.label", config.path)
+    gaps = NO_VALUE - {label_name(value) for listed in _listed(config) for value in as_list(listed)}
+    labels, values = _coded(frame[label], f"{key}.columns.label", config.path, gaps)
     notes += _spellings(frame[label])
     labelled = labels >= 0
     if not labelled.any():
         raise DataError(f"{key}.columns.label: no row of {config.path} has a value in column '{label}'")
     if not labelled.all():
-        notes.append(f"{counted(int((~labelled).sum()), 'row')} without a label dropped")
+        notes += _unlabelled(frame[label].loc[~labelled], gaps)
         frame, labels = frame.loc[labelled], labels[labelled]
+    if config.labels is None:
+        notes += _unclear(values, labels, label)
     texts, repaired = joined_texts([frame[column] for column in columns], place, config.path)
     if repaired:
         notes.append(f"{counted(repaired, 'text')} with broken characters repaired")
     return Table(texts, labels, values, tuple(notes))
+
+
+def _listed(config: TaskConfig) -> list[Any]:
+    """The label values that a task lists: a value, or a list of them, for each label."""
+    return list(config.labels.values() if isinstance(config.labels, dict) else config.labels or ())
+
+
+def _unlabelled(column: "pd.Series", gaps: Set[str]) -> list[str]:
+    """What is said of rows that have no label, those apart that have a word for it."""
+    words = [value.strip() for value in column if isinstance(value, str) and value.strip() in gaps]
+    bare = len(column) - len(words)
+    notes = [f"{counted(bare, 'row')} without a label dropped"] if bare else []
+    if words:
+        shown = ", ".join(f"'{word}'" for word in dict.fromkeys(words))
+        notes.append(f"{counted(len(words), 'row')} labelled {shown}, which means 'no value', dropped")
+        notes[-1] += "; list all labels in labels if it is one"
+    return notes
+
+
+def _unclear(values: Sequence[str], labels: np.ndarray, column: str) -> list[str]:
+    """A note about labels that may mean that there is none."""
+    counts = np.bincount(labels, minlength=len(values))
+    return [
+        f"'{value}' ({counted(int(count), 'row')}) is taken for a label; if it means that there is none, leave these "
+        f"rows out with where: {{{column}: [...]}}"
+        for value, count in zip(values, counts)
+        if value in UNCLEAR
+    ]
 
 
 def read_columns(
@@ -79,6 +111,8 @@ def read_columns(
     """
     columns = _columns(config, [*(name for _, name in named), *config.where], key)
     wanted = [*named, *((f"{key}.where", column) for column in config.where)]
+    if not columns.names:
+        raise DataError(f"{key}.path: {config.path} has no rows")
     missing = [
         no_column(where, name, config.path, columns.names)
         for where, name in wanted
@@ -154,6 +188,10 @@ def no_column(where: str, column: str, path: str, names: Sequence[str]) -> str:
     """One line for a column that is not among ``names``, with what may have been meant."""
     near = difflib.get_close_matches(column, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
+    if len(names) == 1 and path.lower().endswith((".csv", ".tsv")):
+        hint = "; fields are separated by commas, semicolons, tabs or bars"
+    elif not near and any(len(name.split()) > WORDS for name in names):
+        hint = "; is there a line with the names of the columns?"
     shown = ", ".join(name[:60] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return f"{where}: column '{column}' is not in {path}; it has: {shown or 'none'}{hint}"
 
@@ -188,8 +226,10 @@ def _spellings(column: "pd.Series") -> list[str]:
     return [f"labels that look the same in Unicode are one: {', '.join(twins[:SHOWN])}"] if twins else []
 
 
-def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Each row's value as a position in the sorted distinct values; -1 where there is none, or only spaces.
+def _coded(
+    column: "pd.Series", where: str, path: str, gaps: Set[str] = frozenset()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Each row's value as a position in the sorted distinct values; -1 where there is none, or only spaces, or a gap.
 
     A million rows have a handful of labels: each distinct value is named once.
     """
@@ -203,8 +243,8 @@ def _coded(column: "pd.Series", where: str, path: str) -> tuple[np.ndarray, tupl
             "number, and of kind multi_label several"
         ) from None
     named = [label_name(value.item() if isinstance(value, np.generic) else value) for value in raw]
-    values = sorted(set(named) - {""})
-    position = {"": -1, **{value: number for number, value in enumerate(values)}}
+    values = sorted(set(named) - {""} - gaps)
+    position = {**dict.fromkeys(("", *gaps), -1), **{value: number for number, value in enumerate(values)}}
     # The last place stands for raw code -1.
     lookup = np.array([*(position[name] for name in named), -1], dtype=np.int64)
     return lookup[raw_codes], tuple(values)

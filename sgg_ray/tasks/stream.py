@@ -1,7 +1,7 @@
 """Read a file of any size in batches, with all its columns and in constant memory."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ class RowStream:
     rows: int
     text: TextFile | CsvFile | None = None  # how it is read, if it is text
     as_text: frozenset[str] = frozenset()  # columns whose values have no common type
+    wanted: tuple[str, ...] = ()  # columns by which the sheet of a workbook is found
     notes: tuple[str, ...] = ()
 
     def batches(self, size: int) -> Iterator["pa.Table"]:
@@ -46,11 +47,11 @@ class RowStream:
             elif self.path.suffix.lower() in WHOLE and self.path.suffix.lower() != SHEET:
                 yield from arrow_batches(self.path, self.where, size)
             else:
-                for rows in _batches(_objects(self.path, self.where, self.text), size):
+                for rows in _batches(_objects(self.path, self.where, self.text, self.wanted), size):
                     yield _table(rows, self.schema, self.as_text)
 
 
-def open_stream(path: Path, where: str) -> RowStream:
+def open_stream(path: Path, where: str, wanted: Sequence[str] = ()) -> RowStream:
     """Read a whole file once without keeping it: its columns, how many rows, and whether every line is sound.
 
     Reading is quick next to what follows, and a torn line at the end is found before hours of work and not after.
@@ -59,13 +60,14 @@ def open_stream(path: Path, where: str) -> RowStream:
         path: any file that can be a task's. A CSV file's values are texts, those of JSON and Excel have the types
             found.
         where: what named the file, for messages.
+        wanted: columns by which the sheet of a workbook is found.
 
     Raises:
         DataError: there is no such file, or it is not what its suffix says.
     """
     with readable(path, where, "the current folder") as suffix:
         if suffix == SHEET:
-            return _scan_objects(path, where, None)
+            return _scan_objects(path, where, None, tuple(wanted))
         if suffix in WHOLE:
             schema = arrow_schema(path, where)
             check_names(schema.names, schema.names, path, where)
@@ -97,9 +99,13 @@ def _scan_csv(table: CsvFile) -> RowStream:
 
 
 def _objects(
-    path: Path, where: str, file: TextFile | CsvFile | None, notes: list[str] | None = None
+    path: Path,
+    where: str,
+    file: TextFile | CsvFile | None,
+    wanted: Sequence[str],
+    notes: list[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    return json_rows(file) if isinstance(file, TextFile) else sheet_rows(path, where, notes)
+    return json_rows(file, notes) if isinstance(file, TextFile) else sheet_rows(path, where, notes, wanted)
 
 
 def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
@@ -107,12 +113,12 @@ def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def _scan_objects(path: Path, where: str, file: TextFile | None) -> RowStream:
+def _scan_objects(path: Path, where: str, file: TextFile | None, wanted: tuple[str, ...] = ()) -> RowStream:
     import pyarrow as pa
 
     notes: list[str] = list(file.notes) if file else []
     count, types, mixed = 0, {}, set()
-    for rows in _batches(_objects(path, where, file, notes), SCAN):
+    for rows in _batches(_objects(path, where, file, wanted, notes), SCAN):
         count += len(rows)
         for name in dict.fromkeys(key for row in rows for key in row):
             known = types.get(name, pa.null())
@@ -128,7 +134,7 @@ def _scan_objects(path: Path, where: str, file: TextFile | None) -> RowStream:
     if mixed:
         names = ", ".join(sorted(mixed))
         notes.append(f"values of different types, or texts that are torn, are kept as text: {names}")
-    return RowStream(path, where, schema, count, file, frozenset(mixed), tuple(notes))
+    return RowStream(path, where, schema, count, file, frozenset(mixed), wanted, tuple(notes))
 
 
 def _common_type(known: "pa.DataType", found: "pa.DataType") -> "pa.DataType":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from sgg_ray.config import TaskConfig, as_list, label_name, text_fields
 from sgg_ray.errors import DataError
+from sgg_ray.tasks.gaps import UNCLEAR, is_gap
 from sgg_ray.tasks.labels import MOST_LABELS
 from sgg_ray.tasks.read import counted, joined_texts, read_columns
 from sgg_ray.tasks.select import Cleaned, clean, text_key
@@ -18,6 +20,8 @@ from sgg_ray.tasks.task import Text
 SEPARATORS = "|;,"  # between labels in one text, the first of them that a column has
 YES, NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 SHOWN = 40  # characters of a value in a message
+DECIMAL_COMMA = re.compile(r"[-+]?\d+(,\d+)?")
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 
 
 def read_numbers(entry: TaskConfig, key: str) -> tuple[tuple[str, ...], Cleaned]:
@@ -31,6 +35,8 @@ def read_numbers(entry: TaskConfig, key: str) -> tuple[tuple[str, ...], Cleaned]
     column = entry.columns.label
     where = f"{key}.columns.label"
     texts, (raw,), notes = _read(entry, key, [(where, column)])
+    raw, told = with_points(raw)
+    notes += [f"column '{column}': {line}" for line in told]
     numbers = np.array([_number(value, f"{where}: column '{column}' of {entry.path}") for value in raw])
     known = np.isfinite(numbers)
     if not known.any():
@@ -99,15 +105,28 @@ def _read(
     return texts, [frame[name].tolist() for _, name in named], notes
 
 
+def with_points(values: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """Numbers with decimal commas (3,5) with points instead, and a line about it; others as they are (1,200)."""
+    texts = [value.strip() for value in values if isinstance(value, str) and not _is_no_number(value)]
+    commas = [text for text in texts if "," in text]
+    if not commas or not all(map(DECIMAL_COMMA.fullmatch, texts)) or all(map(THOUSANDS.fullmatch, commas)):
+        return list(values), []
+    found = [value.replace(",", ".") if isinstance(value, str) else value for value in values]
+    return found, ["numbers are read with decimal commas"]
+
+
+def _is_no_number(value: Any) -> bool:
+    """Whether a value says that there is none."""
+    return is_gap(value) or str(value).strip() in UNCLEAR
+
+
 def _number(value: Any, where: str) -> float:
     """NaN where there is none.
 
     Raises:
         DataError: it is something else than a finite number.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return math.nan
-    if isinstance(value, str) and not value.strip():
+    if _is_no_number(value):
         return math.nan
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -115,7 +134,8 @@ def _number(value: Any, where: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise DataError(
-            f"{where} holds '{str(value)[:SHOWN]}', which is no number; kind: regression needs numbers such as 3.5"
+            f"{where} holds '{str(value)[:SHOWN]}', which is no number; kind: regression needs numbers such as 3.5 or "
+            "1200"
         )
     return number
 
@@ -135,7 +155,7 @@ def _from_columns(
     marks = np.zeros((len(texts), len(names)))
     for place, (name, values) in enumerate(zip(names, columns)):
         for row, value in enumerate(values):
-            said = "" if _missing(value) else label_name(value).lower()
+            said = "" if is_gap(value) else label_name(value).lower()
             if said and said not in YES | NO:
                 raise DataError(
                     f"{where}: column '{name}' of {entry.path} holds '{said[:SHOWN]}'; a column for each label has "
@@ -196,10 +216,6 @@ def _configured(entry: TaskConfig) -> dict[str, str]:
     return {name: name for name in map(label_name, entry.labels or ())}
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
-
-
 def _separator(values: Sequence[Any]) -> str:
     """What stands between labels in the column's texts; "" if it holds lists, or one label a text."""
     texts = [value for value in values if isinstance(value, str) and not value.strip().startswith("[")]
@@ -225,7 +241,7 @@ def labels_in(value: Any, known: Collection[str]) -> set[str] | None:
 
 def marked_labels(names: Sequence[str], values: Sequence[Any]) -> set[str] | None:
     """The names whose value says yes; None where a value says neither yes nor no."""
-    said = ["" if _missing(value) else label_name(value).lower() for value in values]
+    said = ["" if is_gap(value) else label_name(value).lower() for value in values]
     if not all(one in YES | NO for one in said):
         return None
     return {name for name, one in zip(names, said) if one in YES}
@@ -240,7 +256,7 @@ def _split_labels(value: Any, separator: str) -> set[str] | None:
             value = [part.strip().strip("'\"") for part in value.strip().strip("[]").split(",")]
     if isinstance(value, list | tuple | set | np.ndarray):
         return {name for name in map(label_name, value) if name}
-    if _missing(value):
+    if is_gap(value):
         return None
     parts = value.split(separator) if isinstance(value, str) and separator else [value]
     return {name for name in map(label_name, parts) if name}

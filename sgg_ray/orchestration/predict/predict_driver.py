@@ -83,9 +83,9 @@ def predict(
     if out.resolve() == data.resolve():
         raise DataError(f"--out: {out} is the file that is read; give another name")
     check_output(out, "--out", overwrite)
-    stream = _open_data(data, trained.config.target, listener)
     own_texts, own_label = _own_columns(trained.config.target)
     texts = tuple(as_list(text if isinstance(text, str) else list(text))) if text else own_texts
+    stream = _open_data(data, texts, trained.config.target, listener)
     choices = as_list(trained.config.target.columns.choices) if _has_choices(trained.config.target) else []
     _check_columns(stream, (*texts, *choices), label)
     predictor = _load_model(trained, stream, listener)
@@ -108,10 +108,10 @@ def predict(
     return PredictResult(out, tally, time.perf_counter() - started)
 
 
-def _open_data(data: Path, target: TargetConfig, listener: Listener) -> RowStream:
+def _open_data(data: Path, texts: Sequence[str], target: TargetConfig, listener: Listener) -> RowStream:
     """The file to predict, with what is to be said about it."""
     listener.stage(f"reading {data}")
-    stream = open_stream(data, "--data")
+    stream = open_stream(data, "--data", texts)
     for note in stream.notes:
         listener.note(note)
     if data.resolve() == Path(target.path).resolve():

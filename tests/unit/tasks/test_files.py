@@ -91,7 +91,7 @@ def test_a_torn_character_does_not_change_how_the_rest_is_read(write, torn):
     frame, columns = read(file)
     assert frame["text"][0] == "café über naïve"
     assert frame["text"][1].startswith("torn ")
-    assert columns.notes == ("1 characters that are not UTF-8 replaced",)
+    assert columns.notes == ("1 character that is not UTF-8 replaced",)
 
 
 def test_a_character_on_the_edge_of_a_chunk_is_whole(write, monkeypatch):
@@ -117,10 +117,9 @@ def test_a_character_on_the_edge_of_a_chunk_is_whole(write, monkeypatch):
         ("a.json", '[{"text": "a"},\n {"text": ]\n', "line 2 is not valid JSON"),
         ("a.jsonl", '\n"a"\n', 'line 2 must be an object {...}, found "a"'),
         ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON (nested too deeply"),
-        ("a.parquet", "text,label\na,b\n", "is no readable Parquet file"),
         ("a.parquet", b"PAR1" + b"\0" * 40 + b"PAR1", "is no readable Parquet file"),
         ("a.arrow", "text,label\na,b\n", "is no readable Arrow file"),
-        ("a.xlsx", "text,label\na,b\n", "is no readable Excel workbook"),
+        ("a.xlsx", b"PK\x03\x04" + b"\0" * 40, "is no readable Excel workbook"),
         (
             "a.txt",
             "x",

@@ -137,7 +137,7 @@ def test_numbers_are_read(configure, write):
     [
         ("text,stars\nx,1\ny,many\n", "holds 'many', which is no number"),
         ("text,stars\nx,1\ny,inf\n", "holds 'inf', which is no number"),
-        ('text,stars\nx,1\ny,"1,5"\n', "holds '1,5', which is no number"),
+        ('text,stars\nx,1\ny,"1,500"\n', "holds '1,500', which is no number"),
         ("text,stars\nx,\n", "no row of .* has a value in column 'stars'"),
         (
             "text,stars\n" + "".join(f"r{n},2\n" for n in range(20)),
