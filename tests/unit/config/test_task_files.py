@@ -1,5 +1,6 @@
 """The files of pipelines/configs/tasks read rows of the columns that they name, and ask what they promise."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,34 @@ def rows_for(entry):
     return rows
 
 
+def opening(file):
+    """The comment that a file begins with, without its marks."""
+    lines = file.read_text().split("model:")[0].splitlines()
+    return " ".join(line.lstrip("# ").rstrip("\\ ") for line in lines)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_task_file_says_what_columns_it_needs(file):
+    entry, said = load_config(file).target, opening(file)
+    labels = entry.labels if isinstance(entry.labels, dict) else entry.labels or ()
+    values = [*labels, *labels.values()] if isinstance(labels, dict) else [*labels]
+    for name in (*as_list(entry.columns.text), *as_list(entry.columns.choices or []), *values):
+        assert str(name).lower() in said.split("Columns:")[1].lower()
+    (line,) = [
+        line for line in (file.parent / "README.md").read_text().splitlines() if f"({file.name})" in line
+    ]
+    assert f"`{entry.columns.label}`: " in line
+    assert all(f"`{name}`" in line for name in as_list(entry.columns.text))
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_task_file_is_sound(file, lm, tmp_path):
+    """With a file of one's own as its comment says: the data sets of the hub are not to be had here."""
     entry = load_config(file).target
     path = toy.write_rows(tmp_path / "rows.jsonl", rows_for(entry))
-    changes = [f"target.path={path}", "target.split=train", "target.test={fraction: 0.2}", "target.shots=4"]
-    target, _ = load_tasks(load_config(file, changes))
+    command = opening(file).split("sgg train")[2].replace("$PWD", str(path.parent))
+    changes = [word for word in shlex.split(command) if "=" in word]
+    target, _ = load_tasks(load_config(file, [*changes, "target.shots=4"]))
     prompter = Prompter(load_tokenizer(str(lm)), False, 128)
     asked = prompter.write(target, target.train.texts[0])
     assert all(part in asked for part in parts_of(target.train.texts[0]))
