@@ -83,6 +83,10 @@ def _quality_of_label_sets(metrics: Mapping[str, Any]) -> str:
                 f"{found['micro_f1']:.3f} | {interval} | {found['macro_f1']:.3f} | {found['exact_match']:.3f}"
             )
             lines.append(f"| {label} | {cells} | {found['rows']} |")
+    if found := metrics.get("guided"):
+        lines.append(
+            f"\nThe best single set of labels for all test rows has micro-F1 {found['constant_micro_f1']:.3f}."
+        )
     if gain := metrics.get("difference"):
         micro = gain["micro_f1"]
         lines.append(
@@ -117,8 +121,8 @@ def quality_of_labels(metrics: Mapping[str, Any]) -> str:
     guided = metrics.get("guided") or {}
     if "mae" in guided:
         lines.append(
-            f"\nThe labels have an order: predictions are off by {guided['mae']:.2f} levels on average, Spearman's "
-            f"correlation is {guided['spearman']:.2f}."
+            f"\nThe labels have an order: predictions are off by {guided['mae']:.2f} levels on average, the best "
+            f"single label for all by {guided['constant_mae']:.2f}; Spearman's correlation is {guided['spearman']:.2f}."
         )
     gain = metrics.get("difference")
     if gain:

@@ -57,6 +57,9 @@ class OrdinalMetrics(ClassificationMetrics):
     """Metrics of a classifier whose classes have an order, and how far its predictions are off."""
 
     mae: float  # mean distance of predicted and true class, in classes
+    constant_mae: (
+        float  # of one class for all rows, their median: the least that knowing nothing of the texts gives
+    )
     spearman: float  # rank correlation of predicted and true class
 
     @classmethod
@@ -67,11 +70,25 @@ class OrdinalMetrics(ClassificationMetrics):
         ranks = spearman(np.repeat(predicted, counts), np.repeat(true, counts))
         values = {field.name: getattr(metrics, field.name) for field in fields(ClassificationMetrics)}
         mae = float((np.abs(true - predicted) * counts).sum()) / metrics.rows
-        return cls(**values, mae=mae, spearman=ranks)
+        off = np.abs(np.subtract.outer(np.arange(len(metrics.confusion)), np.arange(len(metrics.confusion))))
+        constant = float((off @ metrics.confusion.sum(axis=1)).min()) / metrics.rows
+        return cls(**values, mae=mae, constant_mae=constant, spearman=ranks)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON."""
-        return super().to_dict() | {"mae": self.mae, "spearman": self.spearman}
+        return super().to_dict() | {
+            "mae": self.mae,
+            "constant_mae": self.constant_mae,
+            "spearman": self.spearman,
+        }
+
+    def numbers(self) -> dict[str, float]:
+        """Accuracy, macro-F1, mean distance and rank correlation, by name."""
+        return super().numbers() | {"mae": self.mae, "spearman": self.spearman}
+
+    def of_cell(self) -> dict[str, float]:
+        """Accuracy, which cells of a comparison are ranked by, macro-F1, and the mean distance."""
+        return super().numbers() | {"mae": self.mae}
 
 
 def evaluate_classification(

@@ -36,7 +36,7 @@ class Cell:
     cross_task: float = math.nan  # accuracy on tasks that were neither target nor source
     loss: float = math.nan  # kind generation: mean over all tokens of the references
     rouge_l: float = math.nan  # kind generation
-    mae: float = math.nan  # kind regression: mean absolute error
+    mae: float = math.nan  # kinds regression and ordinal: mean absolute error, of labels in levels
     step_seconds: float = math.nan
     trainable: float = math.nan  # parameters
     memory: float = math.nan  # peak, bytes of the device

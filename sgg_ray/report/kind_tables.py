@@ -82,7 +82,7 @@ def _numbers(results: Sequence[ModelResult], first: RegressionMetrics) -> KindTa
 
 
 def _label_sets(results: Sequence[ModelResult], first: LabelSetMetrics) -> KindTable:
-    rows = []
+    rows = [["the same labels for all", f"{100 * first.constant_micro_f1:.1f} %", "", "", ""]]
     for result in results:
         found = result.metrics
         assert isinstance(found, LabelSetMetrics)
@@ -126,8 +126,10 @@ def _verdicts(results: Sequence[ModelResult]) -> list[str]:
 
 def ordinal_lines(results: Sequence[ModelResult]) -> list[str]:
     """How far models are off that choose among labels with an order, a line each."""
-    return [
-        f"{result.name}: off by {result.metrics.mae:.2f} levels on average, Spearman {result.metrics.spearman:+z.2f}"
-        for result in results
-        if isinstance(result.metrics, OrdinalMetrics)
+    ordinal = [(one.name, one.metrics) for one in results if isinstance(one.metrics, OrdinalMetrics)]
+    lines = [
+        f"{name}: off by {found.mae:.2f} levels on average, Spearman {found.spearman:+z.2f}"
+        for name, found in ordinal
     ]
+    floor = [f"one level for all: off by {found.constant_mae:.2f}" for _, found in ordinal[:1]]
+    return [*floor, *lines]

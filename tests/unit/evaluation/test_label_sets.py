@@ -36,6 +36,12 @@ def test_a_better_model_is_told_from_a_worse_one():
     assert compare_label_sets(GOOD, GOOD, TRUE).gains() == {"micro_f1": 0.0, "exact_match": 0.0}
 
 
+def test_the_same_labels_for_all_are_the_floor():
+    sets = [np.array([number >> place & 1 for place in range(3)]) for number in range(1, 8)]
+    every = [evaluate_label_sets(np.tile(one, (60, 1)), TRUE).micro_f1 for one in sets]
+    assert evaluate_label_sets(GOOD, TRUE).constant_micro_f1 == pytest.approx(max(every))
+
+
 def test_no_label_anywhere_counts_nothing():
     nothing = np.zeros((4, 2))
     assert evaluate_label_sets(nothing, nothing).micro_f1 == 0
