@@ -36,6 +36,7 @@ def curve(job: dict[str, Any], name: str, model: str, steps: int, rows: int) -> 
     config = config.model_copy(update={"train": config.train.model_copy(update=settings)})
     target = job["target"]
     test = target.test.take(np.random.default_rng(0).permutation(len(target.test))[:rows])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     losses: list[float] = []
     tested: list[tuple[int, float, float]] = []
     held: list[Any] = []
@@ -58,9 +59,9 @@ def curve(job: dict[str, Any], name: str, model: str, steps: int, rows: int) -> 
         target,
         [],
         {},
-        torch.device("cpu"),
+        device,
         hooks=Hooks(on_events=look, phases=phases),
-        foundation=PretrainedModel(config.model, torch.device("cpu")),
+        foundation=PretrainedModel(config.model, device),
     )
     place = {key: job[key] for key in ("task", "shots", "seed")}
     return {**place, "strategy": name, "steps": steps, "losses": losses, "tested": tested}

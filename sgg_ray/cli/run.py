@@ -148,6 +148,10 @@ def show_plan(console: "Console", config: Config, command: str) -> dict[str, Any
         "target": f"{config.target.name}, {_shots(config.target)}",
         "sources": ", ".join(source.name for source in config.sources) or "none",
     }
+    if command == "train" and config.target.unlabelled:
+        plan["unlabelled texts"] = (
+            f"{config.target.unlabelled.path}, at most {config.target.unlabelled.max_rows}"
+        )
     if command == "train":
         plan["strategy"] = _strategy(config)
     if command != "score":
@@ -181,8 +185,9 @@ def _strategy(config: Config) -> str:
     if config.train.method == "auto":
         most = config.train.budget
         trainings = f"up to {most} trainings" if most > 1 else "one training"
+        trainings += ", the last one on unlabelled texts," if config.target.unlabelled else ","
         why = "chosen from the sources' utilities and the shots"
-        return f"auto: {trainings}, {why} (as the file says: --strategy none)"
+        return f"auto: {trainings} {why} (as the file says: --strategy none)"
     return config.strategy or "as the file says"
 
 

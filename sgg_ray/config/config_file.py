@@ -114,6 +114,8 @@ def _absolute_inputs(config: Config, base: str) -> Config:
     target = moved(config.target)
     if target.test.path is not None:
         target = target.model_copy(update={"test": moved(target.test)})
+    if target.unlabelled is not None:
+        target = target.model_copy(update={"unlabelled": moved(target.unlabelled)})
     model = config.model
     # What is no folder here may be a hub id.
     if model.path.startswith((".", "~")) or os.path.exists(absolute(model.path)):

@@ -36,10 +36,36 @@ def check_kinds(config: Config) -> list[str]:
         problems += _without_test_rows(config)
     if config.target.kind == GENERATION and config.train.share_labels:
         problems.append("train.share_labels: a target of kind generation has no labels; leave it out")
+    problems += _unlabelled(config)
     problems += _words_needed(config, tasks)
     if config.compare is not None:
         problems += _mixed_targets(config)
     return problems
+
+
+def _unlabelled(config: Config) -> Iterator[str]:
+    """Who can learn from texts without labels."""
+    entry, place = config.target.unlabelled, "target.unlabelled"
+    if entry is None:
+        return
+    if config.train.method != "auto" or config.compare is not None:
+        found = "a comparison" if config.compare else config.strategy or "the file's own settings"
+        yield f"{place}: only strategy auto of sgg train learns from unlabelled texts, found {found}; leave it out"
+    elif config.target.kind != "classification":
+        yield f"{place}: needs a target of kind classification, found {config.target.kind}; leave it out"
+    elif config.train.budget < 2:
+        yield f"{place}: one of the trainings of train.budget learns from them, found a budget of 1; use 2 or 3"
+    elif config.ray.sharding is not None:
+        yield f"{place}: cannot be used with ray.sharding, found {config.ray.sharding}; leave one of them out"
+    if entry.split != "train" and not entry.path.startswith(HUB):
+        yield f"{place}.split: only {HUB} data sets have splits, found {entry.path}; leave it out"
+    columns = entry.columns
+    if columns is not None and len(as_list(columns.text)) != len(as_list(config.target.columns.text)):
+        own = len(as_list(config.target.columns.text))
+        yield (
+            f"{place}.columns.text: must name {own} as target.columns.text does, found "
+            f"{', '.join(as_list(columns.text))}"
+        )
 
 
 def _words_needed(config: Config, tasks: Sequence[tuple[str, TaskConfig]]) -> Iterator[str]:

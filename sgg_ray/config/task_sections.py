@@ -147,6 +147,25 @@ class HeldOutConfig(Section):
         return self
 
 
+class UnlabelledConfig(Section):
+    """Texts of the target's kind without labels, for strategy auto to learn from."""
+
+    path: str = Field(
+        description="a file, read like the target's; its labels, if it has any, are not looked at"
+    )
+    split: str = Field("train", description="hf:// only: which split to read")
+    columns: Columns | None = Field(None, description="of that file; default: the target's")
+    where: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="keep rows whose column has this value, or one of these"
+    )
+    max_rows: Count = Field(600, description="texts used at most")
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _readable_filter(cls, where: Any) -> Any:
+        return check_filter(where)
+
+
 class TargetConfig(TaskConfig):
     """The task to adapt to."""
 
@@ -156,6 +175,10 @@ class TargetConfig(TaskConfig):
         "multiple_choice and generation: examples in total; all = every row that is not a test row"
     )
     test: HeldOutConfig = Field(default_factory=lambda: HeldOutConfig.model_validate({"fraction": 0.2}))
+    unlabelled: UnlabelledConfig | None = Field(
+        None,
+        description="strategy auto: further texts without labels, labelled by what it has trained; null = none",
+    )
 
 
 class SourceConfig(TaskConfig):

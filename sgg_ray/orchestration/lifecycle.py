@@ -18,7 +18,7 @@ from sgg_ray.orchestration.run_record import tracked_datasets, tracked_parameter
 from sgg_ray.scoring import check_row_scores
 from sgg_ray.tasks import Task, load_tasks
 from sgg_ray.tracking import Tracker, check_database, check_event_files, sqlite_file
-from sgg_ray.training import check_setfit
+from sgg_ray.training import check_setfit, check_unlabelled
 
 
 def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
@@ -50,6 +50,7 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
     )
     check_combination(config.train.combine)
     check_setfit(config)
+    check_unlabelled(config)
     check_row_scores(config)
     for task in (target, *sources):
         for note in task.notes:

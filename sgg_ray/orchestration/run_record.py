@@ -5,6 +5,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from sgg_ray.artifacts import git_state
 from sgg_ray.config import Config
 from sgg_ray.secrets import redacted
@@ -118,6 +120,8 @@ def fingerprint(tasks: Sequence[Task]) -> str:
         digest.update(repr((task.name, task.role, task.labels, task.prompt, task.words, task.kind)).encode())
         for rows in (task.train, task.test):
             digest.update(_digest(rows).encode())
+        if task.unlabelled:
+            digest.update(_digest(Rows(task.unlabelled, np.empty(0, dtype=np.int64))).encode())
     return digest.hexdigest()
 
 

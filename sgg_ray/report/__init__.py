@@ -13,7 +13,7 @@ from sgg_ray.report.html import (
     html_scores,
     html_sweep,
 )
-from sgg_ray.report.kept_model import kept_lines
+from sgg_ray.report.kept_model import kept_lines, unlabelled_line
 from sgg_ray.report.module_plots import module_table, plot_modules
 from sgg_ray.report.page import Page, PageTable, Section, as_sentence, sentences
 from sgg_ray.report.page_sections import (
@@ -106,6 +106,7 @@ __all__ = [
     "training_line",
     "training_section",
     "trial_line",
+    "unlabelled_line",
     "wrong_rows",
     "wrong_section",
 ]

@@ -16,7 +16,7 @@ def kept_lines(kept: HeldOutComparison | None, on_test: Any) -> list[str]:
     """
     if kept is None:
         return ["the guided model is kept: no shots were held out to choose by (train.calibration_folds)"]
-    found = f"{kept.gain:+.2f} nats a row, {100 * kept.confidence:g} % interval {kept.low:+.2f} … {kept.high:+.2f}"
+    found = _gain(kept)
     of = f"on {kept.rows} shots that were held out in turn"
     if kept.verdict == "better":
         lines = [f"{of} guided is better than target only ({found}): guided is kept as the model"]
@@ -32,3 +32,20 @@ def kept_lines(kept: HeldOutComparison | None, on_test: Any) -> list[str]:
                 "The choice stays, since rows that choose a model cannot test it"
             )
     return lines
+
+
+def unlabelled_line(found: HeldOutComparison) -> str:
+    """What texts without labels brought, on held-out shots: the average with what was learnt from them and without."""
+    of = f"on {found.rows} held-out shots"
+    if found.verdict == "better":
+        return f"{of} the average is better with what was learnt from unlabelled texts ({_gain(found)})"
+    if found.verdict == "worse":
+        return (
+            f"{of} the average is worse with what was learnt from unlabelled texts ({_gain(found)}): "
+            "leave out target.unlabelled"
+        )
+    return f"{of} unlabelled texts make no difference that is shown ({_gain(found)})"
+
+
+def _gain(found: HeldOutComparison) -> str:
+    return f"{found.gain:+.2f} nats a row, {100 * found.confidence:g} % interval {found.low:+.2f} … {found.high:+.2f}"

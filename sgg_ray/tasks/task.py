@@ -91,6 +91,7 @@ class Task:
     words: tuple[str, ...] | None = None  # language models: what to say for each label; None = its name
     fields: tuple[str, ...] = (TEXT,)  # what the parts of a text are called in a prompt
     kind: Kind = "classification"  # of tasks without labels generation, whatever stands here
+    unlabelled: tuple[Text, ...] = ()  # the target's further texts, neither shots nor test rows
 
     @property
     def place(self) -> str:

@@ -20,6 +20,7 @@ from sgg_ray.tasks.read import Table, counted, read_table
 from sgg_ray.tasks.select import Cleaned, flip, shuffled, stratified
 from sgg_ray.tasks.shots import about_test_rows, draw_shots, few_shots
 from sgg_ray.tasks.task import ONE_LABEL, Rows, Task
+from sgg_ray.tasks.unlabelled import read_unlabelled
 from sgg_ray.tasks.values import read_label_sets, read_numbers
 
 VALUED = ("regression", "multi_label", "multiple_choice")  # kinds whose rows have no label of a class
@@ -160,6 +161,8 @@ def _target(
                 "compare.eval_split: every row is a shot or a test row; add rows, or eval_split on test rows"
             )
         test_keys |= set(test.keys)
+    unlabelled, more = read_unlabelled(entry, test_keys, set(apart.keys[chosen]), seed)
+    notes += more
     if entry.max_rows is not None:
         test = test.take(stratified(shuffled(test.keys, seed, "limit"), test.rows.labels, entry.max_rows))
     notes += about_test_rows(entry.kind, labels, test.rows)
@@ -174,6 +177,7 @@ def _target(
         label_words(entry, "target", labels),
         tuple(text_fields(entry)),
         entry.kind,
+        unlabelled,
     )
     return task, test_keys
 

@@ -1,11 +1,13 @@
 """The training loop, its checkpoints, and the gradients of tasks. Knows nothing of Ray."""
 
 from sgg_ray.training.array_predictions import ArrayPredictions
+from sgg_ray.training.averaging import check_unlabelled
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from sgg_ray.training.choice import Choice, choose
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
 from sgg_ray.training.evaluate import predict
-from sgg_ray.training.job import Hooks, plain, run_training
+from sgg_ray.training.hooks import Hooks
+from sgg_ray.training.job import plain, run_training
 from sgg_ray.training.label_predictions import LabelPredictions
 from sgg_ray.training.outcome import Outcome
 from sgg_ray.training.passes import SOURCES, Passes
@@ -51,6 +53,7 @@ __all__ = [
     "check_checkpoint",
     "check_setfit",
     "check_training_state",
+    "check_unlabelled",
     "choose",
     "estimate_time",
     "generate_texts",

@@ -19,6 +19,8 @@ from sgg_ray.training.head import begin_at_names
 MISLEADING, TELLING = 0.2, 0.8
 GUIDED_FLOOR = 0.3  # least weight of a guided training from a zero head: an average wants members that differ
 LEAST_SHARE = 0.05  # of the average, below which a member is not worth its training
+SELF_TRAINING = "self-training"  # the member that learns from unlabelled texts what the others make of them
+SELF_TRAINED_SHARE = 0.5  # of the average; measured in studies/unlabelled.py
 AS_THE_FILE = "as the file"  # the one member where nothing is chosen
 
 
@@ -26,7 +28,7 @@ AS_THE_FILE = "as the file"  # the one member where nothing is chosen
 class Choice:
     """Settings chosen by strategy ``auto``, with the evidence for them."""
 
-    shares: Mapping[str, float]  # of each strategy, the largest first, adding up to 1
+    shares: Mapping[str, float]  # of each strategy, the largest first and self-training last, adding up to 1
     strength: float  # of the source mixture, in [0, 1]
     steepness: float | None  # κ of the label names; None where they have no say
 
@@ -51,7 +53,8 @@ class Choice:
 
     def __str__(self) -> str:
         members = " + ".join(f"{100 * share:.0f} % {name}" for name, share in self.shares.items())
-        return f"{members}, because {self.evidence}"
+        labelled = "; the others label the unlabelled texts that self-training learns from"
+        return f"{members}, because {self.evidence}{labelled if SELF_TRAINING in self.shares else ''}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to choice.json."""
@@ -63,7 +66,7 @@ class Choice:
         }
 
 
-def choose(strength: float, steepness: float | None, budget: int) -> Choice:
+def choose(strength: float, steepness: float | None, budget: int, unlabelled: bool = False) -> Choice:
     """Shares of the strategies.
 
     With s the strength of the source mixture and m the steepness of the label names on a ramp from MISLEADING to
@@ -74,7 +77,9 @@ def choose(strength: float, steepness: float | None, budget: int) -> Choice:
     Args:
         strength: of the source mixture, in [0, 1], see ``sgg_ray.alignment.mixture_strength``.
         steepness: κ of what the labels are called; None if they are no words.
-        budget: most members.
+        budget: most members, self-training among them.
+        unlabelled: whether there are texts without labels: half of the average is then a member that is trained on
+            them, labelled by the others. It needs a budget of two.
     """
     names = (
         0.0 if steepness is None else float(np.clip((steepness - MISLEADING) / (TELLING - MISLEADING), 0, 1))
@@ -87,9 +92,11 @@ def choose(strength: float, steepness: float | None, budget: int) -> Choice:
     }
     total = sum(weights.values())
     ranked = sorted(weights, key=lambda name: -weights[name])
-    kept = [name for name in ranked if weights[name] / total >= LEAST_SHARE][:budget]
-    rest = sum(weights[name] for name in kept)
-    return Choice({name: weights[name] / rest for name in kept}, strength, steepness)
+    trained_last = {SELF_TRAINING: SELF_TRAINED_SHARE} if unlabelled else {}
+    most = budget - len(trained_last)
+    kept = [name for name in ranked if weights[name] / total >= LEAST_SHARE][:most]
+    rest = sum(weights[name] for name in kept) / (1 - sum(trained_last.values()))
+    return Choice({name: weights[name] / rest for name in kept} | trained_last, strength, steepness)
 
 
 @torch.no_grad()
@@ -111,5 +118,11 @@ def member_config(config: Config, name: str) -> Config:
     if name == AS_THE_FILE:
         train = config.train.model_copy(update={"method": "gradients"})
         return config.model_copy(update={"train": train})
+    if name == SELF_TRAINING:
+        alone = apply_strategy(
+            config, shipped_strategy("alignment-weighted").model_copy(update={"alignment": {}})
+        )
+        guidance = alone.guidance.model_copy(update={"lambda_source": 1.0})
+        return alone.model_copy(update={"guidance": guidance})
     strategy = shipped_strategy(name).model_copy(update={"model": {}, "alignment": {}})
     return apply_strategy(config, strategy)

@@ -1,8 +1,6 @@
 """One whole training in one worker: build, train, evaluate. What Ray Train, a baseline and a sweep trial all run."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,48 +14,25 @@ from sgg_ray.models import (
     TaskModel,
     TokenisedRows,
     build_model,
-    find_model,
     gathered,
     in_turn,
     most_examples,
     shard_model,
 )
-from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows, sharing_labels
+from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows
+from sgg_ray.training.averaging import run_average, used_sources
 from sgg_ray.training.checkpoint import load_checkpoint
-from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, member_config, names_steepness
 from sgg_ray.training.communicator import Communicator, SingleProcess
-from sgg_ray.training.outcome import Outcome, average
+from sgg_ray.training.hooks import Hooks
+from sgg_ray.training.outcome import Outcome
 from sgg_ray.training.predict_rows import predict_rows
 from sgg_ray.training.predictions import Predictions
 from sgg_ray.training.setfit import train_setfit
-from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
-from sgg_ray.training.training_state import TrainingState, load_member, stored_members
-from sgg_ray.training.updates import Phase
+from sgg_ray.training.trainer import Trainer
+from sgg_ray.training.training_state import TrainingState
 
 IN_CONTEXT = 6  # stream of random numbers
 EPISODES_OF_A_SHOT = 8  # each behind others, or the same in another order
-
-
-@dataclass
-class Hooks:
-    """What the surroundings of a training want to hear of it. By default nothing."""
-
-    on_events: Callable[[Sequence[Event]], None] = lambda events: None
-    on_evaluation: Callable[[int, int], None] = lambda done, total: None
-    # Keeps how far the training is, on every worker, every train.save_steps steps and after a member of an average.
-    checkpoint: Callable[[TrainingState], None] | None = None
-    # Asked after every step on worker 0: whether to keep a checkpoint besides those.
-    checkpoint_wanted: Callable[[], bool] = lambda: False
-    updates: WeightUpdates | None = None
-    resume_from: Path | None = None  # folder of a TrainingState
-    probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
-        None  # sources with weights, only to be looked at
-    )
-    # What is told of a further member of an average, by its strategy; the first one is told as the run itself.
-    of_member: Callable[[str], "Hooks"] | None = None
-    on_choice: Callable[[Choice], None] = lambda choice: None
-    # Phases in place of those of the configuration, made once the trainer is there (docs/how-to-strategy.md).
-    phases: Callable[[Trainer], Sequence[Phase]] | None = None
 
 
 def run_training(
@@ -85,10 +60,12 @@ def run_training(
     if config.train.method == "setfit":
         return _run_setfit(config, target, device, communicator, hooks, foundation)
     if config.train.method == "auto":
-        return _run_chosen(config, target, sources, weights, device, communicator, hooks, foundation)
+        return run_average(
+            run_training, config, target, sources, weights, device, communicator, hooks, foundation
+        )
     if config.train.method != "gradients":
         return _run_untrained(config, target, device, communicator, hooks, foundation)
-    used = _used(config, target, sources, weights)
+    used = used_sources(config, target, sources, weights)
     model = _placed(build_model(config, [target, *used], foundation, device), config, device)
     _calibrate(model, config, [*used, target])
     trainer = Trainer(
@@ -120,13 +97,6 @@ def run_training(
         trainer.flat.total_size,
         dict(trainer.weights),
     )
-
-
-def _used(config: Config, target: Task, sources: Sequence[Task], weights: Mapping[str, float]) -> list[Task]:
-    """The sources that a training has to know."""
-    refreshed = config.alignment.refresh_interval > 0
-    used = [source for source in sources if refreshed or weights.get(source.name, 0.0) > 0]
-    return sharing_labels(target, used) if config.train.share_labels else used
 
 
 def _placed(model: TaskModel, config: Config, device: torch.device) -> TaskModel:
@@ -164,66 +134,6 @@ def _run_setfit(
     hooks.on_events([{"step": config.train.max_steps - 1, "seconds": seconds}])
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
     return Outcome(model, predictions, 0, 0, sum(value.numel() for value in model.parameters()))
-
-
-def _run_chosen(
-    config: Config,
-    target: Task,
-    sources: Sequence[Task],
-    weights: Mapping[str, float],
-    device: torch.device,
-    communicator: Communicator,
-    hooks: Hooks,
-    foundation: PretrainedModel | None,
-) -> Outcome:
-    """Method auto: choose strategies, train each of them, and average what they predict.
-
-    Members that had ended when a run was stopped are read from its checkpoint, and the one under way goes on. Language
-    models are trained once, as the file says: an average of them would be answered by several large models.
-    """
-    strength = min(1.0, sum(weights.values()))
-    choice = Choice({AS_THE_FILE: 1.0}, strength, None)
-    found = find_model(config.model.path) if foundation is None else foundation
-    if not found.architecture.is_language_model:  # of which a copy beside the one that is trained may not fit
-        foundation = foundation or PretrainedModel(config.model, device)
-        steepness = names_steepness(config, target, foundation, device)
-        choice = choose(strength, steepness, config.train.budget)
-    hooks.on_choice(choice)
-    used = [source for source in sources if weights.get(source.name, 0.0) > 0]
-    shares = {source.name: weights[source.name] / strength for source in used}
-    several = len(choice.shares) > 1
-    place = hooks.resume_from if several else None
-    stored, under_way = ([], None) if place is None else stored_members(place)
-    ended: dict[str, Outcome] = {}
-    for number, name in enumerate(choice.shares):
-        chosen = member_config(config, name)
-        beside = (used, shares) if chosen.guidance.lambda_source > 0 else ([], {})
-        if number < len(stored):
-            model = build_model(chosen, [target, *_used(chosen, target, *beside)], foundation).to(device)
-            ended[name] = load_member(stored[number], name, model, target)
-            continue
-        own = hooks if number == 0 or hooks.of_member is None else hooks.of_member(name)
-        own = replace(own, updates=None)
-        if several:
-            resumed = under_way if number == len(stored) else None
-            own = replace(
-                own,
-                checkpoint=_beside(ended, hooks),
-                checkpoint_wanted=hooks.checkpoint_wanted,
-                resume_from=resumed,
-            )
-        ended[name] = run_training(chosen, target, *beside, device, communicator, own, foundation)
-        if hooks.checkpoint is not None and len(ended) < len(choice.shares):
-            hooks.checkpoint(TrainingState(None, dict(ended), averages=True))
-    return average(list(ended.values()), choice)
-
-
-def _beside(ended: Mapping[str, Outcome], hooks: Hooks) -> Callable[[TrainingState], None] | None:
-    """Keeps how far a member is together with those that have ended before it."""
-    keep = hooks.checkpoint
-    if keep is None:
-        return None
-    return lambda state: keep(replace(state, ended=dict(ended), averages=True))
 
 
 def _run_untrained(

@@ -7,7 +7,7 @@ import numpy as np
 
 from sgg_ray.models import AveragedModel, EncoderClassifier, TaskModel
 from sgg_ray.training.array_predictions import ArrayPredictions
-from sgg_ray.training.choice import Choice
+from sgg_ray.training.choice import SELF_TRAINING, Choice
 from sgg_ray.training.label_predictions import LabelPredictions
 from sgg_ray.training.predictions import Predictions
 
@@ -23,6 +23,7 @@ class Outcome:
     trainable: int  # P
     weights: dict[str, float] = field(default_factory=dict)  # of the sources, as they were at the end
     choice: Choice | None = None  # of method auto
+    without_self_training: np.ndarray | None = None  # ``array`` of the other members alone, if there was any
 
     @property
     def array(self) -> np.ndarray:
@@ -45,6 +46,10 @@ def average(found: Sequence[Outcome], choice: Choice) -> Outcome:
     members = [outcome.model for outcome in found if isinstance(outcome.model, EncoderClassifier)]
     assert isinstance(first.predictions, ArrayPredictions)
     predicted = np.sum([share * outcome.array for share, outcome in zip(shares, found)], axis=0)
+    without = None
+    if SELF_TRAINING in choice.shares:
+        own = choice.shares[SELF_TRAINING]
+        without = (predicted - own * found[-1].array) / (1 - own)
     return replace(
         first,
         model=AveragedModel(members, shares),
@@ -52,4 +57,5 @@ def average(found: Sequence[Outcome], choice: Choice) -> Outcome:
         skipped_steps=sum(outcome.skipped_steps for outcome in found),
         trainable=sum(outcome.trainable for outcome in found),
         choice=choice,
+        without_self_training=without,
     )

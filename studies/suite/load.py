@@ -30,13 +30,20 @@ def entries() -> dict[str, dict[str, Any]]:
 
 
 def split(
-    name: str, shots: int, seed: int, reader: Reader, poisoned: bool = False, flipped: float = 0.0
+    name: str,
+    shots: int,
+    seed: int,
+    reader: Reader,
+    poisoned: bool = False,
+    flipped: float = 0.0,
+    rest: int | None = None,
 ) -> tuple[Task, list[Task]]:
     """A target and its sources.
 
     Args:
         poisoned: every label of some of the sources is wrong.
         flipped: share of wrong labels in every source.
+        rest: in place of the test rows so many at most that are neither test rows nor shots.
     """
     whole, every = suite(), entries()
     corpus = every[name]["corpus"]
@@ -45,16 +52,17 @@ def split(
         for source in whole["sources"]
         if every[source]["corpus"] != corpus
     }
-    return read(name, shots, seed, reader, sources)
+    return read(name, shots, seed, reader, sources, rest)
 
 
 def read(
-    name: str, shots: int, seed: int, reader: Reader, sources: Mapping[str, float]
+    name: str, shots: int, seed: int, reader: Reader, sources: Mapping[str, float], rest: int | None = None
 ) -> tuple[Task, list[Task]]:
     """A target and any other tasks as its sources.
 
     Args:
         sources: share of wrong labels by name.
+        rest: in place of the test rows so many at most that are neither test rows nor shots.
     """
     every = entries()
     config = Config.model_validate(
@@ -65,7 +73,7 @@ def read(
             "target": {
                 **_own(every[name]),
                 "shots": shots,
-                "max_rows": TEST_ROWS,
+                "max_rows": rest or TEST_ROWS,
                 "test": {"fraction": TEST_SHARE},
             },
             "sources": [
@@ -74,7 +82,7 @@ def read(
             ],
         }
     )
-    target, found = load_tasks(config, reader)
+    target, found = load_tasks(config, reader, "validation" if rest else "test")
     return _short(target), [_short(source) for source in found]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison
 from sgg_ray.models import write_calibration
 from sgg_ray.orchestration.train.held_out_trainings import (
     HELD_OUT,
+    WITHOUT,
     HeldOutTraining,
     held_out_trainings,
     start_held_out,
@@ -26,6 +28,7 @@ from sgg_ray.training import ArrayPredictions, Predictions, predictions_class
 
 CALIBRATION = "calibration.json"
 KEPT = "kept.json"  # which model the run keeps, and why
+UNLABELLED = "unlabelled.json"  # what texts without labels brought
 
 
 def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
@@ -41,6 +44,10 @@ def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
     assert guided is not None
     baseline = held_out_predictions(session.folder, folds, BASELINE)
     kept = guided
+    without = held_out_predictions(session.folder, folds, WITHOUT)
+    if without is not None:
+        compared = kind.compare_held_out(guided, without, shots)
+        session.folder.write_json(UNLABELLED, compared.to_dict())
     if baseline is not None:
         compared = kind.compare_held_out(guided, baseline, shots)
         session.folder.write_json(KEPT, compared.to_dict())
@@ -85,9 +92,9 @@ def cross_validated(session: Session) -> tuple[Predictions, Predictions | None]:
     return guided, alone
 
 
-def stored_choice(folder: RunFolder) -> HeldOutComparison | None:
-    """How the run chose its model; None if it could not."""
-    path = folder.path / KEPT
+def stored_comparison(folder: RunFolder, file: str) -> HeldOutComparison | None:
+    """A comparison on held-out shots: KEPT, how the run chose its model, or UNLABELLED; None if there was none."""
+    path = folder.path / file
     if not path.exists():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +119,10 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
     )
     try:
         for training, reference in pending.items():
-            _save(folder.path / training.file, session.wait_for(inbox, reference))
+            found, without = session.wait_for(inbox, reference)
+            if without is not None:
+                _save(folder.path / replace(training, model=WITHOUT).file, without)
+            _save(folder.path / training.file, found)
     except SggError as error:
         if session.config.target.test.is_none:
             raise

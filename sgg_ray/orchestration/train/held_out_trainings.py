@@ -16,6 +16,7 @@ from sgg_ray.training import Event, Hooks, plain, predictions_class, run_trainin
 
 FOLDS, FOLDS_FOR_TEST = 2, 5  # parts of the shots unless the file says, with test rows and without
 RETRIES = 2  # of a training whose process died
+WITHOUT = "without-self-training"
 HELD_OUT = "held_out"  # folder of what the trainings predict: MODEL-PART.npy
 
 
@@ -36,7 +37,7 @@ def usable_folds(config: Config, target: Task) -> list[Fold]:
 class HeldOutTraining:
     """One training without a part of the shots: of the run's own kind, or of its baseline's."""
 
-    model: str  # GUIDED or BASELINE
+    model: str  # GUIDED or BASELINE; WITHOUT names what the guided ones say without their self-trained member
     part: int  # from 1 on
     parts: int
 
@@ -62,10 +63,11 @@ def predict_held_out(
     weights: Mapping[str, float],
     run: str,
     log: Log,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Train as the run did on the target's rows, and predict its held-out ones: [n, W].
 
-    ``sources`` come out of the object store, which holds one copy for all trainings. No held-out text is left in them.
+    The second array is what an average says without its self-trained member, if it has one. ``sources`` come out of the
+    object store, which holds one copy for all trainings. No held-out text is left in them.
     """
 
     def tell(events: Sequence[Event]) -> None:
@@ -74,7 +76,8 @@ def predict_held_out(
     hooks = Hooks(on_events=tell)
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     sources = without_texts(sources, target.test.texts)
-    return run_training(config, target, sources, weights, device, hooks=hooks).array
+    found = run_training(config, target, sources, weights, device, hooks=hooks)
+    return found.array, found.without_self_training
 
 
 def start_held_out(
@@ -86,7 +89,7 @@ def start_held_out(
     wanted: Sequence[HeldOutTraining],
     log: Log,
     executor: Executor,
-) -> dict[HeldOutTraining, Reference[np.ndarray]]:
+) -> dict[HeldOutTraining, Reference[tuple[np.ndarray, np.ndarray | None]]]:
     """One process a training, as many at a time as the cluster has room for.
 
     The sources keep the weights of the whole run. Those were chosen with all shots, the held-out ones included, but

@@ -21,7 +21,7 @@ from sgg_ray.evaluation import (
 from sgg_ray.models import MODEL_MANIFEST
 from sgg_ray.orchestration.run_page import PAGE, write_page
 from sgg_ray.orchestration.run_record import evaluation_dataset
-from sgg_ray.orchestration.train.held_out import CALIBRATION, KEPT, stored_choice
+from sgg_ray.orchestration.train.held_out import CALIBRATION, KEPT, UNLABELLED, stored_comparison
 from sgg_ray.orchestration.train.train_session import CHOICE, Session
 from sgg_ray.orchestration.train.train_worker import MODEL, RESULT
 from sgg_ray.prediction import Predictor
@@ -41,6 +41,7 @@ from sgg_ray.report import (
     quality_section,
     scores_section,
     training_section,
+    unlabelled_line,
     wrong_section,
 )
 from sgg_ray.tracking import TracedAnswers, TrainedModel
@@ -71,6 +72,7 @@ class TrainResult:
     summary: dict[str, Any]
     rows_are: str = TEST_ROWS  # what the metrics are of
     kept: HeldOutComparison | None = None  # how the model was chosen, without test rows; None: it was not
+    unlabelled: HeldOutComparison | None = None  # with − without what was learnt from unlabelled texts
 
     @property
     def model(self) -> str:
@@ -87,7 +89,7 @@ class TrainResult:
         lines = [] if self.rows_are == TEST_ROWS else [CROSS_VALIDATED]
         if self.baseline is not None:
             lines += kept_lines(self.kept, self.comparison if self.rows_are == TEST_ROWS else None)
-        return lines
+        return lines + ([] if self.unlabelled is None else [unlabelled_line(self.unlabelled)])
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
@@ -97,6 +99,7 @@ class TrainResult:
             "difference": self.comparison.to_dict() if self.comparison else None,
             "kept": self.kept.to_dict() if self.kept else {"model": GUIDED, "verdict": None},
             "evaluated": self.rows_are,
+            **({"unlabelled": self.unlabelled.to_dict()} if self.unlabelled else {}),
             **self.summary,
         }
 
@@ -142,7 +145,7 @@ def evaluate(
         alone: those of the baseline, if there is one.
         report: the scores of its sources.
     """
-    kept = stored_choice(session.folder)
+    kept = stored_comparison(session.folder, KEPT)
     judged = alone if alone and kept and kept.kept == BASELINE else guided
     steps = [e for e in session.folder.read_events() if e.get("run") == GUIDED and "step" in e]
     events = [e for e in steps if "gradient_norm" in e]
@@ -171,6 +174,7 @@ def evaluate(
         summary,
         HELD_OUT_ROWS if session.config.target.test.is_none else TEST_ROWS,
         kept,
+        stored_comparison(session.folder, UNLABELLED),
     )
 
 
@@ -194,6 +198,7 @@ def write_results(session: Session, predictions: Predictions, result: TrainResul
     plot_curves(events, folder.path / "curves.png")
     written = ["config.yaml", "metrics.json", "predictions.parquet", "curves.png", PAGE]
     written += [KEPT] if result.kept else []
+    written += [UNLABELLED] if result.unlabelled else []
     if session.config.guidance.view_modules:
         modules = module_table(events)
         folder.write_parquet("modules.parquet", modules)

@@ -57,7 +57,8 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     settings = config.tune or TuneConfig()  # pyright: ignore[reportCallIssue]
     config = config.model_copy(update={"tune": settings})
     if config.train.method == "auto":
-        listener.note(f"a sweep searches one training: strategy {TUNED} in place of auto")
+        unused = "; target.unlabelled is not used" if config.target.unlabelled else ""
+        listener.note(f"a sweep searches one training: strategy {TUNED} in place of auto{unused}")
         config = apply_strategy(config, shipped_strategy(TUNED))
     refuse_elastic(config, "sweep")
     folder = RunFolder(config.ray.storage_path, config.name)

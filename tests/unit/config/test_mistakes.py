@@ -256,3 +256,28 @@ def test_who_needs_test_rows_says_so(load, problems, more, said):
 def test_who_is_never_held_out_needs_test_rows(problems, kind):
     (line,) = problems(f"model: {{path: m}}\ntarget: {{path: t.csv, kind: {kind}, shots: 8, test: none}}")
     assert line.startswith(f"target.test: a target of kind {kind} needs test rows")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("strategy: full", "only strategy auto of sgg train learns from unlabelled texts, found full"),
+        ("guidance: {hvp: exact}", "found the file's own settings; leave it out"),
+        ("compare: {strategies: [full]}\nstrategy: auto", "found a comparison; leave it out"),
+        ("train: {budget: 1}", "one of the trainings of train.budget learns from them, found a budget of 1"),
+        ("ray: {sharding: fsdp, num_workers: 2}", "cannot be used with ray.sharding, found fsdp"),
+    ],
+)
+def test_who_cannot_learn_from_unlabelled_texts_says_so(load, problems, more, said):
+    base = "model: {path: m}\ntarget: {path: t.csv, shots: 4, unlabelled: {path: u.csv}}"
+    assert load(base).target.unlabelled.path.endswith("u.csv")
+    (line,) = problems(f"{base}\n{more}")
+    assert line.startswith("target.unlabelled: ")
+    assert said in line
+
+
+def test_unlabelled_texts_have_as_many_columns_as_the_targets(problems):
+    target = "{path: t.csv, shots: 4, unlabelled: {path: u.csv, split: x, columns: {text: [a, b]}}}"
+    split, columns = problems(f"model: {{path: m}}\ntarget: {target}")
+    assert split.startswith("target.unlabelled.split: only hf:// data sets have splits")
+    assert columns == "target.unlabelled.columns.text: must name 1 as target.columns.text does, found a, b"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgg_ray.evaluation import HeldOutComparison, compare_paired
-from sgg_ray.report import kept_lines
+from sgg_ray.report import kept_lines, unlabelled_line
 
 
 def held_out(low, high):
@@ -48,3 +48,17 @@ def test_test_rows_that_disagree_are_told_and_do_not_decide():
 def test_without_held_out_shots_nothing_was_chosen():
     (line,) = kept_lines(None, on_test(100, 140))
     assert "no shots were held out to choose by (train.calibration_folds)" in line
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (held_out(0.1, 0.3), "the average is better with what was learnt from unlabelled texts (+0.20 nats"),
+        (held_out(-0.1, 0.3), "unlabelled texts make no difference that is shown (+0.10 nats"),
+        (held_out(-0.3, -0.1), "interval -0.30 … -0.10): leave out target.unlabelled"),
+    ],
+)
+def test_what_unlabelled_texts_brought_is_in_words(found, said):
+    line = unlabelled_line(found)
+    assert line.startswith("on 32 held-out shots")
+    assert said in line

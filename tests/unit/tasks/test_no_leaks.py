@@ -59,3 +59,29 @@ def test_an_own_test_file_may_have_other_columns_and_filters(configure, write):
         configure(**options, test={"path": test, "columns": {"text": "s", "label": "y"}, "where": {}})
     )
     assert pairs(target, target.test) == {("t1", "a"), ("t2", "b")}
+
+
+def test_unlabelled_texts_are_neither_test_rows_nor_shots(configure, problems, write):
+    path = write("t.csv", reviews(40))
+    target, _ = load_tasks(configure(path=path, test={"fraction": 0.5}, max_rows=6, shots=2))
+    assert target.unlabelled == ()
+    further = write(
+        "more.csv", "text\nNew one\nnew  ONE\nnew two\n\n" + "\n".join(t.upper() for t, _ in reviews(40))
+    )
+    unlabelled = {"path": further}
+    target, _ = load_tasks(
+        configure(path=path, test={"fraction": 0.5}, max_rows=6, shots=2, unlabelled=unlabelled)
+    )
+    found = {text_key(text) for text in target.unlabelled}
+    assert {"new one", "new two"} < found
+    assert len(found) == len(target.unlabelled) == 2 + 40 - 20 - 4  # without 20 held out rows and 4 shots
+    assert not found & (keys(target.test) | keys(target.train))
+    assert "unlabelled: 20 texts dropped: the same texts are among the test rows" in target.notes
+    assert "unlabelled: 4 texts dropped: the same texts are among the shots" in target.notes
+    few, _ = load_tasks(
+        configure(path=path, test={"fraction": 0.5}, shots=2, unlabelled={**unlabelled, "max_rows": 5})
+    )
+    assert len(few.unlabelled) == 5
+    assert set(few.unlabelled) < set(target.unlabelled)
+    (line,) = problems(configure(path=path, shots=18, test={"fraction": 0.1}, unlabelled={"path": path}))
+    assert line.startswith("target.unlabelled.path: no usable texts are left in ")

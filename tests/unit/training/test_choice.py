@@ -1,5 +1,7 @@
 """Strategy auto: which strategies are averaged, and that the average is one model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,17 @@ def test_shares_follow_the_sources_strength_and_the_label_names(strength, steepn
 def test_a_budget_keeps_the_largest_shares():
     assert dict(choose(0.4, 0.5, budget=1).shares) == {"sgg-tenth": 1.0}
     assert dict(choose(0.4, 0.5, budget=2).shares) == pytest.approx({"sgg-tenth": 5 / 9, "sgg": 4 / 9})
+
+
+def test_unlabelled_texts_give_half_to_a_member_that_is_trained_last():
+    assert dict(choose(1.0, 0.9, 3, unlabelled=True).shares) == {
+        "sgg": 0.25,
+        "sgg-tenth": 0.25,
+        "self-training": 0.5,
+    }
+    choice = choose(0.4, 0.5, 3, unlabelled=True)  # of three members the least gives way
+    assert dict(choice.shares) == pytest.approx({"sgg-tenth": 5 / 18, "sgg": 4 / 18, "self-training": 1 / 2})
+    assert str(choice).endswith("; the others label the unlabelled texts that self-training learns from")
 
 
 def test_no_source_that_helps_is_said_in_words():
@@ -78,6 +91,28 @@ def test_the_model_predicts_the_mean_of_its_members_also_once_it_is_loaded_again
     assert head == target.head
     predicted = predict(loaded, loaded.tokenise(target, target.test), 7, SingleProcess())
     np.testing.assert_allclose(predicted, expected, atol=1e-5)
+
+
+def test_the_last_member_learns_what_the_others_make_of_unlabelled_texts(make_config):
+    config = make_config(train={"method": "auto", "max_steps": 3})
+    whole, sources = load_tasks(config)
+    texts = whole.test.texts[:9]
+    target = replace(whole, unlabelled=texts)
+    outcome = run_training(config, target, sources, {"clean": 1.0}, CPU)
+    assert list(outcome.choice.shares) == ["sgg", "sgg-tenth", "self-training"]
+    others = [
+        run_training(member_config(config, name), target, *beside(name, sources), CPU)
+        for name in ("sgg", "sgg-tenth")
+    ]
+    mean = sum(each.probabilities for each in others) / 2
+    np.testing.assert_allclose(outcome.without_self_training, mean, atol=1e-6)
+
+    labelled = replace(whole.test.take(range(9)), labels=mean[:9].argmax(1))
+    source = replace(sources[0], name="unlabelled", labels=whole.labels, train=labelled)
+    own = member_config(config, "self-training")
+    assert (own.guidance.lambda_source, own.guidance.lambda_direction) == (1.0, 0.0)
+    last = run_training(own, target, [source], {"unlabelled": 1.0}, CPU)
+    np.testing.assert_allclose(outcome.probabilities, (mean + last.probabilities) / 2, atol=1e-6)
 
 
 def beside(name, sources):

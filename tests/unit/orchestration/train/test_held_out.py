@@ -14,10 +14,12 @@ from sgg_ray.models import build_model, load_model, read_temperature, save_model
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.train import held_out
 from sgg_ray.orchestration.train.held_out import (
+    KEPT,
+    UNLABELLED,
     cross_validated,
     held_out_predictions,
     judge_on_held_out,
-    stored_choice,
+    stored_comparison,
 )
 from sgg_ray.orchestration.train.held_out_trainings import held_out_trainings, usable_folds
 from sgg_ray.tasks import load_tasks
@@ -41,8 +43,12 @@ def session(make_config, tmp_path):
     )
 
 
-def fake_trainings(session, monkeypatch, good):
-    """Trainings that predict the right label with 0.9 if they are of the model ``good``, else with 0.4 or so."""
+def fake_trainings(session, monkeypatch, good, without=None):
+    """Trainings that predict the right label with 0.9 if they are of the model ``good``, else with 0.4 or so.
+
+    Args:
+        without: what the guided ones say of rows with these labels without their self-trained member.
+    """
     ran = []
 
     def start(config, target, sources, weights, folds, wanted, log, executor):
@@ -57,7 +63,8 @@ def fake_trainings(session, monkeypatch, good):
             if training.model == good
             else np.full(len(rows), 0.4)
         )
-        return np.where(rows[:, None] == np.arange(2), chances[:, None], 1 - chances[:, None])
+        found = np.where(rows[:, None] == np.arange(2), chances[:, None], 1 - chances[:, None])
+        return found, (without(rows) if without and training.model == GUIDED else None)
 
     session.executor = SimpleNamespace(inbox=lambda: SimpleNamespace(log=None))
     monkeypatch.setattr(held_out, "start_held_out", start)
@@ -69,7 +76,7 @@ def fake_trainings(session, monkeypatch, good):
 def test_the_model_that_is_not_worse_is_the_runs(session, monkeypatch, good, bias):
     fake_trainings(session, monkeypatch, good)
     judge_on_held_out(session, {})
-    assert stored_choice(session.folder).kept == good
+    assert stored_comparison(session.folder, KEPT).kept == good
     model, head = load_model(session.folder.path / "model")
     assert model.head(head).bias.tolist() == [bias, bias]
     folds = usable_folds(session.config, session.target)
@@ -85,13 +92,24 @@ def test_a_run_that_was_killed_does_only_what_is_missing(session, monkeypatch):
     assert [training.model for training in every] == [GUIDED, GUIDED, BASELINE, BASELINE]
     (session.folder.path / "held_out").mkdir()
     for training in every[:3]:
-        np.save(session.folder.path / training.file, session.wait_for(None, training))
+        np.save(session.folder.path / training.file, session.wait_for(None, training)[0])
     judge_on_held_out(session, {})
     assert ran == every[3:]
-    first = stored_choice(session.folder)
+    first = stored_comparison(session.folder, KEPT)
     judge_on_held_out(session, {})  # killed after the choice: it is the same
-    assert (ran, stored_choice(session.folder)) == (every[3:], first)
+    assert (ran, stored_comparison(session.folder, KEPT)) == (every[3:], first)
     assert load_model(session.folder.path / "model")[0].head(session.target.head).bias.tolist() == [0.0, 0.0]
+
+
+def test_what_unlabelled_texts_brought_is_told_from_the_same_shots(session, monkeypatch):
+    def wrong(rows):
+        return np.where(rows[:, None] == np.arange(2), 0.2, 0.8)
+
+    fake_trainings(session, monkeypatch, GUIDED, wrong)
+    judge_on_held_out(session, {})
+    found = stored_comparison(session.folder, UNLABELLED)
+    assert (found.verdict, found.rows) == ("better", len(session.target.train))
+    assert (found.accuracy, found.baseline_accuracy) == (1.0, 0.0)
 
 
 def test_without_held_out_shots_or_baseline_nothing_is_chosen(session, monkeypatch):
@@ -100,7 +118,7 @@ def test_without_held_out_shots_or_baseline_nothing_is_chosen(session, monkeypat
     for changes, trainings in (({"calibration_folds": 0}, 0), ({"baseline": False}, 2)):
         session.config = session.config.model_copy(update={"train": train.model_copy(update=changes)})
         judge_on_held_out(session, {})
-        assert stored_choice(session.folder) is None
+        assert stored_comparison(session.folder, KEPT) is None
         assert len(ran) == trainings
 
 
