@@ -28,6 +28,12 @@ def check_settings(config: Config) -> None:
         for key, found, kinds in _special(config)
         if architecture not in kinds
     ]
+    kind = config.target.kind
+    if config.train.method == "auto" and architecture is Architecture.ENCODER and kind != "classification":
+        problems.append(
+            f"strategy: auto chooses trainings of an encoder for a target of kind classification, found {kind}; leave it "
+            "out (train.method: auto as well), or name another strategy"
+        )
     if problems:
         raise ModelError(problems)
     check_sharding(config)

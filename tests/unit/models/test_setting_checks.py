@@ -70,6 +70,20 @@ def test_what_is_for_causal_models(make_config, encoder, t5, key, value):
         assert line.startswith(f"{key}: {value} is for causal language models, and {path} is {title};")
 
 
+@pytest.mark.parametrize("kind", ["ordinal", "regression", "multi_label"])
+def test_what_auto_cannot_choose_for(make_config, encoder, lm, kind):
+    """It begins heads of encoders at the names of classes; a language model is trained once, as the file says."""
+    columns = {"label": "labels"} if kind == "multi_label" else {}
+    target = {"kind": kind, "labels": None, "columns": columns}
+    line = refusal(make_config(train={"method": "auto"}, target=target))
+    assert line.startswith(
+        "strategy: auto chooses trainings of an encoder for a target of kind classification"
+    )
+    assert f"found {kind}; leave it out" in line
+    check_settings(make_config(train={"method": "auto"}))
+    check_settings(make_config(train={"method": "auto"}, target=target, model={"path": str(lm)}))
+
+
 def test_it_is_named_before_the_length_that_follows_from_it(make_config, encoder):
     """``train.context_length`` is 1024 tokens, more than the encoder has positions."""
     with pytest.raises(ModelError) as caught:
