@@ -31,8 +31,8 @@ def check_settings(config: Config) -> None:
     kind = config.target.kind
     if config.train.method == "auto" and architecture is Architecture.ENCODER and kind != "classification":
         problems.append(
-            f"strategy: auto chooses trainings of an encoder for a target of kind classification, found {kind}; leave it "
-            "out (train.method: auto as well), or name another strategy"
+            f"strategy: auto chooses trainings of an encoder for a target of kind classification, found {kind}; leave "
+            "it out (train.method: auto as well), or name another strategy"
         )
     if problems:
         raise ModelError(problems)
