@@ -10,6 +10,7 @@ import numpy as np
 
 from sgg_ray.config import Kind, TaskConfig, label_name
 from sgg_ray.errors import DataError
+from sgg_ray.tasks.gaps import is_gap
 from sgg_ray.tasks.labels import (
     MOST_LABELS,
     clean_labelled,
@@ -20,7 +21,7 @@ from sgg_ray.tasks.labels import (
 )
 from sgg_ray.tasks.read import no_column, read_table
 from sgg_ray.tasks.stream import open_stream
-from sgg_ray.tasks.values import read_label_sets, read_numbers
+from sgg_ray.tasks.values import read_label_sets, read_numbers, with_points
 
 TEXT_NAMES = (
     "text",
@@ -116,6 +117,8 @@ def guess_task(
     """
     stream = open_stream(path, where, text)
     names = stream.schema.names
+    if not stream.rows:
+        raise DataError(f"{where}: {path} has no rows; give a file with rows")
     problems = [
         no_column(option, name, str(path), names)
         for option, name in (*(("--text", name) for name in text), ("--label", label))
@@ -172,6 +175,7 @@ def _kind(column: str, values: Sequence[Any]) -> tuple[Kind, str]:
     """Kind of a task from its values, and why; classification where nothing speaks for another one."""
     if any(isinstance(value, list | tuple | np.ndarray) for value in values):
         return "multi_label", "the values are lists"
+    values, _ = with_points([value for value in values if not is_gap(value)])
     names = tuple(dict.fromkeys(map(label_name, values)))
     joined = several_labels(names)
     if joined:
@@ -236,9 +240,11 @@ def _count(entry: TaskConfig, where: str, path: Path) -> tuple[dict[str, int], i
         return dict(zip(labels, counts.tolist())), len(cleaned.rows), cleaned.notes
     table = read_table(entry, where)
     if not 2 <= len(table.values) <= MOST_LABELS:
+        found = f"{len(table.values):,} different values, too many for labels"
+        if len(table.values) < 2:
+            found = f"only '{', '.join(table.values)}', and at least two labels are needed"
         raise DataError(
-            f"{where}: column '{entry.columns.label}' of {path} has {len(table.values):,} different values, too many "
-            "for labels; name another column with --label"
+            f"{where}: column '{entry.columns.label}' of {path} has {found}; name another column with --label"
         )
     names = label_names(entry, where, table.values)
     labels = tuple(names.values())

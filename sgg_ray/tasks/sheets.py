@@ -29,8 +29,8 @@ def sheet_rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a sheet by the names of its columns; None for empty cells.
 
-    It is the first sheet that has all wanted columns among its first rows, or else the first with rows. Whole numbers
-    come back whole, dates as ISO 8601 text, formulas as the values that Excel stored.
+    It is the first sheet that has all wanted columns among its first rows, or else the first with a table. Whole
+    numbers come back whole, dates as ISO 8601 text, formulas as the values that Excel stored.
 
     Args:
         path: .xlsx.
@@ -48,7 +48,12 @@ def sheet_rows(
         if sheet is None:
             raise DataError(f"{where}: {path} has no rows; give a workbook with rows")
         _check_names(sheet.names, wanted, path, where)
+        named = [name for name in sheet.names if name]
         sheet.names = numbered(sheet.names)
+        if len(set(named)) < len(named):
+            notes.append(
+                "columns of the same name get a number: " + ", ".join(sorted({*sheet.names} - {*named}))
+            )
         others = [other.title for other in book.worksheets if other.title != sheet.title]
         if others:
             notes.append(f"only sheet '{sheet.title}' is read, not {', '.join(others)}")
@@ -76,8 +81,8 @@ def _opened(path: Path, where: str, **options: bool) -> Any:
 
 
 def _find(book: Any, wanted: Sequence[str]) -> Sheet | None:
-    """Where the wanted columns are, or else the first sheet with two filled rows, or with one."""
-    best: tuple[int, Sheet] | None = None  # rows with anything, two at most
+    """Where the wanted columns are, or else where a table begins: two rows of two cells or more, if there is such."""
+    best: tuple[int, Sheet] | None = None  # how much of a table it is
     for sheet in book.worksheets:
         filled = [
             (number, row)
@@ -87,8 +92,11 @@ def _find(book: Any, wanted: Sequence[str]) -> Sheet | None:
         for number, row in filled:
             if wanted and set(wanted) <= set(_names(row)):
                 return Sheet(sheet.title, number, _names(row))
-        if filled and (best is None or best[0] < min(len(filled), 2)):
-            best = min(len(filled), 2), Sheet(sheet.title, filled[0][0], _names(filled[0][1]))
+        wide = [place for place, (_, row) in enumerate(filled) if sum(cell is not None for cell in row) > 1]
+        size = min(len(filled), 2) + min(len(wide), 2)
+        if filled and (best is None or best[0] < size):
+            number, row = filled[wide[0] if wide else 0]
+            best = size, Sheet(sheet.title, number, _names(row))
     return best[1] if best else None
 
 
@@ -99,7 +107,7 @@ def _names(row: Sequence[Any]) -> list[str]:
 
 
 def _check_names(names: Sequence[str], wanted: Sequence[str], path: Path, where: str) -> None:
-    twice = next((name for name in wanted if names.count(name) > 1), None)
+    twice = next((name for name in wanted or names if name and names.count(name) > 1), None)
     if twice:
         raise DataError(
             f"{where}: {path} has {names.count(twice)} columns of the name '{twice}'; rename them"

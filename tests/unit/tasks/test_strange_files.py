@@ -14,6 +14,7 @@ from sgg_ray.config import TargetConfig
 from sgg_ray.errors import DataError
 from sgg_ray.tasks import open_stream
 from sgg_ray.tasks.files import read_file
+from sgg_ray.tasks.guess import guess_task
 from sgg_ray.tasks.labels import in_order
 from sgg_ray.tasks.read import read_table
 from sgg_ray.tasks.values import read_numbers
@@ -261,6 +262,8 @@ def test_the_sheet_and_the_row_with_the_columns_are_found(workbook):
         row[0] for row in ROWS
     ]
     assert stream.notes == notes
+    guess = guess_task(path, "--from")  # which knows no names of columns
+    assert (guess.text, guess.label, guess.rows) == (("text",), "label", 3)
 
 
 @pytest.mark.parametrize("column", [0, 1])
@@ -288,10 +291,35 @@ def test_merged_cells_are_told(workbook):
 def test_columns_of_one_name_that_are_not_read_are_no_matter(workbook):
     rows = [[*row, 1, 2] for row in ROWS]
     path = workbook(lambda book: fill(book.active, rows, ("text", "label", "note", "note")))
-    assert read(path) == (ROWS, ())
-    assert open_stream(path, "--data", ("text",)).schema.names == ["text", "label", "note", "note.1"]
+    assert read(path)[0] == ROWS
+    stream = open_stream(path, "--data", ("text",))
+    assert stream.schema.names == ["text", "label", "note", "note.1"]
+    assert stream.notes == ("columns of the same name get a number: note.1",)
     twice = workbook(lambda book: fill(book.active, ROWS, ("text", "text")))
     assert "has 2 columns of the name 'text'; rename them" in refused(twice)
+
+
+# What is guessed of them.
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [
+        ([f"{number},{number % 9}" for number in range(30)], "regression"),
+        (["1,5", "2,5", "4"] * 10, "ordinal"),
+    ],
+)
+def test_decimal_commas_are_numbers(write, numbers, kind):
+    rows = "".join(f"a text {place};{number}\n" for place, number in enumerate(numbers))
+    assert guess_task(Path(write("a.csv", "text;label\n" + rows + "one more;NaN\n")), "--from").kind == kind
+
+
+def test_a_file_without_rows_or_with_one_label_is_one_line(write, tmp_path):
+    pa.parquet.write_table(pa.table({"text": ["a"], "label": ["b"]}).slice(0, 0), tmp_path / "none.parquet")
+    guess = lambda path: guess_task(Path(path), "--from")  # noqa: E731
+    assert refused(tmp_path / "none.parquet", guess).endswith("has no rows; give a file with rows")
+    line = refused(write("one.csv", "text,label\na text,good\nanother,good\n"), guess)
+    assert "has only 'good', and at least two labels are needed; name another column with --label" in line
 
 
 # Parquet and archives.
