@@ -9,33 +9,21 @@ corrects for the strategies of a table.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_1samp, wilcoxon
+from language_model_cells import BINS, SPLIT, measure_names, read
+from scipy.stats import spearmanr, ttest_1samp, wilcoxon
 
-POISONED, KEPT = ", poisoned", "language-models-{}.csv"
-SPLIT = ["task", "shots", "seed"]
 SENTIMENT = {"films", "reviews", "tweets", "tweets-3way", "drugs", "products"}
-MEASURES = ("step_cosine", "norm_variation", "distance", "sharpness", "shot_loss", "seconds")
-
-
-def cells_of(folder: Path, stage: str) -> tuple[pd.DataFrame, list[dict]]:
-    """Trained cells of ``search`` or ``measured``, and the scores of the pools."""
-    kept, lines = folder / KEPT.format(stage), []
-    if kept.exists():
-        frame = pd.read_csv(kept)
-    else:
-        lines = [json.loads(line) for line in (folder / f"{stage}.jsonl").open()]
-        frame = pd.DataFrame([line for line in lines if "accuracy" in line]).drop(columns="shares").round(5)
-    frame["name"] = frame["strategy"] + frame["pool"].map(lambda pool: "" if pool == "clean" else POISONED)
-    return frame.drop_duplicates([*SPLIT, "name"]), [line for line in lines if "scores" in line]
+WRONG = {"reviews", "tweets", "products", "news"}
+ONE, NONE = "only ", "no source"
+PAIRS = (("sgg-target", "lora"), ("terms-at-lora", "lora"), ("sgg-terms", "sgg-weights"))
 
 
 def wide(frame: pd.DataFrame, value: str) -> pd.DataFrame:
-    """One row a split, one column a strategy."""
+    """One row a split, one column a strategy and pool."""
     return frame.pivot_table(index=SPLIT, columns="name", values=value)
 
 
@@ -53,68 +41,113 @@ def holm(values: list[float]) -> list[float]:
     return found
 
 
-def compared(table: pd.DataFrame, reference: str, scale: float = 100.0) -> pd.DataFrame:
-    """``reference`` minus each other strategy in the same pool, and on the target alone."""
+def compare(found: pd.Series, scale: float = 1.0) -> dict[str, float]:
+    """Mean, standard error and p-values of differences by task and seed."""
+    tasks = found.groupby(level="task").mean()
+    return {
+        "n": len(found),
+        "difference": scale * found.mean(),
+        "error": scale * found.std(ddof=1) / np.sqrt(len(found)),
+        "p": wilcoxon(found).pvalue if found.abs().max() > 0 else 1.0,
+        "p by task": ttest_1samp(tasks, 0.0).pvalue if len(tasks) > 2 else np.nan,
+    }
+
+
+def compared(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """``reference`` minus each other strategy in the same pool, and on the target alone, in points."""
+    pool = reference.partition(", ")[2]
     rows = []
-    poisoned = reference.endswith(POISONED)
     for name in table.columns.drop(reference):
-        own = name.endswith(POISONED) or f"{name}{POISONED}" not in table.columns
-        if not (own if poisoned else not name.endswith(POISONED)):
+        base, _, own = name.partition(", ")
+        in_pool = f"{base}, {pool}" in table.columns
+        if own != pool and (own or in_pool):
             continue
         found = differences(table, reference, name)
-        if len(found) < 5:
-            continue
-        tasks = found.groupby(level="task").mean()
-        rows.append(
-            {
-                "strategy": name,
-                "n": len(found),
-                "difference": scale * found.mean(),
-                "standard error": scale * found.std(ddof=1) / np.sqrt(len(found)),
-                "p": wilcoxon(found).pvalue if found.abs().max() > 0 else 1.0,
-                "p by task": ttest_1samp(tasks, 0.0).pvalue if len(tasks) > 2 else np.nan,
-            }
-        )
-    if rows:
-        for row, corrected in zip(rows, holm([row["p"] for row in rows])):
-            row["Holm"] = corrected
+        if len(found) > 4:
+            by = (table[reference] - table[name]).dropna().groupby(level="shots").mean().mul(100).round(1)
+            rows.append({"strategy": name, **compare(found, 100.0), "by shots": by.to_dict()})
+    for row, corrected in zip(rows, holm([row["p"] for row in rows])):
+        row["Holm"] = corrected
     return pd.DataFrame(rows)
 
 
 def overview(frame: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in % by number of shots, sd over seeds, and seconds of a training."""
     found = frame.pivot_table(index="name", columns="shots", values="accuracy").mul(100)
-    by = frame.groupby(["name", "task", "shots"])["accuracy"]
-    found["mean"] = found.mean(axis=1)
-    found["sd over seeds"] = by.std(ddof=1).mul(100).groupby("name").mean()
+    found["sd over seeds"] = (
+        frame.groupby(["name", "task", "shots"])["accuracy"].std(ddof=1).mul(100).groupby("name").mean()
+    )
     found["splits"] = frame.groupby("name").size()
     found["seconds"] = frame.groupby("name")["seconds"].median()
-    return found.sort_values("mean", ascending=False)
+    return found.sort_values("splits", ascending=False)
 
 
-def areas(scores: list[dict], wrong: tuple[str, ...]) -> dict[str, float]:
+def steadiness(frame: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """Measures of two strategies on the same splits, gradients at equal training losses."""
+    rows = []
+    for measure in measure_names(frame):
+        values = wide(frame, measure)
+        if one in values and other in values:
+            both = values[[one, other]].dropna()
+            if len(both) > 5:
+                found = compare(differences(both, one, other))
+                means = {one: both[one].mean(), other: both[other].mean()}
+                rows.append({"measure": measure, **means, **found})
+    return pd.DataFrame(rows)
+
+
+def spreads(frame: pd.DataFrame, one: str, other: str) -> dict[str, float]:
+    """sd of the accuracy over seeds, by task and number of shots: means and the test of their difference."""
+    chosen = frame[frame["name"].isin((one, other))]
+    table = wide(chosen, "accuracy").dropna().mul(100)
+    found = table.groupby(level=["task", "shots"]).std(ddof=1).dropna()
+    gap = found[one] - found[other]
+    p = wilcoxon(gap).pvalue if len(gap) > 4 else np.nan
+    return {one: found[one].mean(), other: found[other].mean(), "n": len(found), "p": p}
+
+
+def areas(scores: pd.DataFrame) -> pd.DataFrame:
     """AUROC of clean above flipped sources in poisoned pools: of all sources, and of those about sentiment alone for
     targets about sentiment, where a flipped source is known to harm."""
-    found: dict[str, list[float]] = {"all": [], "sentiment": []}
-    for line in scores:
-        if line["pool"] == "clean":
-            continue
-        values = {name: value for name, value in line["scores"]["values"].items() if value is not None}
-        for kind, names in (
-            ("all", set(values)),
-            ("sentiment", SENTIMENT if line["task"] in SENTIMENT else set()),
-        ):
-            flipped = [value for name, value in values.items() if name in names and name in wrong]
-            clean = [value for name, value in values.items() if name in names and name not in wrong]
-            if flipped and clean:
-                pairs = [(own > other) + 0.5 * (own == other) for own in clean for other in flipped]
-                found[kind].append(float(np.mean(pairs)))
-    return {kind: float(np.mean(own)) for kind, own in found.items() if own}
+    rows = []
+    for place, own in scores[scores["pool"] == "poisoned"].groupby([*SPLIT]):
+        for kind, mask in (("all", [True] * len(own)), ("sentiment", own["source"].isin(SENTIMENT))):
+            part = own[mask]
+            wrong = part["source"].isin(WRONG).to_numpy()
+            if (kind == "sentiment" and place[0] not in SENTIMENT) or wrong.all() or not wrong.any():
+                continue
+            clean, flipped = part["value"].to_numpy()[~wrong], part["value"].to_numpy()[wrong]
+            gaps = clean[:, None] - flipped
+            rows.append({"shots": place[1], "kind": kind, "area": np.mean((gaps > 0) + 0.5 * (gaps == 0))})
+    frame = pd.DataFrame(rows)
+    return frame.groupby(["kind", "shots"])["area"].agg(["mean", "min", "size"]).reset_index()
+
+
+def ranks(frame: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's correlation of a source's score with the points that the target gains from it alone, by task."""
+    cells = frame[frame["strategy"].str.startswith(ONE)].copy()
+    none = frame[frame["strategy"] == NONE].set_index(SPLIT)["accuracy"]
+    cells["gain"] = cells["accuracy"] - none.reindex(pd.MultiIndex.from_frame(cells[SPLIT])).to_numpy()
+    cells["source"] = cells["strategy"].str.removeprefix(ONE)
+    both = cells.merge(scores, on=[*SPLIT, "pool", "source"]).dropna(subset=["gain"])
+    both = both.groupby(["task", "pool", "source"])[["gain", "value", "utility"]].mean().reset_index()
+    found = [
+        {
+            "task": task,
+            "sources": len(own),
+            **{kind: spearmanr(own[kind], own["gain"]).statistic for kind in ("value", "utility")},
+            "best": own.loc[own["gain"].idxmax(), "source"],
+            "gain of the best": 100 * own["gain"].max(),
+            "of the worst": 100 * own["gain"].min(),
+        }
+        for task, own in both.groupby("task")
+    ]
+    return pd.DataFrame(found)
 
 
 def show(title: str, table: pd.DataFrame) -> None:
     """Print a table; its index only where it has a name."""
-    print(f"\n{title}\n{table.round(3).to_string(index=table.index.name is not None)}")
+    print(f"\n{title}\n{table.round(4).to_string(index=table.index.name is not None)}")
 
 
 def main() -> None:
@@ -122,43 +155,28 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for the cells as CSV")
     arguments = parser.parse_args()
-    searched, _ = cells_of(arguments.folder, "search")
-    frame, scores = cells_of(arguments.folder, "measured")
-    if arguments.keep:
-        for stage, cells in (("search", searched), ("measured", frame)):
-            cells.drop(columns="name").to_csv(arguments.keep / KEPT.format(stage), index=False)
-    found = searched.pivot_table(index="strategy", columns=["task", "seed"], values="accuracy")
-    show("search, accuracy on development tasks", found.mul(100))
-    show("accuracy, all cells", overview(frame))
-    table = wide(frame, "accuracy")
-    for reference in (
-        "sgg",
-        "sgg-without-terms",
-        "terms-at-lora",
-        "sgg, poisoned",
-        "sgg-without-terms, poisoned",
-        "sgg-in-context, poisoned",
-    ):
-        if reference in table:
-            show(f"{reference} minus", compared(table, reference))
-    for one, other in (
-        ("terms-at-lora", "lora"),
-        ("sgg", "sgg-without-terms"),
-        ("sgg, poisoned", "sgg-without-terms, poisoned"),
-    ):
-        rows = []
-        for measure in MEASURES:
-            values = wide(frame, measure)
-            if one in values and other in values:
-                found = differences(values, one, other)
-                both = values[[one, other]].dropna().mean()
-                p = wilcoxon(found).pvalue if len(found) > 4 and found.abs().max() > 0 else np.nan
-                rows.append({"measure": measure, one: both[one], other: both[other], "n": len(found), "p": p})
-        show(f"{one} and {other}", pd.DataFrame(rows))
-    if scores:
-        print(
-            "\nAUROC of clean above flipped sources", areas(scores, ("reviews", "tweets", "products", "news"))
-        )
+    searched, _ = read(arguments.folder, "search", arguments.keep)
+    frame, scores = read(arguments.folder, "measured", arguments.keep)
+    found = searched.pivot_table(index="strategy", columns=["task", "shots", "seed"], values="accuracy").mul(
+        100
+    )
+    show(
+        "search: mean accuracy and number of splits",
+        pd.DataFrame({"mean": found.mean(1), "n": found.count(1)}),
+    )
+    trained = frame[~frame["strategy"].str.startswith(ONE) & (frame["strategy"] != NONE)]
+    show("accuracy, all cells", overview(trained))
+    table = wide(trained, "accuracy")
+    for base in ("sgg-evidence", "sgg-weights", "sgg-terms", "sgg-target", "terms-at-lora"):
+        for name in [one for one in table if one.partition(", ")[0] == base]:
+            show(f"{name} minus", compared(table, name))
+    for one, other in PAIRS:
+        show(f"{one} and {other}; gradients where the loss is in {BINS}", steadiness(trained, one, other))
+    for one, other in (*PAIRS, ("sgg-evidence", "lora"), ("sgg-evidence", "multitask")):
+        print("sd over seeds", spreads(trained, one, other))
+    if len(scores):
+        show("AUROC of clean above flipped sources", areas(scores))
+        show("scores and gains of single sources", ranks(frame, scores))
 
 
 if __name__ == "__main__":

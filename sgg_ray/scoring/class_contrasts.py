@@ -7,6 +7,7 @@ residual is that of a uniform prediction. Its gradient carries the labels, and n
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -16,7 +17,12 @@ from torch import Tensor
 from sgg_ray.models import LanguageModel, PromptedRows
 from sgg_ray.models.batch import TokenisedRows, batches_by_length
 from sgg_ray.models.classifier import EncoderClassifier
-from sgg_ray.scoring.example_gradients import MixedRowsError, example_gradients, trained_layers
+from sgg_ray.scoring.example_gradients import (
+    MixedRowsError,
+    example_gradients,
+    rows_at_once,
+    trained_layers,
+)
 
 
 @dataclass(frozen=True)
@@ -191,11 +197,29 @@ def label_word_contrasts(
     layers = trained_layers(model)
     chosen = np.concatenate([part.rows for part in parts])
     alike = len({rows.sequences(row) for row in chosen}) == 1
-    if layers is not None and alike and all(len(part.rows) == 1 for part in parts):
+    if layers is not None and alike and _saves_passes(parts, batch_size, rows_at_once(layers, batch_size)):
         with suppress(MixedRowsError):
-            yield from example_gradients(layers, losses_of, chosen, batch_size)
+            gradients = example_gradients(layers, losses_of, chosen, batch_size)
+            for part in parts:
+                yield _sum_of(islice(gradients, len(part.rows)), part.weights)
             return
     yield from part_gradients(scores_of, rows, parts, trainable, batch_size)
+
+
+def _saves_passes(parts: Sequence[Part], batch_size: int, at_once: int) -> bool:
+    """Whether there are fewer passes over single rows, ``at_once`` of them, than over parts."""
+    longest = max(len(part.rows) for part in parts)
+    return longest == 1 or (longest < batch_size and at_once == batch_size)
+
+
+def _sum_of(gradients: Iterator[Tensor], weights: np.ndarray) -> Tensor:
+    """Σ weight · gradient: [P], of as many gradients as weights [n]."""
+    total = None
+    for gradient, weight in zip(gradients, weights, strict=True):
+        scaled = gradient * float(weight)
+        total = scaled if total is None else total.add_(scaled)
+    assert total is not None
+    return total
 
 
 def part_gradients(

@@ -29,6 +29,11 @@ def trained_layers(model: nn.Module) -> list[nn.Linear] | None:
     return [layers[0] for layers in found] if found and all(len(layers) == 1 for layers in found) else None
 
 
+def rows_at_once(layers: Sequence[nn.Linear], batch_size: int) -> int:
+    """``batch_size``, or fewer where the rows' gradients would hold more than MOST_VALUES."""
+    return max(1, min(batch_size, MOST_VALUES // sum(layer.weight.numel() for layer in layers)))
+
+
 def example_gradients(
     layers: Sequence[nn.Linear],
     losses_of: Callable[[np.ndarray], Tensor],
@@ -47,7 +52,7 @@ def example_gradients(
     Raises:
         MixedRowsError: before the first gradient, if a layer is not called once with [b · sequences, T, in].
     """
-    size = max(1, min(batch_size, MOST_VALUES // sum(layer.weight.numel() for layer in layers)))
+    size = rows_at_once(layers, batch_size)
     for start in range(0, len(chosen), size):
         batch = chosen[start : start + size]
         calls: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}

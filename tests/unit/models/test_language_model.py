@@ -197,9 +197,34 @@ def test_gradients_of_examples_from_one_pass_are_those_of_a_pass_each(make_lm, m
     monkeypatch.setattr(example_gradients, "MOST_VALUES", most)
     together = list(label_word_contrasts(model, rows, rows.labels, parts, 3))
     assert len(passes) == (2 if most > 1 else 4)
+    assert_those_of_a_pass_each(monkeypatch, model, rows, parts, together)
+
+
+def test_gradients_of_small_parts_come_from_one_pass_over_several(make_lm, monkeypatch):
+    model, task = make_lm(target=REVIEW, model=LORA)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.1)
+    rows = model.tokenise(task, task.train)
+    weights = np.array([0.75, 0.25])
+    parts = [
+        Part(np.array([5, 0]), weights),
+        Part(np.array([3]), np.ones(1)),
+        Part(np.array([9, 1]), weights),
+    ]
+    passes = []
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    together = list(label_word_contrasts(model, rows, rows.labels, parts, 5))
+    assert len(passes) == 1
+    assert_those_of_a_pass_each(monkeypatch, model, rows, parts, together)
+
+
+def assert_those_of_a_pass_each(monkeypatch, model, rows, parts, together):
+    """Gradients are those that a pass over each part gives."""
     monkeypatch.setattr(contrast, "trained_layers", lambda model: None)
     apart = list(label_word_contrasts(model, rows, rows.labels, parts, 3))
-    assert len(together) == len(apart) == 4
+    assert len(together) == len(apart) == len(parts)
     for mine, expected in zip(together, apart):
         assert expected.norm() > 0
         torch.testing.assert_close(mine, expected, atol=1e-6, rtol=1e-4)
