@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from language_model_lean import lean
 from language_model_variants import ADAPTER, STEPS, Cell, Sections
 
 import sgg_ray.models.batch
@@ -28,6 +29,7 @@ FITTED = 0.3  # training loss below which gradients are not compared any more
 SHARPNESS_RADIUS = 0.5  # of the step along g at which the loss is looked at again
 PAD_TO_MULTIPLE = 32  # few shapes of batches: recording their passes takes longer than 60 steps are worth
 ASK_SCORES = ("relu", "evidence")
+BANDITS = ("exp3", "ucb1")
 SENTIMENT = {"films", "reviews", "tweets", "tweets-3way", "drugs", "products"}
 MOST_KEPT = 100  # tasks whose tokens a process keeps
 Packs = dict[tuple[str, int, int], Cell]
@@ -83,10 +85,13 @@ def remembering(tokenise: Callable[..., Any], kept: dict[Any, Any]) -> Callable[
     return known
 
 
-def packed(path: Path) -> Packs:
+def packed(paths: list[Path]) -> Packs:
     """What ``strategies.py pack`` wrote, by task, shots and seed."""
-    with lzma.open(path) as file:
-        return {(job["task"], job["shots"], job["seed"]): job for job in pickle.load(file)}
+    found: Packs = {}
+    for path in paths:
+        with lzma.open(path) as file:
+            found |= {(job["task"], job["shots"], job["seed"]): job for job in pickle.load(file)}
+    return found
 
 
 def rows_of(packs: Packs, task: str, shots: int, seed: int, pool: str) -> tuple[Task, list[Task]]:
@@ -111,6 +116,7 @@ class Watch:
 
     def begin(self, trainer: Trainer):
         self.trainer, self.start = trainer, trainer.flat.values.clone()
+        lean(trainer.model.trunk())
         return trainer.phases
 
     def found(self) -> Cell:
@@ -213,8 +219,8 @@ class Bench:
                 continue  # of the target's own texts
             own = configured(config, sections)
             weights = weights_of(name, own, sources, scores)
-            same = json.dumps([own.guidance.model_dump(), own.train.model_dump(), str(own.model), weights])
-            combination = same + str(own.alignment.weighting in ("exp3", "ucb1"))
+            combination = json.dumps([guided(own), own.train.model_dump(), str(own.model), weights])
+            combination += own.alignment.weighting if own.alignment.weighting in BANDITS else ""
             known = combination in done
             if not known:
                 done[combination] = self.attempt(own, target, sources, weights)
@@ -252,6 +258,13 @@ class Bench:
             "all_steps": float(np.sum(steps)),
             **watch.found(),
         }
+
+
+def guided(config: Config) -> Cell:
+    """The section guidance; without any term nothing but the weight of the sources matters in it."""
+    own = config.guidance
+    terms = own.lambda_direction + own.lambda_magnitude + own.lambda_alignment
+    return own.model_dump() if terms else {"lambda_source": own.lambda_source}
 
 
 def told(scores: dict[str, Score | None]) -> Cell:

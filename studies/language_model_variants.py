@@ -47,6 +47,7 @@ def ahead(distance: float) -> dict[str, Any]:
 PULLED = {"hvp": "first_order", "lambda_direction": 0.1, "lambda_magnitude": 0, "lambda_alignment": 0.3}
 WEIGHTS_ALONE: Sections = {"guidance": TERMS_OFF}
 TURNS = {"schedule": "sequential"}
+THIRD = {**TERMS_OFF, "lambda_source": 0.3}
 FAMILIES: dict[str, dict[str, Sections]] = {
     "lora": rated("", LORA, guidance=ALONE),
     "sgg-target": {
@@ -56,7 +57,7 @@ FAMILIES: dict[str, dict[str, Sections]] = {
             BESIDE,
             guidance={**TARGET_TERMS, "lambda_direction": 0, "lambda_magnitude": 0.3, "max_hvp_ratio": 1.0},
         ),
-        **rated("ahead 0.3", BESIDE, guidance={**ahead(0.3), "lambda_source": 0}),
+        **rated("ahead 0.3", LORA, guidance={**ahead(0.3), "lambda_source": 0}),
         **rated("ahead 1", BESIDE, guidance={**ahead(1.0), "lambda_source": 0}),
         **rated(
             "pulled",
@@ -66,13 +67,16 @@ FAMILIES: dict[str, dict[str, Sections]] = {
     },
     "t-few": rated("", FEW, guidance=ALONE, **IA3),
     "t-few-terms": rated("", FEW, guidance={**TARGET_TERMS, **LIMITED}, **IA3),
-    "multitask": rated("", BESIDE, guidance=TERMS_OFF, alignment=EVEN),
+    "multitask": {
+        **rated("", BESIDE, guidance=TERMS_OFF, alignment=EVEN),
+        **rated("0.3 of the mixture", (3e-3,), guidance=THIRD, alignment=EVEN),
+    },
     "sequential": rated("", BESIDE, guidance=TERMS_OFF, alignment=EVEN, train=TURNS),
     "flad-exp3": rated("", BESIDE, guidance=TERMS_OFF, alignment={"weighting": "exp3"}),
     "pcgrad": rated("", BESIDE, guidance=TERMS_OFF, alignment=EVEN, train={"combine": "pcgrad"}),
     "sgg-weights": {
         **rated("", (*BESIDE, 6e-3), **WEIGHTS_ALONE),
-        **rated("0.3 of the mixture", (3e-3,), guidance={**TERMS_OFF, "lambda_source": 0.3}),
+        **rated("0.3 of the mixture", BESIDE, guidance=THIRD),
         **rated("in turn", BESIDE, **WEIGHTS_ALONE, train=TURNS),
         **rated("ia3", FEW, **WEIGHTS_ALONE, **IA3),
     },
@@ -90,11 +94,26 @@ FAMILIES: dict[str, dict[str, Sections]] = {
         ),
         **rated("alignment 0.3", BESIDE, guidance={**TERMS_OFF, **LIMITED, "lambda_alignment": 0.3}),
         **rated("ahead 0.3", BESIDE, guidance=ahead(0.3)),
+        **rated("0.3, ahead 0.3", BESIDE, guidance={**ahead(0.3), "lambda_source": 0.3}),
         **rated("pulled", BESIDE, guidance=PULLED),
         **rated("in turn", BESIDE, guidance={**LIMITED, "lambda_alignment": 0}, train=TURNS),
     },
 }
-# Which weights: compared in both pools, at one rate.
+# The first search is wide, over a few splits; these are searched again on others, which then decide.
+SECOND: dict[str, tuple[str, ...]] = {
+    "lora": ("0.0003", "0.001"),
+    "sgg-target": ("ahead 0.3 0.0003", "ahead 0.3 0.001", "default 0.001"),
+    "multitask": ("0.001", "0.003", "0.3 of the mixture 0.003"),
+    "sgg-weights": ("0.001", "0.003", "0.3 of the mixture 0.001", "0.3 of the mixture 0.003"),
+    "sgg-terms": (
+        "default 0.003",
+        "ahead 0.3 0.001",
+        "ahead 0.3 0.003",
+        "0.3, ahead 0.3 0.001",
+        "0.3, ahead 0.3 0.003",
+    ),
+}
+# Which weights: compared in pools with bad sources, at one rate.
 WEIGHTINGS = {
     name: {"guidance": TERMS_OFF, "alignment": {"weighting": name}, "train": {"learning_rate": 3e-3}}
     for name in ("relu", "evidence", "uniform")
@@ -102,11 +121,8 @@ WEIGHTINGS = {
 # What is measured at the settings of a family: the family, and changes to it.
 DERIVED: dict[str, tuple[str, Sections]] = {
     "lora-twice": ("lora", {"train": {"max_steps": 2 * STEPS}}),
-    "terms-at-lora": ("lora", {"guidance": {**TARGET_TERMS, **LIMITED}}),
-    "sgg-default-terms": (
-        "sgg-weights",
-        {"guidance": {"lambda_direction": 0.1, "lambda_magnitude": 0.1, "lambda_alignment": 0.05, **LIMITED}},
-    ),
+    "target-terms-off": ("sgg-target", {"guidance": TERMS_OFF}),
+    "sgg-terms-off": ("sgg-terms", {"guidance": TERMS_OFF}),
     "sgg-evidence": ("sgg-weights", {"alignment": {"weighting": "evidence"}}),
     "in-context-tuning": ("multitask", {"train": {**EPISODES, "learning_rate": 3e-4}}),
 }
@@ -127,31 +143,31 @@ def chosen_variants(choice: dict[str, str]) -> dict[str, Sections]:
     return {**best, **derived}
 
 
-def searched(cells: list[Cell]) -> dict[str, dict[str, dict[tuple, float]]]:
-    """Accuracies by family, variant and split, on the splits that every variant of every family has."""
-    by: dict[str, dict[str, dict[tuple, float]]] = {
-        family: {name: {} for name in variants} for family, variants in FAMILIES.items()
-    }
+def means(cells: list[Cell], family: str, wanted: tuple[str, ...]) -> tuple[dict[str, float], int]:
+    """Mean accuracy in % of a family's variants over the splits that all of them have, and how many these are."""
+    by: dict[str, dict[tuple, float]] = {name: {} for name in wanted}
     for cell in cells:
-        if "accuracy" in cell and cell["strategy"].split(" | ")[0] in by:
-            family, variant = cell["strategy"].split(" | ")
-            by[family][variant][cell["task"], cell["shots"], cell["seed"]] = cell["accuracy"]
-    common = set.intersection(*(set(own) for variants in by.values() for own in variants.values()))
-    return {
-        family: {name: {split: own[split] for split in sorted(common)} for name, own in variants.items()}
-        for family, variants in by.items()
-    }
+        own, _, variant = cell.get("strategy", "").partition(" | ")
+        if "accuracy" in cell and own == family and variant in by and cell["pool"] == "clean":
+            by[variant][cell["task"], cell["shots"], cell["seed"]] = cell["accuracy"]
+    common = set.intersection(*(set(own) for own in by.values()))
+    if not common:
+        return {}, 0
+    return {name: 100 * float(np.mean([own[split] for split in common])) for name, own in by.items()}, len(
+        common
+    )
 
 
-def choice(cells: list[Cell]) -> dict[str, str]:
-    """Of each family the variant with the best mean accuracy; without a common split its first one."""
+def choice(first: list[Cell], second: list[Cell]) -> dict[str, str]:
+    """Of each family the variant with the best mean accuracy in the second search, or where there was none in the
+    first."""
     best = {}
-    for family, variants in searched(cells).items():
-        means = {
-            name: 100 * float(np.mean([*own.values()])) if own else 0.0 for name, own in variants.items()
-        }
-        best[family] = max(means, key=means.__getitem__)
-        splits = len(next(iter(variants.values())))
-        shown = {name: round(mean, 1) for name, mean in means.items()}
-        print(f"{family}: {splits} splits, {shown}: {best[family]}")
+    for family, variants in FAMILIES.items():
+        wanted = SECOND.get(family, tuple(variants))
+        found, splits = means(second if family in SECOND else first, family, wanted)
+        if not found:
+            found, splits = means(first, family, wanted)
+        best[family] = max(found, key=found.__getitem__) if found else wanted[0]
+        shown = {name: round(mean, 1) for name, mean in found.items()}
+        print(f"{family}: {splits} splits, {shown}: {best[family]}", flush=True)
     return best

@@ -2,12 +2,12 @@
 
     python studies/strategies.py pack --half development --seeds 100-101 --out development.pkl
     python studies/strategies.py pack --half report --seeds 0-7 --out report.pkl
-    python studies/language_models.py search development.pkl --model MODEL --seconds 180 --out FOLDER
-    python studies/language_models.py measure report.pkl --model MODEL --seconds 360 --out FOLDER
+    python studies/language_models.py search second measure --jobs development.pkl report.pkl --model MODEL --out FOLDER
     python studies/language_model_report.py FOLDER
 
-``search`` trains every variant of language_model_variants.py on development tasks; ``measure`` takes of each family
-the variant that was best there and trains it on tasks of the report half. Cells are written as they end, one line of
+``search`` trains every variant of language_model_variants.py on a few splits of development tasks, ``second`` the
+promising ones on others; ``measure`` takes of each family the variant that was best there and trains it on tasks of
+the report half. Cells are written as they end, one line of
 JSON each, so that a run that is out of time is still a sample: all strategies of a split follow each other.
 """
 
@@ -23,7 +23,7 @@ from queue import Empty
 
 import torch
 from language_model_bench import ONE, Bench, packed
-from language_model_variants import FAMILIES, WEIGHTINGS, Cell, Sections, choice, chosen_variants
+from language_model_variants import FAMILIES, SECOND, WEIGHTINGS, Cell, Sections, choice, chosen_variants
 from suite.load import suite
 
 DEVELOPMENT = ("films", "science", "messages", "tweets-3way", "tweets")
@@ -36,80 +36,98 @@ DEVELOPMENT_ROUNDS = ((100, 16), (101, 4), (101, 16), (100, 4))
 ROUNDS = tuple((seed, (16, 4)[(seed + turn) % 2]) for turn in range(2) for seed in range(8))
 
 
-def work(number: int, gpus: int, todo, done, scored, rows: Path, model: str, deadline: float) -> None:
-    """One process: jobs until none is left or time is over."""
+def work(number: int, gpus: int, todo, done, scored, rows: list[Path], model: str) -> None:
+    """One process: jobs for as long as it is left alone."""
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
     bench = Bench(model, packed(rows), scored)
-    while time.time() < deadline:
-        try:
-            job = pickle.loads(todo.get(timeout=2))
-        except Empty:
-            break
+    while True:
+        job, until = pickle.loads(todo.get())
         try:
             for cell in bench.run(job):
                 done.put(cell)
-                if time.time() > deadline:
+                if time.time() > until:
                     break
         except Exception as error:
             done.put({**job["place"], "error": repr(error)[:200], "trace": traceback.format_exc()[-1500:]})
+        done.put(None)
         if bench.device.type == "cuda":
             torch.cuda.empty_cache()
-    done.put(None)
 
 
-def run(jobs: list[Cell], arguments: argparse.Namespace, path: Path) -> list[Cell]:
-    """Train all jobs in order, in several processes; cells are written to ``path`` as they come."""
-    os.environ.update(TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
-    started = time.time()
-    context = multiprocessing.get_context("spawn")
-    todo, done = context.Queue(), context.Queue()
-    for job in jobs:
-        todo.put(pickle.dumps(job))
-    manager = context.Manager()
-    given = (
-        torch.cuda.device_count(),
-        todo,
-        done,
-        manager.dict(),
-        arguments.jobs,
-        arguments.model,
-        started + arguments.seconds,
-    )
-    team = [
-        context.Process(target=work, args=(number, *given), daemon=True)
-        for number in range(arguments.processes)
-    ]
-    for process in team:
-        process.start()
-    found, running, shown = [], len(team), time.time()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        while running and time.time() < started + arguments.seconds + arguments.grace:
-            try:
-                cell = done.get(timeout=1)
-            except Empty:
-                if not any(process.is_alive() for process in team):
+class Team:
+    """Processes that do jobs.
+
+    Args:
+        arguments: ``processes``, ``jobs``, ``model`` and ``most`` are read.
+    """
+
+    def __init__(self, arguments: argparse.Namespace):
+        os.environ.update(TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+        self.started, self.most = time.time(), arguments.most
+        context = multiprocessing.get_context("spawn")
+        self.manager, self.todo, self.done = context.Manager(), context.Queue(), context.Queue()
+        self.scored = self.manager.dict()  # which lives for as long as somebody here knows it
+        given = self.todo, self.done, self.scored, arguments.jobs, arguments.model
+        self.processes = [
+            context.Process(target=work, args=(number, torch.cuda.device_count(), *given), daemon=True)
+            for number in range(arguments.processes)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def train(self, jobs: list[Cell], path: Path, until: float, grace: float) -> list[Cell]:
+        """Do the jobs in their order; cells are written to ``path`` as they come.
+
+        Args:
+            until: time after which no cell begins, and jobs that nobody has begun are dropped.
+            grace: seconds that what has begun may still take.
+        """
+        for job in jobs[: self.most]:
+            self.todo.put(pickle.dumps((job, until)))
+        found, left, shown = [], len(jobs[: self.most]), time.time()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            while left and time.time() < until + grace:
+                if time.time() > until:
+                    left -= self.dropped()
+                try:
+                    cell = self.done.get(timeout=1)
+                except Empty:
+                    if not any(process.is_alive() for process in self.processes):
+                        break
+                    continue
+                if cell is None:
+                    left -= 1
+                    continue
+                if "error" in cell:
+                    print(cell["trace"], flush=True)
+                found.append(cell)
+                if len(found) > 20 and all("error" in cell for cell in found):
                     break
-                continue
-            if cell is None:
-                running -= 1
-                continue
-            if "error" in cell:
-                print(cell["trace"], flush=True)
-            found.append(cell)
-            if len(found) > 20 and all("error" in cell for cell in found):
-                break
-            file.write(json.dumps(cell) + "\n")
-            file.flush()
-            if time.time() - shown > 20:
-                shown = time.time()
-                print(f"{shown - started:.0f} s: {len(found)} cells", flush=True)
-    print(f"{len(found)} cells in {time.time() - started:.0f} s", flush=True)
-    for process in team:
-        process.terminate()
-    todo.cancel_join_thread()  # of jobs that nobody has begun
-    return found
+                file.write(json.dumps(cell) + "\n")
+                file.flush()
+                if time.time() - shown > 20:
+                    shown = time.time()
+                    print(f"{shown - self.started:.0f} s: {len(found)} cells", flush=True)
+        print(f"{len(found)} cells after {time.time() - self.started:.0f} s", flush=True)
+        return found
+
+    def dropped(self) -> int:
+        """How many jobs nobody has begun; they are forgotten."""
+        number = 0
+        while True:
+            try:
+                self.todo.get(block=False)
+            except Empty:
+                return number
+            number += 1
+
+    def end(self) -> None:
+        """End the processes, whatever they do."""
+        for process in self.processes:
+            process.terminate()
+        self.todo.cancel_join_thread()
 
 
 def a_job(
@@ -123,13 +141,14 @@ def a_job(
     return {"place": {"task": task, "shots": shots, "seed": seed, "pool": pool}, "variants": variants}
 
 
-def search(arguments: argparse.Namespace) -> None:
-    """Every variant of every family on development tasks."""
-    jobs = []
-    every = [(family, name) for family in FAMILIES for name in FAMILIES[family]]
+def searching(second: bool) -> list[Cell]:
+    """Jobs of the wide search, or of the second one, on development tasks."""
+    wanted = SECOND if second else FAMILIES
+    every = [(family, name) for family in wanted for name in wanted[family]]
     weightings = {f"weighting | {name}": own for name, own in WEIGHTINGS.items()}
-    for number, (seed, shots) in enumerate(DEVELOPMENT_ROUNDS):
-        pools = ("clean", "poisoned", "useless") if number < 2 else ("clean",)
+    jobs = []
+    for seed, shots in DEVELOPMENT_ROUNDS[1:] if second else DEVELOPMENT_ROUNDS[:1]:
+        pools = ("clean",) if second else ("clean", "poisoned", "useless")
         jobs += [a_job(task, shots, seed, pool, {}) for pool in pools for task in DEVELOPMENT]
         for task in DEVELOPMENT:
             for start in range(0, len(every), TOGETHER):
@@ -139,20 +158,13 @@ def search(arguments: argparse.Namespace) -> None:
                 }
                 jobs.append(a_job(task, shots, seed, "clean", variants))
             jobs += [a_job(task, shots, seed, pool, weightings) for pool in pools[1:]]
-    found = run(jobs[: arguments.most], arguments, arguments.out / "search.jsonl")
-    (arguments.out / "choice.json").write_text(json.dumps(choice(found), indent=1))
+    return jobs
 
 
 # Groups of cells that one process trains in a row: strategies, and pools.
-CORE = (
-    (("sgg-weights", "sgg-evidence"), ("clean", "poisoned", "useless")),
-    (("sgg-terms",), ("clean", "poisoned")),
-    (("multitask",), ("clean", "poisoned", "useless")),
-    (("lora", "sgg-target", "terms-at-lora"), ("clean",)),
-    (("sequential", "lora-twice", "t-few"), ("clean",)),
-)
-CLOSEST = ((("flad-exp3",), ("clean",)), (("pcgrad",), ("clean",)))
-LAST = ((("flad-exp3", "sequential"), ("poisoned",)), (("in-context-tuning",), ("clean",)))
+BESIDE = ("sgg-weights", "sgg-evidence", "sgg-terms-off")
+ALONE = (("lora", "sgg-target", "target-terms-off"), ("lora-twice",))
+CLOSEST = (("flad-exp3",), ("pcgrad",), ("t-few", "t-few-terms", "sequential"))
 HALF = len(ROUNDS) // 2
 SCORED, SINGLES = 8, 2  # seeds of scores at 8 shots, and of trainings with one source
 
@@ -160,22 +172,28 @@ SCORED, SINGLES = 8, 2  # seeds of scores at 8 shots, and of trainings with one 
 def measured_jobs(variants: dict[str, Sections]) -> list[Cell]:
     """Jobs on the report half, most important first."""
 
-    def groups(rounds, wanted) -> list[Cell]:
+    def groups(rounds, wanted, pool) -> list[Cell]:
         return [
             a_job(task, shots, seed, pool, {name: variants[name] for name in names})
             for seed, shots in rounds
-            for names, pools in wanted
-            for pool in pools
+            for names in wanted
             for task in REPORT
         ]
 
+    def core(rounds) -> list[Cell]:
+        beside = (BESIDE, ("sgg-terms", "multitask"))
+        return groups(rounds, (*ALONE, *beside), "clean") + groups(rounds, beside, "poisoned")
+
     return [
-        *groups(ROUNDS[:HALF], CORE),
-        *groups(ROUNDS[:HALF], CLOSEST),
+        *core(ROUNDS[:HALF]),
+        *groups(ROUNDS[:4], CLOSEST, "clean"),
+        *groups(ROUNDS[:4], (BESIDE, ("sgg-terms", "multitask")), "useless"),
         *[a_job(task, 8, seed, "poisoned", {}) for seed in range(SCORED) for task in REPORT],
         *single_jobs(variants["sgg-weights"]),
-        *groups(ROUNDS[HALF:], CORE),
-        *groups(ROUNDS[:HALF], LAST),
+        *groups(ROUNDS[4:HALF], CLOSEST, "clean"),
+        *core(ROUNDS[HALF:]),
+        *groups(ROUNDS[:4], (("flad-exp3",),), "poisoned"),
+        *groups(ROUNDS[:2], (("in-context-tuning",),), "clean"),
     ]
 
 
@@ -192,25 +210,36 @@ def single_jobs(sections: Sections) -> list[Cell]:
     return jobs
 
 
-def measure(arguments: argparse.Namespace) -> None:
-    """The chosen variants on the report half."""
-    variants = chosen_variants(json.loads((arguments.out / "choice.json").read_text()))
-    jobs = measured_jobs(variants)
-    run(jobs[: arguments.most], arguments, arguments.out / "measured.jsonl")
+def lines(path: Path) -> list[Cell]:
+    """Cells of an earlier run."""
+    return [json.loads(line) for line in path.open()] if path.exists() else []
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("search", "measure"))
-    parser.add_argument("jobs", type=Path)
+    parser.add_argument("command", choices=("search", "second", "measure"), nargs="+")
+    parser.add_argument("--jobs", type=Path, nargs="+", required=True, help="what strategies.py pack wrote")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--seconds", type=float, default=1e9, help="no cell begins later than this")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1e9], help="for each command")
     parser.add_argument("--grace", type=float, default=30, help="what has begun may take so much longer")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--most", type=int)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    {"search": search, "measure": measure}[arguments.command](arguments)
+    first, second, choices = (
+        arguments.out / name for name in ("search.jsonl", "second.jsonl", "choice.json")
+    )
+    team, until = Team(arguments), time.time()
+    for command, seconds in zip(arguments.command, arguments.seconds * len(arguments.command)):
+        until = max(until, time.time()) + seconds
+        if command == "measure":
+            jobs = measured_jobs(chosen_variants(json.loads(choices.read_text())))
+            team.train(jobs, arguments.out / "measured.jsonl", until, arguments.grace)
+        else:
+            path = second if command == "second" else first
+            team.train(searching(command == "second"), path, until, arguments.grace)
+            choices.write_text(json.dumps(choice(lines(first), lines(second)), indent=1))
+    team.end()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""Accuracy against the seconds of a training, from what language_model_report.py kept.
+
+python studies/language_model_plot.py studies/data docs/images/language-models.svg
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from language_model_cells import SPLIT, read
+from matplotlib import ticker
+
+INK = "#7f8790"  # readable on white and on black
+POOLS = {"clean": ("o", "#2a78c8"), "poisoned": ("X", "#d1495b")}
+OWN = "sgg"
+NAMES = {
+    "sgg-weights": "sgg, relu",
+    "sgg-evidence": "sgg",
+    "sgg-terms": "sgg with terms",
+    "sgg-target": "terms alone",
+}
+
+
+def means(folder: Path) -> dict[tuple[str, str], tuple[float, float, int]]:
+    """Median seconds, mean accuracy in % and number of splits by strategy and pool, over the splits that all have."""
+    frame, _ = read(folder, "measured")
+    frame = frame[frame["pool"].isin(POOLS) & ~frame["strategy"].str.contains("only |no source|in-context")]
+    table = frame.pivot_table(index=SPLIT, columns=["strategy", "pool"], values="accuracy")
+    table = table.dropna(axis=1, thresh=int(0.4 * len(table))).dropna()
+    seconds = frame.groupby(["strategy", "pool"])["seconds"].median()
+    return {key: (seconds[key], 100 * table[key].mean(), len(table)) for key in table.columns}
+
+
+def draw(found: dict[tuple[str, str], tuple[float, float, int]], out: Path) -> None:
+    """One mark a strategy and pool; the file has no background."""
+    plt.rcParams.update(
+        {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
+        | {"axes.edgecolor": INK, "svg.fonttype": "none", "font.family": "sans-serif"}
+    )
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for (strategy, pool), (seconds, accuracy, _) in found.items():
+        marker, colour = POOLS[pool]
+        own = strategy.startswith(OWN)
+        axes.plot(
+            seconds, accuracy, marker, color=colour, ms=9 if own else 7, fillstyle="full" if own else "none"
+        )
+        name = NAMES.get(strategy, strategy)
+        axes.annotate(name, (seconds, accuracy), xytext=(6, 3), textcoords="offset points", color=colour)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.set_xlabel("seconds of a training")
+    axes.set_ylabel("accuracy, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=INK, alpha=0.2)
+    for pool, (marker, colour) in POOLS.items():
+        axes.plot(
+            [], [], marker, color=colour, label=f"{pool} pool" if pool != "clean" else "clean pool, or none"
+        )
+    axes.legend(frameon=False, labelcolor=INK)
+    figure.savefig(out, transparent=True, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    found = means(arguments.folder)
+    for key, values in sorted(found.items(), key=lambda item: -item[1][1]):
+        print(*key, *(round(value, 1) for value in values))
+    draw(found, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
