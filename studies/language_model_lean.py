@@ -1,4 +1,4 @@
-"""The passes of a Llama decoder with LoRA at q and v in a third of the kernels that Transformers and PEFT launch.
+"""The passes of a Llama decoder with LoRA at q and v in far fewer kernels than Transformers and PEFT launch.
 
 Small models keep a GPU busy with kernels of a few microseconds: casts, norms in parts, an adapter's bookkeeping. Here
 norms are one kernel, q, k and v are one product as are gate and up, and all adapters are cast at once. The arithmetic

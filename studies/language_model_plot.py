@@ -12,19 +12,35 @@ from matplotlib import ticker
 
 INK = "#7f8790"  # readable on white and on black
 POOLS = {"clean": ("o", "#2a78c8"), "poisoned": ("X", "#d1495b")}
-OWN = "sgg"
+OWN = "sgg-terms"
 NAMES = {
-    "sgg-weights": "sgg, relu",
-    "sgg-evidence": "sgg",
-    "sgg-terms": "sgg with terms",
-    "sgg-target": "terms alone",
+    "sgg-terms": "sgg",
+    "sgg-terms-off": "sgg without its term",
+    "sgg-weights": "weights, 0.3 of the mixture",
+    "sgg-target": "lora with terms",
+    "target-terms-off": "lora, rate 1e-3",
+    "lora": "lora, rate 3e-4",
+    "lora-twice": "lora, twice the steps",
+}
+# Where the names stand that would meet others, in points from their marks.
+PLACES = {
+    ("target-terms-off", "clean"): (7, -11),
+    ("lora", "clean"): (7, 5),
+    ("sgg-weights", "poisoned"): (7, -9),
+}
+PLACES |= {
+    ("multitask", "clean"): (7, -8),
+    ("lora-twice", "clean"): (7, 5),
+    ("multitask", "poisoned"): (7, -9),
 }
 
 
 def means(folder: Path) -> dict[tuple[str, str], tuple[float, float, int]]:
     """Median seconds, mean accuracy in % and number of splits by strategy and pool, over the splits that all have."""
     frame, _ = read(folder, "measured")
-    frame = frame[frame["pool"].isin(POOLS) & ~frame["strategy"].str.contains("only |no source|in-context")]
+    frame = frame[
+        frame["pool"].isin(POOLS) & ~frame["strategy"].str.contains("only |no source|in-context|evidence")
+    ]
     table = frame.pivot_table(index=SPLIT, columns=["strategy", "pool"], values="accuracy")
     table = table.dropna(axis=1, thresh=int(0.4 * len(table))).dropna()
     seconds = frame.groupby(["strategy", "pool"])["seconds"].median()
@@ -37,15 +53,16 @@ def draw(found: dict[tuple[str, str], tuple[float, float, int]], out: Path) -> N
         {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
         | {"axes.edgecolor": INK, "svg.fonttype": "none", "font.family": "sans-serif"}
     )
-    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
     for (strategy, pool), (seconds, accuracy, _) in found.items():
         marker, colour = POOLS[pool]
-        own = strategy.startswith(OWN)
+        own = strategy == OWN
         axes.plot(
             seconds, accuracy, marker, color=colour, ms=9 if own else 7, fillstyle="full" if own else "none"
         )
         name = NAMES.get(strategy, strategy)
-        axes.annotate(name, (seconds, accuracy), xytext=(6, 3), textcoords="offset points", color=colour)
+        place = PLACES.get((strategy, pool), (7, 3))
+        axes.annotate(name, (seconds, accuracy), xytext=place, textcoords="offset points", color=colour)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
@@ -58,7 +75,8 @@ def draw(found: dict[tuple[str, str], tuple[float, float, int]], out: Path) -> N
         axes.plot(
             [], [], marker, color=colour, label=f"{pool} pool" if pool != "clean" else "clean pool, or none"
         )
-    axes.legend(frameon=False, labelcolor=INK)
+    axes.set_xlim(4.5, 27)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower right")
     figure.savefig(out, transparent=True, metadata={"Date": None})
 
 

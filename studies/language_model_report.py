@@ -19,7 +19,12 @@ from scipy.stats import spearmanr, ttest_1samp, wilcoxon
 SENTIMENT = {"films", "reviews", "tweets", "tweets-3way", "drugs", "products"}
 WRONG = {"reviews", "tweets", "products", "news"}
 ONE, NONE = "only ", "no source"
-PAIRS = (("sgg-target", "lora"), ("terms-at-lora", "lora"), ("sgg-terms", "sgg-weights"))
+PAIRS = (
+    ("sgg-target", "target-terms-off"),
+    ("sgg-target", "lora"),
+    ("sgg-terms", "sgg-terms-off"),
+    ("sgg-terms", "lora"),
+)
 
 
 def wide(frame: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -63,7 +68,7 @@ def compared(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         if own != pool and (own or in_pool):
             continue
         found = differences(table, reference, name)
-        if len(found) > 4:
+        if len(found) > 4 and found.abs().max() > 0:  # else it is the same training under another name
             by = (table[reference] - table[name]).dropna().groupby(level="shots").mean().mul(100).round(1)
             rows.append({"strategy": name, **compare(found, 100.0), "by shots": by.to_dict()})
     for row, corrected in zip(rows, holm([row["p"] for row in rows])):
@@ -80,6 +85,16 @@ def overview(frame: pd.DataFrame) -> pd.DataFrame:
     found["splits"] = frame.groupby("name").size()
     found["seconds"] = frame.groupby("name")["seconds"].median()
     return found.sort_values("splits", ascending=False)
+
+
+def effects(cells: pd.DataFrame) -> pd.DataFrame:
+    """What each variant adds to a split's mean accuracy, by alternating means, since splits lack some variants."""
+    cells = cells[(cells["pool"] == "clean") & ~cells["strategy"].str.startswith("weighting")]
+    table = cells.pivot_table(index="strategy", columns=SPLIT, values="accuracy").mul(100)
+    own = pd.Series(0.0, index=table.index)
+    for _ in range(100):
+        own = table.sub(table.sub(own, axis=0).mean()).mean(axis=1)
+    return pd.DataFrame({"effect": own - own.mean(), "splits": table.count(axis=1)}).sort_values("effect")
 
 
 def steadiness(frame: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
@@ -147,7 +162,7 @@ def ranks(frame: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def show(title: str, table: pd.DataFrame) -> None:
     """Print a table; its index only where it has a name."""
-    print(f"\n{title}\n{table.round(4).to_string(index=table.index.name is not None)}")
+    print(f"\n{title}\n{table.round(5).to_string(index=table.index.name is not None)}")
 
 
 def main() -> None:
@@ -155,24 +170,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for the cells as CSV")
     arguments = parser.parse_args()
-    searched, _ = read(arguments.folder, "search", arguments.keep)
+    searches = [read(arguments.folder, stage, arguments.keep)[0] for stage in ("search", "second")]
     frame, scores = read(arguments.folder, "measured", arguments.keep)
-    found = searched.pivot_table(index="strategy", columns=["task", "shots", "seed"], values="accuracy").mul(
-        100
-    )
-    show(
-        "search: mean accuracy and number of splits",
-        pd.DataFrame({"mean": found.mean(1), "n": found.count(1)}),
-    )
+    for title, cells in zip(("first", "second"), searches):
+        show(f"{title} search, accuracy in % above the mean of a split", effects(cells))
     trained = frame[~frame["strategy"].str.startswith(ONE) & (frame["strategy"] != NONE)]
+    if "copied" in trained:  # the same training under another name: with the same weights evidence is relu
+        trained = trained[trained["copied"].isna()]
     show("accuracy, all cells", overview(trained))
     table = wide(trained, "accuracy")
-    for base in ("sgg-evidence", "sgg-weights", "sgg-terms", "sgg-target", "terms-at-lora"):
+    for base in ("sgg-terms", "sgg-terms-off", "sgg-weights", "sgg-target"):
         for name in [one for one in table if one.partition(", ")[0] == base]:
             show(f"{name} minus", compared(table, name))
     for one, other in PAIRS:
         show(f"{one} and {other}; gradients where the loss is in {BINS}", steadiness(trained, one, other))
-    for one, other in (*PAIRS, ("sgg-evidence", "lora"), ("sgg-evidence", "multitask")):
+    for one, other in (*PAIRS, ("sgg-terms", "multitask"), ("sgg-terms, poisoned", "multitask, poisoned")):
         print("sd over seeds", spreads(trained, one, other))
     if len(scores):
         show("AUROC of clean above flipped sources", areas(scores))
