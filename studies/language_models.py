@@ -21,6 +21,7 @@ import traceback
 from pathlib import Path
 from queue import Empty
 
+import pandas as pd
 import torch
 from language_model_bench import ONE, Bench, packed
 from language_model_variants import FAMILIES, SECOND, WEIGHTINGS, Cell, Sections, choice, chosen_variants
@@ -210,6 +211,21 @@ def single_jobs(sections: Sections) -> list[Cell]:
     return jobs
 
 
+def left(jobs: list[Cell], kept: Path | None) -> list[Cell]:
+    """The jobs without the cells that ``kept`` has, a file of language_model_report.py."""
+    if kept is None:
+        return jobs
+    columns = ["task", "shots", "seed", "pool", "strategy"]
+    known = set(pd.read_csv(kept)[columns].itertuples(index=False, name=None))
+    found = []
+    for job in jobs:
+        place = tuple(job["place"][name] for name in columns[:-1])
+        own = {name: value for name, value in job["variants"].items() if (*place, name) not in known}
+        if own or not job["variants"]:
+            found.append({**job, "variants": own})
+    return found
+
+
 def lines(path: Path) -> list[Cell]:
     """Cells of an earlier run."""
     return [json.loads(line) for line in path.open()] if path.exists() else []
@@ -222,6 +238,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--seconds", type=float, nargs="+", default=[1e9], help="for each command")
     parser.add_argument("--grace", type=float, default=30, help="what has begun may take so much longer")
+    parser.add_argument("--kept", type=Path, help="measure: CSV of an earlier run, whose cells are left out")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--most", type=int)
     parser.add_argument("--out", type=Path, required=True)
@@ -234,7 +251,7 @@ def main() -> None:
         until = max(until, time.time()) + seconds
         if command == "measure":
             jobs = measured_jobs(chosen_variants(json.loads(choices.read_text())))
-            team.train(jobs, arguments.out / "measured.jsonl", until, arguments.grace)
+            team.train(left(jobs, arguments.kept), arguments.out / "measured.jsonl", until, arguments.grace)
         else:
             path = second if command == "second" else first
             team.train(searching(command == "second"), path, until, arguments.grace)
