@@ -1,6 +1,6 @@
 """Tokenised tasks, and batches that may mix tasks with different heads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,13 +88,12 @@ def collate(examples: Iterable[tuple[TokenisedRows, int]], pad_id: int) -> Batch
 def padded(sequences: Sequence[np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:
     """Token ids of several sequences, padded on the right, and their mask: [B, T] each, T a multiple of
     PAD_TO_MULTIPLE."""
-    width = -(-max(map(len, sequences)) // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
-    ids = np.full((len(sequences), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(sequences), width), dtype=np.int64)
-    for row, tokens in enumerate(sequences):
-        ids[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+    width = -(-int(lengths.max()) // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE
+    real = np.arange(width) < lengths[:, None]
+    ids = np.full(real.shape, pad_id, dtype=np.int64)
+    ids[real] = np.concatenate(sequences)
+    return torch.from_numpy(ids), torch.from_numpy(real.astype(np.int64))
 
 
 def _values(examples: Sequence[tuple[TokenisedRows, int]]) -> Tensor | None:
@@ -128,19 +127,39 @@ def tokenise(
     ):
         if group:
             segments = [list(part) for part in zip(*map(parts_of, group))]
-            encoded = tokenizer(
-                *segments,
-                truncation=True,
-                max_length=max_length,
-                padding=False,
-                split_special_tokens=True,
-                return_attention_mask=False,  # both follow from the ids, and lists of them take a third of the time
-                return_token_type_ids=False,
-            )
-            known.update(zip(group, (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])))
+            known.update(zip(group, _encoded(tokenizer, segments, max_length)))
     pairs = any(not isinstance(text, str) for text in rows.texts)
     ids = tuple(known[text] for text in rows.texts)
     return TokenisedRows(head, ids, rows.labels, pairs=pairs, values=rows.values, weights=rows.weights)
+
+
+def _encoded(tokenizer, segments: list[list[str]], max_length: int) -> Iterator[np.ndarray]:
+    """Token ids of each row of one or two segments.
+
+    Transformers makes lists of all that a tokenizer could want to tell, which takes as long as the tokenising itself
+    and holds Python's lock. So its settings are made, and the tokenizer behind it asked for the ids alone.
+    """
+    from transformers import PreTrainedTokenizerFast
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils.generic import PaddingStrategy
+
+    if getattr(type(tokenizer), "_encode_plus", None) is not PreTrainedTokenizerFast._encode_plus:
+        encoded = tokenizer(
+            *segments, truncation=True, max_length=max_length, padding=False, split_special_tokens=True
+        )
+        return (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])
+    tokenizer.set_truncation_and_padding(
+        padding_strategy=PaddingStrategy.DO_NOT_PAD,
+        truncation_strategy=TruncationStrategy.LONGEST_FIRST,
+        max_length=max_length,
+        stride=0,
+        pad_to_multiple_of=None,
+        padding_side=None,
+    )
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True
+    rows = segments[0] if len(segments) == 1 else list(zip(*segments))
+    return (np.array(row.ids, dtype=np.int32) for row in backend.encode_batch_fast(rows))
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

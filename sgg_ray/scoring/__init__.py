@@ -6,7 +6,13 @@ from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_
 from sgg_ray.scoring.pool_report import alignment_report
 from sgg_ray.scoring.row_facts import RowFacts, facts_of
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
-from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors, name_vectors, row_vectors
+from sgg_ray.scoring.row_vectors import (
+    WITH_LABELS,
+    RowVectors,
+    name_vectors,
+    row_vectors,
+    vectors_of_stretches,
+)
 from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
 from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import mixture
@@ -39,6 +45,7 @@ __all__ = [
     "score_rows",
     "score_tasks",
     "vectors_of",
+    "vectors_of_stretches",
     "weigh_rows",
     "with_weights",
 ]

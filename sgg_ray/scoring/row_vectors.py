@@ -1,6 +1,6 @@
 """What a row's scores are made from: its features (an encoder), or the sketch of its gradient (a language model)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,15 @@ from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, PromptedRows, TaskModel
 from sgg_ray.scoring.answer_contrasts import answer_contrasts
-from sgg_ray.scoring.class_contrasts import part_gradients, row_features, single_example_parts
+from sgg_ray.scoring.class_contrasts import part_gradients, single_example_parts
 from sgg_ray.scoring.completion_contrasts import with_negatives
+from sgg_ray.scoring.feature_stream import BATCH_ROWS, feature_stretches
 from sgg_ray.tasks import Task, label_name_rows
 
 if TYPE_CHECKING:
     from sgg_ray.scoring.row_facts import RowFacts
 
 ROW_SKETCH = 4096  # values of a row's sketched gradient: 16 KiB, and cosines to 0.016
-BATCH_ROWS = 32
 WITH_LABELS = (
     "classification",
     "ordinal",
@@ -46,7 +46,14 @@ class RowVectors:
 
 
 def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) -> np.ndarray:
-    """One vector [stop − start, D] float32 for each of these training rows.
+    """One vector [stop − start, D] float32 for each of these training rows; see :func:`vectors_of_stretches`."""
+    return next(vectors_of_stretches(model, task, [(start, stop)], seed))
+
+
+def vectors_of_stretches(
+    model: TaskModel, task: Task, bounds: Sequence[tuple[int, int]], seed: int
+) -> Iterator[np.ndarray]:
+    """One vector [stop − start, D] float32 for each training row of each stretch, in their order.
 
     Of an encoder D is the width of its features: the gradient of a row at a head is its residual times its features,
     and is never made. Of a language model it is the contrast gradient at all trainable parameters (see
@@ -54,24 +61,23 @@ def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) 
 
     Args:
         model: on its device; it is put into evaluation mode.
-        task: whose rows; rows of kind generation are contrasted with RING_ROWS − 1 others of this stretch.
+        task: whose rows; rows of kind generation are contrasted with RING_ROWS − 1 others of their stretch.
+        bounds: start and stop of each stretch.
         seed: of the sketch; vectors of one seed can be compared.
 
     Raises:
         TrainingError: a vector is not finite.
     """
     model.eval()
-    stretch = replace(task, train=task.train.take(range(start, stop)))
     if isinstance(model, EncoderClassifier):
-        tokens = model.tokenise(stretch, stretch.train)
-        found = row_features(model, tokens, np.arange(stop - start), BATCH_ROWS).cpu().numpy()
+        found = feature_stretches(model, task, bounds)
     else:
         assert isinstance(model, LanguageModel)
-        found = _sketches(model, stretch, seed)
-    found = found.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise TrainingError(f"{task.name}: vectors of rows {start:,} to {stop - 1:,} are not finite")
-    return found
+        found = (_sketches(model, task, start, stop, seed) for start, stop in bounds)
+    for (start, stop), vectors in zip(bounds, found):
+        if not np.isfinite(vectors).all():
+            raise TrainingError(f"{task.name}: vectors of rows {start:,} to {stop - 1:,} are not finite")
+        yield vectors
 
 
 def name_vectors(model: TaskModel, task: Task) -> np.ndarray | None:
@@ -83,12 +89,12 @@ def name_vectors(model: TaskModel, task: Task) -> np.ndarray | None:
     return np.stack([found[names.labels == number].mean(axis=0) for number in range(len(task.labels))])
 
 
-def _sketches(model: LanguageModel, task: Task, seed: int) -> np.ndarray:
+def _sketches(model: LanguageModel, task: Task, start: int, stop: int, seed: int) -> np.ndarray:
     sketched = []
-    for gradient in _gradients(model, task):
+    for gradient in _gradients(model, replace(task, train=task.train.take(range(start, stop)))):
         summariser = Summariser(gradient.shape[0], ROW_SKETCH, seed, "sketch")
         sketched.append(summariser.compress(gradient.unsqueeze(0))[0].cpu().numpy())
-    return np.stack(sketched)
+    return np.stack(sketched).astype(np.float32)
 
 
 def _gradients(model: LanguageModel, task: Task) -> Iterator[Tensor]:

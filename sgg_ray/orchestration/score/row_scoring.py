@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ from sgg_ray.artifacts.run_storage import is_uri, local_folder
 from sgg_ray.config import Config
 from sgg_ray.errors import ClusterError, ConfigError, TrainingError
 from sgg_ray.orchestration.listener import Listener
-from sgg_ray.orchestration.runtime.executor import Reference
+from sgg_ray.orchestration.runtime.executor import Actor, Reference
 from sgg_ray.orchestration.score.pending_scores import answer
+from sgg_ray.orchestration.score.pool_rows import without_rows
 from sgg_ray.orchestration.score.row_index import (
     FACTS,
     FOLDER,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHARD_SECONDS = 1800  # without any shard, after which workers are given up
-AHEAD = 2  # shards a worker has been asked for at a time: it never waits, and no more are in memory
+AHEAD = 2  # calls that a worker has been asked for at a time: it never waits, and no more rows are with it
+TOGETHER = 32  # shards that a worker with a GPU is asked for at once: it computes one while it writes another
 
 
 def score_pool_rows(
@@ -85,7 +87,8 @@ def pool_vectors(
     missing = [shard for found in shards.values() for shard in found if not shard.path.is_file()]
     done = sum(map(len, shards.values())) - len(missing)
     listener.stage("scoring rows" if not done else f"scoring rows, {done} shards from {place}")
-    _fill(workers, missing, None if is_uri(config.ray.storage_path) else place, listener)
+    shared = not is_uri(config.ray.storage_path)
+    _fill(workers, {task.name: task for task in tasks}, missing, shared, listener)
     names = {task.name: _ask_names(workers, task) for task in tasks}
     found = [
         RowVectors(task, ShardedVectors(shards[task.name]), answer(names[task.name]))  # pyright: ignore[reportArgumentType]
@@ -153,28 +156,35 @@ def index_folder(config: Config, folder: RunFolder) -> Path:
     return (folder.path.parent if is_uri(storage) else local_folder(storage)) / FOLDER
 
 
-def _fill(workers: TaskWorkers, missing: Sequence[Shard], shared: Path | None, listener: Listener) -> None:
+def _fill(
+    workers: TaskWorkers,
+    tasks: Mapping[str, Task],
+    missing: Sequence[Shard],
+    shared: bool,
+    listener: Listener,
+) -> None:
     """Have the missing shards made.
 
+    Workers are sent the rows of the shards that they are asked for, and no others.
+
     Args:
-        shared: folder that workers may write to; None where they send the shards to this process.
+        tasks: with their rows, by name.
+        shared: workers may write to the folder of the index; else they send the shards to this process.
     """
     actors = list({id(actor): actor for actor in workers.workers.values()}.values())
-    waiting = deque(missing)
-    asked: dict[Reference[Any], tuple[int, Shard]] = {}
+    quick = shared and workers.config.ray.gpus_per_task_worker > 0 and not workers.language_model
+    waiting = deque(
+        _groups(missing, min(TOGETHER, -(-len(missing) // (AHEAD * len(actors)))) if quick else 1)
+    )
+    asked: dict[Reference[Any], tuple[int, list[Shard]]] = {}
     busy = [0] * len(actors)
     total = sum(shard.stop - shard.start for shard in missing)
     finished = 0
     while waiting or asked:
         while waiting and min(busy) < AHEAD:
             number = busy.index(min(busy))
-            shard = waiting.popleft()
-            shard.path.parent.mkdir(parents=True, exist_ok=True)
-            path = str(shard.path.resolve()) if shared else None
-            reference = actors[number].call(
-                TaskWorker.row_shard, workers.rows, shard.task, shard.start, shard.stop, path
-            )
-            asked[reference] = number, shard
+            shards = waiting.popleft()
+            asked[_ask(actors[number], workers, tasks, shards, shared)] = number, shards
             busy[number] += 1
         done = workers.executor.wait(list(asked), seconds=SHARD_SECONDS)
         if not done:
@@ -182,17 +192,50 @@ def _fill(workers: TaskWorkers, missing: Sequence[Shard], shared: Path | None, l
                 f"no rows scored within {SHARD_SECONDS} s; look at the cluster with 'ray status'"
             )
         for reference in done:
-            number, shard = asked.pop(reference)
+            number, shards = asked.pop(reference)
             busy[number] -= 1
-            vectors = answer(reference)
-            if vectors is not None:
-                write_shard(shard.path, vectors)
-            if not shard.path.is_file():
-                raise ClusterError(
-                    f"ray.storage_path: {shard.path.parent} is not the same folder on every node; give a shared one"
-                )
-            finished += shard.stop - shard.start
+            _store(shards, answer(reference))
+            finished += shards[-1].stop - shards[0].start
             listener.advance(finished, total, "rows scored")
+
+
+def _groups(missing: Sequence[Shard], most: int) -> Iterator[list[Shard]]:
+    """Shards of one task that follow each other, at most ``most`` together."""
+    group: list[Shard] = []
+    for shard in missing:
+        follows = group and shard.task == group[-1].task and shard.start == group[-1].stop
+        if group and (not follows or len(group) == most):
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group
+
+
+def _ask(
+    actor: Actor[TaskWorker],
+    workers: TaskWorkers,
+    tasks: Mapping[str, Task],
+    shards: Sequence[Shard],
+    shared: bool,
+) -> Reference[list[np.ndarray | None]]:
+    first, last = shards[0], shards[-1]
+    first.path.parent.mkdir(parents=True, exist_ok=True)
+    task = tasks[first.task]
+    part = replace(without_rows(task), train=task.train.take(range(first.start, last.stop)))
+    bounds = [(shard.start - first.start, shard.stop - first.start) for shard in shards]
+    paths = [str(shard.path.resolve()) if shared else None for shard in shards]
+    return actor.call(TaskWorker.row_shards, workers.rows, part, bounds, paths)
+
+
+def _store(shards: Sequence[Shard], answers: Sequence[np.ndarray | None]) -> None:
+    for shard, vectors in zip(shards, answers):
+        if vectors is not None:
+            write_shard(shard.path, vectors)
+        if not shard.path.is_file():
+            raise ClusterError(
+                f"ray.storage_path: {shard.path.parent} is not the same folder on every node; give a shared one"
+            )
 
 
 def _ask_names(workers: TaskWorkers, task: Task) -> Reference[Any]:

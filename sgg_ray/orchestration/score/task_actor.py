@@ -1,5 +1,9 @@
 """The process that holds tasks: their rows, a replica of the model, and their gradients."""
 
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import torch
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
 from sgg_ray.orchestration.runtime.executor import Later
+from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.orchestration.score.row_index import write_shard
 from sgg_ray.scoring import (
     LayerComparison,
@@ -18,10 +23,12 @@ from sgg_ray.scoring import (
     TargetGradients,
     TaskSummariser,
     name_vectors,
-    row_vectors,
+    vectors_of_stretches,
 )
 from sgg_ray.tasks import Task, sharing_labels
 from sgg_ray.training.parameter_layout import lay_out
+
+WRITERS = 4  # shards that are written at once, while others are computed
 
 
 class TaskWorker:
@@ -36,20 +43,22 @@ class TaskWorker:
 
     def __init__(self, config: Config):
         self.config = config
-        self.tasks: dict[str, Task] = {}
+        self.loaded = False
+        self.tasks: dict[str, Task] = {}  # those that were asked for
         self.cut: set[str] = set()  # tasks that have lost rows since they were loaded
 
-    def load(self, rows: Later[list[Task]]) -> None:
+    def load(self, rows: PoolRows) -> None:
         """Build the model, with a head for each label set, unless that was done before.
 
         Args:
-            rows: all tasks of the run, target first; fetched once.
+            rows: all tasks of the run; their rows are fetched when they are asked for.
         """
-        if self.tasks:
+        if self.loaded:
             return
-        tasks = rows.get()
-        target, *sources = tasks
+        target, *sources = rows.bare
         device = torch.device("cuda" if self.config.ray.gpus_per_task_worker > 0 else "cpu")
+        if device.type == "cuda":  # one core tokenises fewer rows than a GPU takes
+            os.environ["TOKENIZERS_PARALLELISM"] = "true"
         refreshed = self.config.alignment.refresh_interval > 0
         used = sources if refreshed else []
         if self.config.train.share_labels:
@@ -59,11 +68,11 @@ class TaskWorker:
         # The same layout as the trainer's, so that its parameters can be taken over as one vector.
         self.flat = lay_out(model, target.head, {model.owner(source.head) for source in used}).parameters
         self.initial = self.flat.values.clone() if refreshed else None
-        self.tasks = {task.name: task for task in tasks}
+        self.loaded = True
 
     def target(
         self,
-        rows: Later[list[Task]],
+        rows: PoolRows,
         name: str,
         space: Space,
         step: int,
@@ -77,14 +86,14 @@ class TaskWorker:
         """
         self.load(rows)
         self._take_over(state)
-        task = self.tasks[name]
+        task = self._task(rows, name)
         if kept is not None:
             task = replace(task, train=task.train.take(kept))
         return self.summariser.target(task, space, step)
 
     def source(
         self,
-        rows: Later[list[Task]],
+        rows: PoolRows,
         name: str,
         space: Space,
         step: int,
@@ -102,48 +111,66 @@ class TaskWorker:
         self._take_over(state)
 
         if kept is not None and name not in self.cut:
-            self.tasks[name] = replace(self.tasks[name], train=self.tasks[name].train.take(kept))
+            task = self._task(rows, name)
+            self.tasks[name] = replace(task, train=task.train.take(kept))
             self.cut.add(name)
             self.summariser.forget()
 
         def fetch() -> TargetGradients:
             return target.get() if isinstance(target, Later) else target
 
-        return self.summariser.source(self.tasks[name], space, step, fetch)
+        return self.summariser.source(self._task(rows, name), space, step, fetch)
 
-    def target_layers(self, rows: Later[list[Task]], name: str, labels: tuple[str, ...]) -> LayerGradients:
+    def target_layers(self, rows: PoolRows, name: str, labels: tuple[str, ...]) -> LayerGradients:
         """The target's gradient by layer, at the model as loaded, for sources with these labels in common."""
         self.load(rows)
         self._take_over(None)
-        return LayerComparison(self.summariser.model, self.config.seed).target(self.tasks[name], labels)
+        return LayerComparison(self.summariser.model, self.config.seed).target(self._task(rows, name), labels)
 
-    def source_layers(self, rows: Later[list[Task]], name: str, target: LayerGradients) -> dict[str, float]:
+    def source_layers(self, rows: PoolRows, name: str, target: LayerGradients) -> dict[str, float]:
         """Cosine of a source's gradient with the target's, layer by layer."""
         self.load(rows)
         self._take_over(None)
-        return LayerComparison(self.summariser.model, self.config.seed).source(self.tasks[name], target)
+        return LayerComparison(self.summariser.model, self.config.seed).source(self._task(rows, name), target)
 
-    def row_shard(
-        self, rows: Later[list[Task]], name: str, start: int, stop: int, path: str | None
-    ) -> np.ndarray | None:
-        """Vectors of a stretch of a task's rows at the model as loaded: written to ``path``, or else returned.
+    def row_shards(
+        self, rows: PoolRows, part: Task, bounds: Sequence[tuple[int, int]], paths: Sequence[str | None]
+    ) -> list[np.ndarray | None]:
+        """Vectors of stretches of a task's rows at the model as loaded: written to the paths, or else returned.
 
         Args:
-            path: of the shard, in a folder that this node may or may not reach; None to return it.
+            part: the task with the rows of these stretches alone.
+            bounds: where in ``part`` each stretch starts and stops.
+            paths: of each shard, in a folder that this node may or may not reach; None to return it.
         """
         self.load(rows)
         self._take_over(None)
-        found = row_vectors(self.summariser.model, self.tasks[name], start, stop, self.config.seed)
-        if path is None or not Path(path).parent.is_dir():
-            return found
-        write_shard(Path(path), found)
-        return None
+        stretches = vectors_of_stretches(self.summariser.model, part, bounds, self.config.seed)
+        answers: list[np.ndarray | None] = []
+        writing: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(WRITERS) as writers:
+            for path, found in zip(paths, stretches):
+                if path is None or not Path(path).parent.is_dir():
+                    answers.append(found)
+                    continue
+                answers.append(None)
+                writing.append(writers.submit(write_shard, Path(path), found))
+                if len(writing) > WRITERS:
+                    writing.popleft().result()
+            for one in writing:
+                one.result()
+        return answers
 
-    def label_names(self, rows: Later[list[Task]], name: str) -> np.ndarray | None:
+    def label_names(self, rows: PoolRows, name: str) -> np.ndarray | None:
         """Features of what a task's labels are called [C, D]; None where they say nothing."""
         self.load(rows)
         self._take_over(None)
-        return name_vectors(self.summariser.model, self.tasks[name])
+        return name_vectors(self.summariser.model, next(task for task in rows.bare if task.name == name))
+
+    def _task(self, rows: PoolRows, name: str) -> Task:
+        if name not in self.tasks:
+            self.tasks[name] = rows.fetch(name)
+        return self.tasks[name]
 
     def _take_over(self, state: np.ndarray | None) -> None:
         values = self.initial if state is None else torch.tensor(state)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sgg_ray.orchestration.runtime.capacity import task_worker_count
 from sgg_ray.orchestration.runtime.executor import Actor, Executor, Later, Reference, Resources
 from sgg_ray.orchestration.runtime.ray_executor import RayExecutor
 from sgg_ray.orchestration.score.pending_scores import PendingScores, answer, wait_for_all
+from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.scoring import (
     PoolGradients,
@@ -45,7 +46,7 @@ class TaskWorkers:
         sources: the same of the sources.
         executor: what runs them.
         workers: which actor holds which task.
-        rows: keeps all rows in the object store, for workers that have to restart.
+        rows: keeps the rows in the object store, for workers that have to restart.
         language_model: the model is one, and has no heads.
         loading: what tells that an actor has loaded the model; waited for by ``ready``.
         kept: positions of the rows of a source to use, by name; of others all.
@@ -56,7 +57,7 @@ class TaskWorkers:
     sources: list[Task]
     executor: Executor
     workers: dict[str, Actor[TaskWorker]] = field(repr=False)
-    rows: Later[list[Task]] = field(repr=False)
+    rows: PoolRows = field(repr=False)
     language_model: bool = False
     loading: tuple[Reference[None], ...] = field(default=(), repr=False)
     kept: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -96,7 +97,7 @@ class TaskWorkers:
         language_model = find_model(config.model.path).architecture.is_language_model
         tasks = [target, *sources]
         count = task_worker_count(config, executor)
-        rows = Later(executor.put(tasks))
+        rows = PoolRows.put(executor, tasks)
         names = [[task.name for task in tasks[number::count]] for number in range(count)]
         resources = Resources(config.ray.cpus_per_task_worker, config.ray.gpus_per_task_worker)
         actors = [
@@ -104,9 +105,9 @@ class TaskWorkers:
             for _ in names
         ]
         workers = {name: actor for part, actor in zip(names, actors) for name in part}
-        bare = [_without_rows(task) for task in tasks]
         loading = tuple(actor.call(TaskWorker.load, rows) for actor in actors)
-        return cls(config, bare[0], bare[1:], executor, workers, rows, language_model, loading)
+        bare_target, *bare_sources = rows.bare
+        return cls(config, bare_target, bare_sources, executor, workers, rows, language_model, loading)
 
     def ready(self, listener: Listener | None = None) -> None:
         """Wait until all workers have loaded the model.
@@ -242,7 +243,3 @@ class TaskWorkers:
         """End the workers."""
         for actor in {id(actor): actor for actor in self.workers.values()}.values():
             actor.kill()
-
-
-def _without_rows(task: Task) -> Task:
-    return replace(task, train=task.train.take([]), test=task.test.take([]))

@@ -50,16 +50,17 @@ def test_rows_are_scored_once_and_a_later_target_only_asks_for_its_own(
     make_config, database, small_shards, monkeypatch
 ):
     asked = []
-    plain = TaskWorker.row_shard
+    plain = TaskWorker.row_shards
 
-    def row_shard(self, rows, name, start, stop, path):
-        asked.append((name, start))
-        return plain(self, rows, name, start, stop, path)
+    def row_shards(self, rows, part, bounds, paths):
+        assert len(part.train) == bounds[-1][1] <= 64  # a worker is sent the rows of a shard and no others
+        asked.append(part.name)
+        return plain(self, rows, part, bounds, paths)
 
-    monkeypatch.setattr(TaskWorker, "row_shard", row_shard)
+    monkeypatch.setattr(TaskWorker, "row_shards", row_shards)
     progress, executor = Progress(), InProcessExecutor()
     first = score(make_config(name="first"), progress, executor, rows=True)
-    assert [name for name, _ in asked] == ["target", *["clean"] * 3, *["flipped"] * 3]
+    assert asked == ["target", *["clean"] * 3, *["flipped"] * 3]
     rows = sum(len(task.train) for task in (lambda pair: (pair[0], *pair[1]))(load_tasks(make_config())))
     assert progress.told[-1] == (rows, rows, "rows scored")
     frame = first.rows()
@@ -69,7 +70,7 @@ def test_rows_are_scored_once_and_a_later_target_only_asks_for_its_own(
 
     asked.clear()
     again = score(make_config(name="again", target={"shots": 4}), progress, executor, rows=True)
-    assert [name for name, _ in asked] == ["target"]
+    assert asked == ["target"]
     assert score(make_config(name="again", target={"shots": 4}), progress, executor, rows=True).cached
     key = ["task", "text", "label"]
     np.testing.assert_allclose(

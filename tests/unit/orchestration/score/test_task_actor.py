@@ -1,8 +1,8 @@
 """A worker that holds several tasks loads the model once, whatever it is asked for and however often."""
 
-from sgg_ray.orchestration.runtime.executor import Later
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score import task_actor as module
+from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.scoring import comparison_space
 from sgg_ray.tasks import load_tasks
 
@@ -19,7 +19,7 @@ def test_a_worker_loads_the_model_once(make_config, monkeypatch):
     plain = module.build_model
     monkeypatch.setattr(module, "build_model", build)
     worker = module.TaskWorker(config)
-    rows = Later(InProcessExecutor().put([target, *sources]))
+    rows = PoolRows.put(InProcessExecutor(), [target, *sources])
     space = comparison_space(target, sources[0])
     gradients = worker.target(rows, target.name, space, 0, None)
     for _ in range(2):
