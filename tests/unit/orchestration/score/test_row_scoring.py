@@ -16,14 +16,16 @@ from sgg_ray.orchestration.compare.comparison_plan import prepare_comparison
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score import row_index
+from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.orchestration.score.row_index import (
+    Shard,
     ShardedVectors,
     index_key,
     read_facts,
     shards_of,
     write_shard,
 )
-from sgg_ray.orchestration.score.row_scoring import with_facts
+from sgg_ray.orchestration.score.row_scoring import _groups, with_facts
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.train.train_driver import prepare_training
@@ -101,6 +103,30 @@ def test_an_index_that_was_stopped_goes_on_with_the_shards_that_are_missing(
         spoil(shards[1].path)
         with pytest.raises(ConfigError, match=said):
             ShardedVectors(shards)
+
+
+def test_shards_that_follow_each_other_are_asked_for_together(tmp_path):
+    missing = [
+        Shard(task, 64 * number, 64 * number + 64, tmp_path / f"{number:05}.npy")
+        for task, number in (("a", 0), ("a", 1), ("a", 2), ("a", 4), ("b", 5))
+    ]
+    found = [[(one.task, one.start // 64) for one in group] for group in _groups(missing, 2)]
+    assert found == [[("a", 0), ("a", 1)], [("a", 2)], [("a", 4)], [("b", 5)]]
+    assert list(_groups([], 1)) == []
+
+
+def test_a_worker_that_does_not_reach_the_folder_returns_its_shards(make_config, tmp_path):
+    config = make_config()
+    target, sources = load_tasks(config)
+    worker, rows = TaskWorker(config), PoolRows.put(InProcessExecutor(), [target, *sources])
+    part, bounds = sources[0], [(0, 3), (3, 5)]
+    paths = [str(tmp_path / name) for name in ("here.npy", "nowhere/there.npy")]
+    first, second = worker.row_shards(rows, part, bounds, paths)
+    assert first is None
+    again = worker.row_shards(rows, part, bounds, [None, None])
+    np.testing.assert_array_equal(np.load(paths[0]), again[0])
+    np.testing.assert_array_equal(second, again[1])
+    assert worker.tasks == {}  # no row was fetched but those that were sent
 
 
 def test_what_is_known_of_a_sources_rows_is_found_once_and_changes_nothing(
