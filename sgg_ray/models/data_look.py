@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from sgg_ray.config import Config, TaskConfig
+from sgg_ray.config import Config, Kind, TaskConfig
 from sgg_ray.models.text_fit import TextFit, fit_texts
 from sgg_ray.tasks import (
     Overlap,
     Reader,
+    Rows,
     Task,
     almost_in,
     label_twins,
@@ -26,7 +27,7 @@ class TaskLook:
     """One task.
 
     Attributes:
-        classes: distinct usable rows of each label in the task's file; none of kind generation.
+        classes: distinct usable rows of each label in the task's file; none of kinds generation and regression.
         rows: distinct usable rows in the task's file.
         train: rows for training: the target's shots.
         test: rows for testing.
@@ -113,17 +114,25 @@ def data_warnings(config: Config, tasks: Sequence[Task]) -> tuple[str, ...]:
 
 def _look(entry: TaskConfig, task: Task, fit: TextFit, reader: Reader) -> TaskLook:
     labels, cleaned = reader.read(entry, task.place, {})
-    counts = np.bincount(cleaned.rows.labels, minlength=len(labels)).tolist() if labels else []
     return TaskLook(
         task.name,
         task.role,
-        dict(zip(labels, counts)),
+        _classes(task.kind, labels, cleaned.rows),
         len(cleaned.rows),
         len(task.train),
         len(task.test),
         fit,
         task.notes,
     )
+
+
+def _classes(kind: Kind, labels: Sequence[str], rows: Rows) -> dict[str, int]:
+    """How many rows have each label."""
+    if kind == "regression":
+        return {}
+    if rows.values is not None:
+        return dict(zip(labels, rows.values.sum(axis=0).astype(int).tolist()))
+    return dict(zip(labels, np.bincount(rows.labels, minlength=len(labels)).tolist()))
 
 
 def _warnings(tasks: Sequence[Task], fits: dict[str, TextFit]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sgg_ray.config import TaskConfig, as_list, label_name, text_fields
 from sgg_ray.errors import DataError
+from sgg_ray.tasks.gaps import as_values
 from sgg_ray.tasks.read import counted, joined_texts, read_columns
 from sgg_ray.tasks.select import Cleaned, clean, is_blank
 from sgg_ray.tasks.task import parts_of
@@ -43,7 +44,12 @@ def read_choices(
     ]
     if len(kept) < len(choices):
         dropped = counted(len(choices) - len(kept), "row")
-        notes.append(f"{dropped} without a label, or with an empty choice, dropped")
+        notes.append(f"{dropped} without a label, with an empty choice or with less than two, dropped")
+    if not any(len(own) > 1 for own in choices):
+        raise DataError(
+            f"{key}.columns.choices: no row of {entry.path} has two choices or more in {', '.join(wanted)}; name a "
+            "column for each choice, or one with lists"
+        )
     rows = [_Row(row + 1, said[row], len(choices[row])) for row in kept]
     values = labels or _values(rows, entry, key)
     _check_rows(rows, values, entry, key)
@@ -60,12 +66,15 @@ def read_choices(
 
 
 def choices_in(values: Sequence[Any]) -> tuple[str, ...]:
-    """The choices of a row: a value of each of several columns, or a list in one.
+    """The choices of a row: a value of each of several columns, or a list in one, or an object with the list ``text``.
 
     Empty columns behind the last choice are no choices: the row has fewer than others.
     """
-    if len(values) == 1 and isinstance(values[0], list | tuple | np.ndarray):
-        return tuple(map(_text, values[0]))
+    if len(values) == 1:
+        one = values[0].get("text") if isinstance(values[0], dict) else values[0]
+        listed = as_values(one)
+        if listed is not None:
+            return tuple(map(_text, listed))
     return without_empty_end(tuple(map(_text, values)))
 
 

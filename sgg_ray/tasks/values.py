@@ -11,8 +11,8 @@ import numpy as np
 
 from sgg_ray.config import TaskConfig, as_list, label_name, text_fields
 from sgg_ray.errors import DataError
-from sgg_ray.tasks.gaps import UNCLEAR, is_gap
-from sgg_ray.tasks.labels import MOST_LABELS
+from sgg_ray.tasks.gaps import UNCLEAR, as_values, is_gap
+from sgg_ray.tasks.labels import MOST_LABELS, several_labels
 from sgg_ray.tasks.read import counted, joined_texts, read_columns
 from sgg_ray.tasks.select import Cleaned, clean, text_key
 from sgg_ray.tasks.task import Text
@@ -182,6 +182,8 @@ def _from_lists(
             f"{where}: column '{column}' of {entry.path} holds labels of single tokens (B-, I-, O), which are not "
             "supported; a row has labels as a whole"
         )
+    if not entry.labels:
+        _refuse_joined(raw, found, f"{where}: column '{column}' of {entry.path}")
     by_value = _configured(entry) or {name: name for name in known or found}
     unknown = [name for name in found if name not in by_value]
     if unknown:
@@ -203,6 +205,18 @@ def _from_lists(
         for name in own:
             marks[row, names.index(by_value[name])] = 1.0
     return texts, names, marks, notes
+
+
+def _refuse_joined(raw: Sequence[Any], found: Sequence[str], where: str) -> None:
+    """Raise a DataError where a value is no label but several of them, or an object."""
+    if any(isinstance(one, dict) for value in raw for one in [value, *(as_values(value) or [])]):
+        raise DataError(f"{where} holds objects; write lists of labels, or texts such as a|b")
+    joined = several_labels(tuple(found))
+    if joined:
+        raise DataError(
+            f"{where} holds '{joined}', which is several labels; separate labels by the same character in all rows, "
+            "or list the labels in labels"
+        )
 
 
 def _configured(entry: TaskConfig) -> dict[str, str]:
@@ -249,13 +263,12 @@ def marked_labels(names: Sequence[str], values: Sequence[Any]) -> set[str] | Non
 
 def _split_labels(value: Any, separator: str) -> set[str] | None:
     """Labels of a list, of its JSON, or of a text that joins them; None where nothing is told."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = [part.strip().strip("'\"") for part in value.strip().strip("[]").split(",")]
-    if isinstance(value, list | tuple | set | np.ndarray):
-        return {name for name in map(label_name, value) if name}
+    if isinstance(value, str) and value.strip().startswith("["):  # or as NumPy and people write it
+        parts = [part.strip().strip("'\"") for part in value.strip().strip("[]").split(",")]
+        value = as_values(value) or parts
+    values = as_values(value)
+    if values is not None:
+        return {name for name in map(label_name, values) if name}
     if is_gap(value):
         return None
     parts = value.split(separator) if isinstance(value, str) and separator else [value]

@@ -66,6 +66,20 @@ def rows_of(path, texts):
     return str(toy.write_rows(path, [{"text": text, "label": "ny"[n % 2]} for n, text in enumerate(texts)]))
 
 
+def test_labels_of_sets_are_counted_and_numbers_have_none(make_config, tmp_path):
+    rows = toy.tagged(60, 1)
+    path = str(toy.write_rows(tmp_path / "sets.jsonl", rows))
+    several = {"path": path, "kind": "multi_label", "columns": {"label": "labels"}, "labels": None}
+    (target,) = look_at_data(make_config(target=several, sources=[])).tasks
+    assert target.classes == {
+        name: sum(name in row["labels"] for row in rows) for name in ("blame", "praise")
+    }
+    path = str(toy.write_rows(tmp_path / "numbers.jsonl", toy.rated(60, 1)))
+    number = {"path": path, "kind": "regression", "columns": {"label": "stars"}, "labels": None}
+    (target,) = look_at_data(make_config(target=number, sources=[])).tasks
+    assert (target.classes, target.rows) == ({}, 60)
+
+
 def test_texts_in_a_language_that_the_card_does_not_name(make_config, carded, tmp_path):
     path = rows_of(tmp_path / "es.jsonl", [f"{SPANISH} {n}" for n in range(30)])
     target = {"path": path, "labels": ["n", "y"]}

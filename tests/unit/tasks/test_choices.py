@@ -131,4 +131,4 @@ def test_test_rows_with_more_choices_than_labels_are_named(choices, write):
 def test_rows_with_an_empty_choice_are_dropped(choices, write):
     gap = json.dumps({"premise": "x", "question": "y", "choices": ["a", " "], "label": 0}) + "\n"
     target, _ = load_tasks(choices(write("b.jsonl", lines(40, lists=True) + gap), "choices"))
-    assert target.notes[0] == "1 row without a label, or with an empty choice, dropped"
+    assert target.notes[0] == "1 row without a label, with an empty choice or with less than two, dropped"

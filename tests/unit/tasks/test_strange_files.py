@@ -13,11 +13,12 @@ import pytest
 from sgg_ray.config import TargetConfig
 from sgg_ray.errors import DataError
 from sgg_ray.tasks import open_stream
+from sgg_ray.tasks.choices import read_choices
 from sgg_ray.tasks.files import read_file
 from sgg_ray.tasks.guess import guess_task
 from sgg_ray.tasks.labels import in_order
 from sgg_ray.tasks.read import read_table
-from sgg_ray.tasks.values import read_numbers
+from sgg_ray.tasks.values import read_label_sets, read_numbers
 
 ROWS = [["a fine film", "good"], ["a dull film", "bad"], ["fine again", "good"]]
 OBJECTS = [dict(zip(("text", "label"), row)) for row in ROWS]
@@ -346,3 +347,51 @@ def test_an_archive_of_two_files_is_refused(tmp_path):
         packed.writestr("one.csv", LINES)
         packed.writestr("two.csv", LINES)
     assert "is an archive of 2 files (one.csv, two.csv); unpack it" in refused(tmp_path / "a.zip")
+
+
+# Labels and choices of rows.
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["a|b", "a;b", "c"], "holds 'a;b', which is several labels; separate labels by the same character"),
+        ([{"a": 1}, {"a": 0}], "holds objects; write lists of labels, or texts such as a|b"),
+        ([["a", {"b": 1}], ["a"]], "holds objects"),
+        ([[["a"], ["b"]], ["c"]], "which is several labels"),
+    ],
+)
+def test_several_labels_are_never_one(write, values, said):
+    rows = "".join(json.dumps({"text": f"text {n}", "label": value}) + "\n" for n, value in enumerate(values))
+    own = entry(write("a.jsonl", rows), kind="multi_label")
+    assert said in refused("", lambda _: read_label_sets(own, "target"))
+
+
+@pytest.mark.parametrize("value", ['["b", "a"]', "['b', 'a']", "[b, a]", "a, b"])
+def test_lists_of_labels_may_be_texts(write, value):
+    rows = json.dumps({"text": "one", "label": value}) + '\n{"text": "two", "label": "[]"}\n'
+    names, cleaned = read_label_sets(entry(write("a.jsonl", rows), kind="multi_label"), "target")
+    assert names == ("a", "b")
+    assert cleaned.rows.values is not None
+    assert cleaned.rows.values.tolist() == [[1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "value", [["x", "y"], '["x", "y"]', "['x', 'y']", {"text": ["x", "y"], "label": ["A", "B"]}]
+)
+def test_choices_may_be_texts_or_in_an_object(write, value):
+    rows = json.dumps({"text": "one", "choices": value, "label": "B"}) + "\n"
+    own = entry(write("a.jsonl", rows), kind="multiple_choice", columns={"choices": "choices"})
+    labels, cleaned = read_choices(own, "target")
+    assert (cleaned.rows.choices, labels) == ((("x", "y"),), ("A", "B"))
+    assert cleaned.rows.labels.tolist() == [1]
+
+
+def test_rows_without_choices_are_said(write):
+    rows = json.dumps({"text": "one", "choices": "x, y", "label": 1}) + "\n"
+    own = entry(write("a.jsonl", rows), kind="multiple_choice", columns={"choices": "choices"})
+    line = refused("", lambda _: read_choices(own, "target"))
+    assert "no row of" in line
+    assert line.endswith(
+        "has two choices or more in choices; name a column for each choice, or one with lists"
+    )
