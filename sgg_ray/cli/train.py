@@ -1,5 +1,6 @@
 """``sgg train``."""
 
+import time
 from typing import TYPE_CHECKING
 
 from sgg_ray.cli.options import AsJson, ConfigPath, Debug, DryRun, Name, Overrides, Strategy
@@ -38,13 +39,16 @@ def train(
                     report.print_line(console, f"takes {estimate}")
                 end_dry_run(plan, as_json)
                 return
+            started = time.monotonic()
             result = train_driver.train(loaded, display)
+            seconds = time.monotonic() - started
         if as_json:
             report.print_json({**result.to_dict(), "folder": run_folder(loaded)})
             return
         report.print_comparison(console, result.rows())
         for line in result.conclusions():
             report.print_line(console, line)
+        report.print_line(console, f"took {report.duration(seconds)}")
         report.print_line(console, f"model, metrics, predictions and curves are in {run_folder(loaded)}")
         report.print_line(
             console,

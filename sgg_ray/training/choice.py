@@ -21,6 +21,14 @@ GUIDED_FLOOR = 0.3  # least weight of a guided training from a zero head: an ave
 LEAST_SHARE = 0.05  # of the average, below which a member is not worth its training
 SELF_TRAINING = "self-training"  # the member that learns from unlabelled texts what the others make of them
 SELF_TRAINED_SHARE = 0.5  # of the average; measured in studies/unlabelled.py
+MEANINGS = {  # of the members, in a few words
+    "sgg": "sources, head from zero",
+    "sgg-tenth": "a tenth of the sources, head at the label names",
+    "sgg-target": "target alone with guidance, head at the label names",
+    "sgg-target-without-names": "target alone with guidance, head from zero",
+    "full": "target alone, plain",
+    SELF_TRAINING: "target and the unlabelled texts, as the others label them",
+}
 AS_THE_FILE = "as the file"  # the one member where nothing is chosen
 
 
@@ -31,6 +39,7 @@ class Choice:
     shares: Mapping[str, float]  # of each strategy, the largest first and self-training last, adding up to 1
     strength: float  # of the source mixture, in [0, 1]
     steepness: float | None  # κ of the label names; None where they have no say
+    left_out: tuple[str, ...] = ()  # strategies that were considered, too
 
     @property
     def evidence(self) -> str:
@@ -52,14 +61,18 @@ class Choice:
         return f"{sources}; {names} (steepness {self.steepness:.2f})"
 
     def __str__(self) -> str:
-        members = " + ".join(f"{100 * share:.0f} % {name}" for name, share in self.shares.items())
-        labelled = "; the others label the unlabelled texts that self-training learns from"
-        return f"{members}, because {self.evidence}{labelled if SELF_TRAINING in self.shares else ''}"
+        members = " + ".join(
+            f"{100 * share:.0f} % {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
+            for name, share in self.shares.items()
+        )
+        others = f"; considered, too: {', '.join(self.left_out)}" if self.left_out else ""
+        return f"{members}, because {self.evidence}{others}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to choice.json."""
         return {
             "shares": dict(self.shares),
+            "left_out": list(self.left_out),
             "strength": self.strength,
             "steepness": self.steepness,
             "evidence": self.evidence,
@@ -96,7 +109,8 @@ def choose(strength: float, steepness: float | None, budget: int, unlabelled: bo
     most = budget - len(trained_last)
     kept = [name for name in ranked if weights[name] / total >= LEAST_SHARE][:most]
     rest = sum(weights[name] for name in kept) / (1 - sum(trained_last.values()))
-    return Choice({name: weights[name] / rest for name in kept} | trained_last, strength, steepness)
+    shares = {name: weights[name] / rest for name in kept} | trained_last
+    return Choice(shares, strength, steepness, tuple(name for name in ranked if name not in kept))
 
 
 @torch.no_grad()

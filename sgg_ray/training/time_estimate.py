@@ -20,13 +20,13 @@ class TimeEstimate:
     seconds: float
     trainings: int  # the model's own, the baseline's and those that leave out shots
     steps: int  # of each
-    may_end_early: bool = False
+    fewer: bool = False  # steps or trainings may do
 
     def __str__(self) -> str:
         minutes = self.seconds / 60
         length = f"{minutes:.0f} min" if minutes >= 2 else f"{self.seconds:.0f} s"
         many = f"{self.trainings} trainings" if self.trainings > 1 else "one training"
-        about = "at most" if self.may_end_early else "about"
+        about = "at most" if self.fewer else "about"
         return f"{about} {length} for {many} of {self.steps} steps on this machine's CPU, beside scoring and testing"
 
 
@@ -62,7 +62,8 @@ def estimate_time(config: Config, target: Task, folds: int) -> TimeEstimate | No
     seconds = (
         _seconds_of_a_pass(config, target) * train.max_steps * (guided * passes_per_step(config) + plain)
     )
-    return TimeEstimate(seconds, guided + plain, train.max_steps, train.early_stopping is not None)
+    fewer = own > 1 or train.early_stopping is not None
+    return TimeEstimate(seconds, guided + plain, train.max_steps, fewer)
 
 
 def _seconds_of_a_pass(config: Config, target: Task) -> float:

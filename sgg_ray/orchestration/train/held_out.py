@@ -21,7 +21,7 @@ from sgg_ray.orchestration.train.held_out_trainings import (
     start_held_out,
     usable_folds,
 )
-from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.orchestration.train.train_session import CHOICE, Session
 from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL
 from sgg_ray.tasks import Fold
 from sgg_ray.training import ArrayPredictions, Predictions, predictions_class
@@ -112,7 +112,9 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
     ]
     if not wanted:
         return True
-    session.listener.stage(f"holding out shots: {len(wanted)} trainings, each without a part of them")
+    members = _members(folder)
+    many = sum(members if training.model == GUIDED else 1 for training in wanted)
+    session.listener.stage(f"holding out shots: {many} trainings, each without a part of them")
     inbox = session.executor.inbox()
     pending = start_held_out(
         config, session.target, session.sources, weights, folds, wanted, inbox.log, session.executor
@@ -133,6 +135,12 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
             session.executor.cancel(reference)
         raise
     return True
+
+
+def _members(folder: RunFolder) -> int:
+    """How many trainings the run's model is averaged from."""
+    path = folder.path / CHOICE
+    return len(json.loads(path.read_text(encoding="utf-8"))["shares"]) if path.exists() else 1
 
 
 def _save(path: Path, probabilities: np.ndarray) -> None:

@@ -70,10 +70,14 @@ def predict_held_out(
     object store, which holds one copy for all trainings. No held-out text is left in them.
     """
 
-    def tell(events: Sequence[Event]) -> None:
-        log.tell(CalibrationProgress(run, tuple(events)))
+    def telling(name: str) -> Hooks:
+        def tell(events: Sequence[Event]) -> None:
+            log.tell(CalibrationProgress(name, tuple(events)))
 
-    hooks = Hooks(on_events=tell)
+        return Hooks(on_events=tell)
+
+    hooks = telling(run)
+    hooks.of_member = lambda member: telling(f"{run}, {member}")
     device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     sources = without_texts(sources, target.test.texts)
     found = run_training(config, target, sources, weights, device, hooks=hooks)

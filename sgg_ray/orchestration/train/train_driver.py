@@ -88,12 +88,22 @@ def train(
     listener = listener or NullListener()
     folder = RunFolder(config.ray.storage_path, config.name)
     target, sources = prepare_training(config, listener)
+    _tell_time(config, folder, target, listener)
     tasks = [target, *sources]
     with opened(config.ray, listener, executor) as executor:
         check_capacity(config, executor)
         tracker = begin_run(config, folder, "train", fingerprint(tasks), listener, tasks)
         with recorded(folder, tracker):
             return _train(Session(config, target, sources, folder, tracker, listener, executor), fit)
+
+
+def _tell_time(config: Config, folder: RunFolder, target: Task, listener: Listener) -> None:
+    """How long a new run will take, if it trains on this machine's CPU: a step elsewhere cannot be timed here."""
+    if config.ray.address != "local" or config.ray.gpus_per_worker > 0 or folder.check(config):
+        return
+    listener.stage("timing a step")
+    if estimate := estimate_run(config, target):
+        listener.note(f"takes {estimate}")
 
 
 def _train(session: Session, fit: Fit) -> TrainResult:

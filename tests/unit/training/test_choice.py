@@ -9,7 +9,7 @@ import torch
 from sgg_ray.models import AveragedModel, PretrainedModel, load_model, read_manifest, save_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
-from sgg_ray.training.choice import member_config
+from sgg_ray.training.choice import MEANINGS, member_config
 
 CPU = torch.device("cpu")
 
@@ -29,6 +29,8 @@ def test_shares_follow_the_sources_strength_and_the_label_names(strength, steepn
     choice = choose(strength, steepness, budget=3)
     assert dict(choice.shares) == pytest.approx(shares)
     assert max(choice.shares, key=lambda name: choice.shares[name]) == next(iter(choice.shares))
+    assert len({*choice.shares, *choice.left_out}) == 3
+    assert set(choice.shares) | set(choice.left_out) <= set(MEANINGS)
 
 
 def test_a_budget_keeps_the_largest_shares():
@@ -44,7 +46,11 @@ def test_unlabelled_texts_give_half_to_a_member_that_is_trained_last():
     }
     choice = choose(0.4, 0.5, 3, unlabelled=True)  # of three members the least gives way
     assert dict(choice.shares) == pytest.approx({"sgg-tenth": 5 / 18, "sgg": 4 / 18, "self-training": 1 / 2})
-    assert str(choice).endswith("; the others label the unlabelled texts that self-training learns from")
+    assert (
+        " + 50 % self-training (target and the unlabelled texts, as the others label them), because "
+        in str(choice)
+    )
+    assert str(choice).endswith("; considered, too: full")
 
 
 def test_no_source_that_helps_is_said_in_words():

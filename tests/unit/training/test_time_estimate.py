@@ -27,7 +27,7 @@ def test_all_trainings_are_counted(make_config, monkeypatch):
         guidance=off, train={"method": "auto", "max_steps": 10, "budget": 2, "baseline": True}
     )
     target, _ = load_tasks(config)
-    assert estimate_time(config, target, folds=2) == TimeEstimate(0.5 * 10 * 9, 9, 10)
+    assert estimate_time(config, target, folds=2) == TimeEstimate(0.5 * 10 * 9, 9, 10, fewer=True)
 
 
 def test_a_pass_is_timed_on_the_model_itself(make_config):
@@ -40,4 +40,4 @@ def test_a_pass_is_timed_on_the_model_itself(make_config):
 def test_times_are_in_words():
     assert str(TimeEstimate(90, 1, 60)).startswith("about 90 s for one training of 60 steps")
     assert str(TimeEstimate(600, 4, 60)).startswith("about 10 min for 4 trainings of 60 steps")
-    assert str(TimeEstimate(90, 1, 60, may_end_early=True)).startswith("at most 90 s for one training")
+    assert str(TimeEstimate(90, 1, 60, fewer=True)).startswith("at most 90 s for one training")

@@ -112,6 +112,15 @@ def test_what_unlabelled_texts_brought_is_told_from_the_same_shots(session, monk
     assert (found.accuracy, found.baseline_accuracy) == (1.0, 0.0)
 
 
+def test_all_trainings_of_an_average_are_counted(session, monkeypatch):
+    told = []
+    monkeypatch.setattr(session.listener, "stage", told.append, raising=False)
+    fake_trainings(session, monkeypatch, GUIDED)
+    session.folder.write_json("choice.json", {"shares": {"sgg": 0.5, "sgg-tenth": 0.5}})
+    judge_on_held_out(session, {})
+    assert told == ["holding out shots: 6 trainings, each without a part of them"]
+
+
 def test_without_held_out_shots_or_baseline_nothing_is_chosen(session, monkeypatch):
     ran = fake_trainings(session, monkeypatch, GUIDED)
     train = session.config.train
