@@ -7,8 +7,8 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
+from pyarrow import parquet
 
 from sgg_ray.config import TargetConfig
 from sgg_ray.errors import DataError
@@ -316,7 +316,7 @@ def test_decimal_commas_are_numbers(write, numbers, kind):
 
 
 def test_a_file_without_rows_or_with_one_label_is_one_line(write, tmp_path):
-    pa.parquet.write_table(pa.table({"text": ["a"], "label": ["b"]}).slice(0, 0), tmp_path / "none.parquet")
+    parquet.write_table(pa.table({"text": ["a"], "label": ["b"]}).slice(0, 0), tmp_path / "none.parquet")
     guess = lambda path: guess_task(Path(path), "--from")  # noqa: E731
     assert refused(tmp_path / "none.parquet", guess).endswith("has no rows; give a file with rows")
     line = refused(write("one.csv", "text,label\na text,good\nanother,good\n"), guess)
@@ -337,7 +337,7 @@ def test_a_file_without_rows_or_with_one_label_is_one_line(write, tmp_path):
     ],
 )
 def test_nested_columns_are_refused(tmp_path, columns, said):
-    pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=said):
         labels(tmp_path / "a.parquet")
 
