@@ -4,31 +4,39 @@
 
 One process a GPU and the product's own training loop: FSDP2 with passes in bfloat16 and shards in float32, a
 language-model loss over 512 tokens a row, full fine-tuning, AdamW, direction and magnitude terms by a forward
-difference. Weights are random, which cost the same as trained ones. Blocks of plain and guided steps take turns on one
-model. The 7 B model recomputes its activations.
+difference. Weights are random, which cost the same as trained ones. Blocks of four plain and of four guided steps take
+turns on one model; the 7 B model recomputes its activations. Then the loop of Hugging Face Accelerate, on the same
+shape. The last column is the share of the device's peak (``mfu`` in the events of a training).
 
 ``--shapes tiny --device cpu --gpus 2`` only checks that the script works.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from accelerate_loop import accelerate_step
 from torch import multiprocessing
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgg_ray.config import Config
-from sgg_ray.models import LanguageModel, PromptedRows, load_tokenizer, shard_model
+from sgg_ray.guidance import Guidance
+from sgg_ray.models import LanguageModel, PromptedRows, kept_between_passes, load_tokenizer, shard_model
 from sgg_ray.tasks import COMPLETIONS
 from sgg_ray.training import Distributed, Trainer
+from sgg_ray.training.phases import guidance_of, phases_of
+from sgg_ray.training.throughput import peak_of
 
 # (shape, rows a GPU, tokens a row, activation checkpointing)
 SHAPES = {
@@ -53,9 +61,10 @@ SHAPES = {
         True,
     ),
 }
-VARIANTS = {"plain": {}, "guided": {"interval": 1}, "guided, interval 4": {"interval": 4}}
+VARIANTS = {"plain": None, "guided": 1, "guided, interval 4": 4}  # guidance.interval
+COMPARED = ("tiny", "1b")  # with another library's loop
 WORDS = 32000
-WARM_UP = 3
+WARM_UP = 2
 
 
 def random_llama(shape: str, device: torch.device, checkpointed: bool) -> LlamaForCausalLM:
@@ -83,7 +92,7 @@ def rows_of(count: int, length: int) -> PromptedRows:
     return PromptedRows(COMPLETIONS, ids, np.zeros(count, dtype=np.int64), candidates=said)
 
 
-def configuration(shape: str, workers: int, steps: int, interval: int | None) -> Config:
+def configuration(shape: str, workers: int, interval: int | None) -> Config:
     _, rows, length, _ = SHAPES[shape]
     terms = 0.0 if interval is None else 0.1
     guidance = {
@@ -112,10 +121,9 @@ def configuration(shape: str, workers: int, steps: int, interval: int | None) ->
 def measure(rank: int, shape: str, steps: int, device: torch.device, folder: Path) -> dict:
     workers = dist.get_world_size()
     _, rows, length, checkpointed = SHAPES[shape]
-    tokenizer = load_tokenizer(str(folder))
     model = LanguageModel(
         random_llama(shape, device, checkpointed),
-        tokenizer,
+        load_tokenizer(str(folder)),
         {COMPLETIONS: ()},
         {COMPLETIONS: (None, None)},
         chat=False,
@@ -125,39 +133,86 @@ def measure(rank: int, shape: str, steps: int, device: torch.device, folder: Pat
     whole = sum(parameter.numel() for parameter in model.parameters())
     shard_model(model, device)
     target = rows_of(4 * rows * workers, length)
-    seconds: dict[str, list[float]] = {}
-    memory: dict[str, float] = {}
-    for name, changes in VARIANTS.items():
-        config = configuration(shape, workers, steps, changes.get("interval"))
-        trainer = Trainer(model, target, {}, {}, config, Distributed())
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        times = []
-        for number in range(WARM_UP + steps):
-            dist.barrier()
-            synchronise(device)
-            started = time.perf_counter()
-            for _ in range(4):  # of which one is guided with interval 4
-                trainer._step()
-                trainer.step += 1
-            synchronise(device)
-            if number >= WARM_UP:
-                times.append((time.perf_counter() - started) / 4)
-        seconds[name] = times
-        memory[name] = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
-        del trainer
+    trainer = Trainer(model, target, {}, {}, configuration(shape, workers, None), Distributed())
+    plain_phases, guided = trainer.phases, cache(lambda: guidance_like(trainer, shape))
+
+    def four_steps(name: str) -> None:
+        interval = VARIANTS[name]
+        trainer.phases = plain_phases
+        if interval is not None:
+            guided().interval = interval
+            config = configuration(shape, workers, interval)
+            trainer.phases = phases_of(config, trainer.passes, guided(), trainer.diagnostics, False)
+        for _ in range(4):  # of which one is guided with interval 4
+            trainer._step()
+            trainer.step += 1
+
+    blocks = {name: partial(four_steps, name) for name in VARIANTS}
+    with kept_between_passes(model):
+        seconds, memory = timed(blocks, steps, 4, device)
+        mfu = trainer.passes.throughput.work * rows * length / (peak_of(device) or float("nan"))
+    if shape in COMPARED:
+        del trainer, plain_phases, guided, four_steps, blocks, model
+        free(device)
+        step = accelerate_step(random_llama(shape, device, checkpointed), rows, length, 1e-5)
+        found = timed({"accelerate": step}, 4 * steps, 1, device)
+        seconds |= found[0]
+        memory |= found[1]
+        free(device)
     plain = statistics.median(seconds["plain"])
     result: dict[str, Any] = {"parameters": whole, "workers": workers, "tokens": rows * length}
     for name, times in seconds.items():
         median = statistics.median(times)
-        result[name] = {"ms": 1e3 * median, "gib": memory[name], "ratio": median / plain, "all": times}
+        ratios = (
+            [one / own for one, own in zip(times, seconds["plain"])] if name in VARIANTS else [median / plain]
+        )
+        passes = 1 + 1 / VARIANTS[name] if VARIANTS.get(name) else 1
+        share = passes * mfu / median
+        result[name] = {"ms": 1e3 * median, "gib": memory[name], "ratio": statistics.median(ratios)}
+        result[name] |= {"all": times, "mfu": share}
         if rank == 0:
             print(
-                f"| {shape} | {workers} | {name} | {1e3 * median:.1f} | {memory[name]:.1f} | {median / plain:.2f} "
-                f"| {rows * length / median:,.0f} |",
+                f"| {shape} | {workers} | {name} | {1e3 * median:.1f} ({1e3 * min(times):.0f}–{1e3 * max(times):.0f}) "
+                f"| {memory[name]:.1f} | {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) "
+                f"| {rows * length / median:,.0f} | {100 * share:.1f} % |",
                 flush=True,
             )
     return result
+
+
+def guidance_like(trainer: Trainer, shape: str) -> Guidance:
+    """Guidance over the same parameters, for a training that has none."""
+    config = configuration(shape, trainer.communicator.world_size, 1)
+    layout = trainer.layout
+    return guidance_of(config.guidance, trainer.flat, layout.private, layout.shared, 10_000, 1)
+
+
+def timed(
+    blocks: dict[str, Callable[[], None]], rounds: int, steps: int, device: torch.device
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of a step in each round, blocks in turns, and GiB at most."""
+    seconds: dict[str, list[float]] = {name: [] for name in blocks}
+    memory = dict.fromkeys(blocks, float("nan"))
+    for number in range(WARM_UP + rounds):
+        for name, block in blocks.items():
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            synchronise(device)
+            dist.barrier()
+            started = time.perf_counter()
+            block()
+            synchronise(device)
+            if number >= WARM_UP:
+                seconds[name].append((time.perf_counter() - started) / steps)
+            if device.type == "cuda" and number == 0:  # before the next one has its buffers
+                memory[name] = torch.cuda.max_memory_allocated() / 2**30
+    return seconds, memory
+
+
+def free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def synchronise(device: torch.device) -> None:
@@ -191,9 +246,8 @@ def main() -> None:
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
     import toy
 
-    print(
-        "| model | GPUs | step | ms | GiB a GPU | × plain | tokens/s a GPU |\n|---|---|---|---|---|---|---|"
-    )
+    titles = ("model", "GPUs", "step", "ms", "GiB a GPU", "× plain", "tokens/s a GPU", "of the peak")
+    print("|", " | ".join(titles), "|\n" + "|---" * len(titles) + "|")
     with tempfile.TemporaryDirectory() as folder:
         toy.save_language_model(Path(folder))
         multiprocessing.spawn(work, (arguments, Path(folder)), nprocs=arguments.gpus)

@@ -72,19 +72,18 @@ def gradients(model: LanguageModel, task: Task, kind: str) -> np.ndarray:
         most = len(rows) // int(kind.split()[-1]) if is_target else SOURCE_PARTS
         parts = completion_contrast.completion_parts(rows, chosen, most)
         found = completion_contrast.completion_contrasts(model, rows, parts, SEQUENCES)
-    vectors = [Summariser(len(g), SKETCH, 0).compress(g.unsqueeze(0))[0].cpu().numpy() for g in found]
+    vectors = [g.compressed(Summariser(g.dimension, SKETCH, 0)).cpu().numpy() for g in found]
     return np.stack(vectors).astype(np.float32)
 
 
 def plain_losses(model: LanguageModel, rows, parts: list[Part]):
     """Gradients of the negative log-likelihood."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def scores_of(batch: np.ndarray):
         (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
         return scores, torch.ones_like(scores)
 
-    return part_gradients(scores_of, rows, parts, trainable, SEQUENCES)
+    return part_gradients(scores_of, rows, parts, model, SEQUENCES)
 
 
 def score(target: np.ndarray, sources: dict[str, np.ndarray]) -> dict[str, Score]:

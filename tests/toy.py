@@ -43,12 +43,15 @@ def save_encoder(folder: Path) -> Path:
     return folder
 
 
-def save_language_model(folder: Path, template: str | None = None, width: int = WIDTH) -> Path:
+def save_language_model(
+    folder: Path, template: str | None = None, width: int = WIDTH, layers: int = 2
+) -> Path:
     """Write a random Llama with a word-level tokenizer that has no padding token, as ``save_pretrained`` does.
 
     Args:
         template: chat template of the tokenizer.
         width: of the hidden states.
+        layers: decoder blocks.
     """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -65,13 +68,13 @@ def save_language_model(folder: Path, template: str | None = None, width: int = 
         config = LlamaConfig(
             vocab_size=len(words),
             hidden_size=width,
-            num_hidden_layers=2,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=2,
             intermediate_size=64,
             max_position_embeddings=128,
             tie_word_embeddings=True,
-            initializer_range=0.2,
+            initializer_range=0.4 / layers,  # deeper ones turn rounding into other gradients
         )
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder

@@ -30,7 +30,7 @@ _PRIVATE = (".yaml", "run.json")  # settings: they hold no passwords that are kn
 _SHOWN_DIFFERENCES = 3
 _PUSH_SECONDS = 5.0  # between copies of events.jsonl to a storage that cannot append
 # Folders that Ray and its workers read and write by themselves.
-_WORKERS_OWN = ("ray_train", "ray_tune", "ray_groups", "baseline_model")
+_WORKERS_OWN = ("ray_train", "ray_tune", "ray_groups", "ray_scoring", "ray_alone", "baseline_model")
 
 
 class RunFolder:

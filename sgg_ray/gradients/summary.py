@@ -90,6 +90,23 @@ class Summariser:
         """Gradients [n, P] → what is sent [n, D], float32; [n, P] if exact."""
         return self.sketcher.sketch(vectors) if self.sketcher else vectors.float()
 
+    @property
+    def sent(self) -> int:
+        """Number of values that a gradient is compressed to."""
+        return self.sketcher.size if self.sketcher else self.dimension
+
+    def add_piece(self, total: Tensor, piece: Tensor, start: int) -> None:
+        """Add what is sent of a piece of a gradient [n]; that of all its pieces is what :meth:`compress` makes of it.
+
+        Args:
+            total: [D] float32, changed in place.
+            piece: values that begin at position ``start`` of the gradient.
+        """
+        if self.sketcher:
+            total += self.sketcher.sketch(piece, start)
+        else:
+            total[start : start + len(piece)] += piece
+
     def summary(self, task: str, space: str, step: int, parts: Tensor, examples: int) -> GradientSummary:
         """Summary of a task from compressed gradients.
 

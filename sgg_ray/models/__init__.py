@@ -29,7 +29,7 @@ from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.quantised import import_peft
 from sgg_ray.models.setting_checks import check_settings
-from sgg_ray.models.sharding import gathered, shard_model
+from sgg_ray.models.sharding import gathered, kept_between_passes, shard_model
 from sgg_ray.models.standalone import standalone
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
 from sgg_ray.models.task_model import TaskModel, is_sharded
@@ -67,6 +67,7 @@ __all__ = [
     "in_turn",
     "is_language_model",
     "is_sharded",
+    "kept_between_passes",
     "load_model",
     "load_tokenizer",
     "locate_model",

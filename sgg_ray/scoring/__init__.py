@@ -13,6 +13,7 @@ from sgg_ray.scoring.row_vectors import (
     row_vectors,
     vectors_of_stretches,
 )
+from sgg_ray.scoring.sharded_pool import score_sharded
 from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
 from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import mixture
@@ -43,6 +44,7 @@ __all__ = [
     "row_vectors",
     "score_pool",
     "score_rows",
+    "score_sharded",
     "score_tasks",
     "vectors_of",
     "vectors_of_stretches",

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from torch import Tensor
 
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import LanguageModel, PromptedRows
 from sgg_ray.scoring.class_contrasts import Part, balanced_parts, label_word_contrasts, single_example_parts
 from sgg_ray.scoring.completion_contrasts import completion_contrasts, completion_parts
+from sgg_ray.scoring.loss_gradients import Gradient
 from sgg_ray.tasks import Task
 
 
@@ -47,8 +47,8 @@ def answer_parts(
 
 def answer_contrasts(
     model: LanguageModel, task: Task, tokens: PromptedRows, parts: Sequence[Part], batch_size: int
-) -> Iterator[Tensor]:
-    """Gradient of the task's contrast loss at all trainable parameters, part by part: [P] each.
+) -> Iterator[Gradient]:
+    """Gradient of the task's contrast loss at all trainable parameters, part by part.
 
     Args:
         tokens: all training rows of the task, and

@@ -12,9 +12,9 @@ from itertools import islice
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from sgg_ray.models import LanguageModel, PromptedRows
+from sgg_ray.models import LanguageModel, PromptedRows, is_sharded
 from sgg_ray.models.batch import TokenisedRows, batches_by_length
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.scoring.example_gradients import (
@@ -23,6 +23,7 @@ from sgg_ray.scoring.example_gradients import (
     rows_at_once,
     trained_layers,
 )
+from sgg_ray.scoring.loss_gradients import Gradient, LossGradients, trained, whole_gradient
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,8 @@ def backbone_contrasts(
     parts: Sequence[Part],
     batch_size: int,
     head: Tensor | None = None,
-) -> Iterator[Tensor]:
-    """Gradient of the contrast loss at the trainable parameters of the backbone, part by part: [P] each.
+) -> Iterator[Gradient]:
+    """Gradient of the contrast loss at the trainable parameters of the backbone, part by part.
 
     For tasks whose labels have no common names, hence no common head. The head is made from the task itself, see
     :func:`class_mean_head`. The gradient then says how the backbone would have to move to tell this task's classes
@@ -162,19 +163,18 @@ def backbone_contrasts(
     head = head.to(model.device)
     residuals = class_residuals(classes, labels).to(model.device)
     place = {int(row): position for position, row in enumerate(chosen)}
-    trainable = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
 
     def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
         where = [place[int(row)] for row in batch]
         return model.features(model.collate([(rows, int(row)) for row in batch])) @ head.T, residuals[where]
 
-    yield from part_gradients(scores_of, rows, parts, trainable, batch_size)
+    yield from part_gradients(scores_of, rows, parts, model.backbone, batch_size)
 
 
 def label_word_contrasts(
     model: LanguageModel, rows: PromptedRows, classes: np.ndarray, parts: Sequence[Part], batch_size: int
-) -> Iterator[Tensor]:
-    """Gradient of the contrast loss at all trainable parameters of a language model, part by part: [P] each.
+) -> Iterator[Gradient]:
+    """Gradient of the contrast loss at all trainable parameters of a language model, part by part.
 
     The scores of the label words take the place of the logits. All tasks share all parameters, so their gradients
     can be compared whatever their labels are. The residual sums to zero over the labels: what the prompt alone makes
@@ -183,7 +183,6 @@ def label_word_contrasts(
     Args:
         classes: class of each row of ``rows`` [n], all of them.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
         (scores,) = model.scores(model.collate([(rows, int(row)) for row in batch]))
@@ -194,16 +193,18 @@ def label_word_contrasts(
         scores, residuals = scores_of(batch)
         return -(residuals * scores).sum(1)
 
-    layers = trained_layers(model)
+    layers = None if is_sharded(model) else trained_layers(model)
     chosen = np.concatenate([part.rows for part in parts])
     alike = len({rows.sequences(row) for row in chosen}) == 1
     if layers is not None and alike and _saves_passes(parts, batch_size, rows_at_once(layers, batch_size)):
         with suppress(MixedRowsError):
+            sizes = [parameter.numel() for _, parameter in trained(model)]
             gradients = example_gradients(layers, losses_of, chosen, batch_size)
             for part in parts:
-                yield _sum_of(islice(gradients, len(part.rows)), part.weights)
+                found = _sum_of(islice(gradients, len(part.rows)), part.weights)
+                yield whole_gradient(model, found.split(sizes))
             return
-    yield from part_gradients(scores_of, rows, parts, trainable, batch_size)
+    yield from part_gradients(scores_of, rows, parts, model, batch_size)
 
 
 def _saves_passes(parts: Sequence[Part], batch_size: int, at_once: int) -> bool:
@@ -226,22 +227,22 @@ def part_gradients(
     scores_of: Callable[[np.ndarray], tuple[Tensor, Tensor]],
     rows: TokenisedRows,
     parts: Sequence[Part],
-    trainable: Sequence[Tensor],
+    module: nn.Module,
     batch_size: int,
-) -> Iterator[Tensor]:
-    """Gradient of −Σ_i weight_i Σ_c residual_ic·score_ic, part by part: [P] each.
+) -> Iterator[Gradient]:
+    """Gradient of −Σ_i weight_i Σ_c residual_ic·score_ic at a module's trainable parameters, part by part.
 
     Args:
         scores_of: from row numbers [b] to scores and residuals [b, C].
+        batch_size: rows at once, on all workers of a sharded model together.
     """
+    gradients = LossGradients(module)
     for part in parts:
-        total: list[Tensor] | None = None
         weight = {int(row): float(value) for row, value in zip(part.rows, part.weights)}
-        for batch in batches_by_length(rows, batch_size, part.rows):
+
+        def loss_of(batch: np.ndarray, factor: float, weight: dict[int, float] = weight) -> Tensor:
             scores, residuals = scores_of(batch)
-            scale = torch.tensor([weight[int(row)] for row in batch], device=scores.device)
-            loss = -(scale.unsqueeze(1) * residuals * scores).sum()
-            gradients = torch.autograd.grad(loss, trainable, allow_unused=True, materialize_grads=True)
-            total = list(gradients) if total is None else [a + b for a, b in zip(total, gradients)]
-        assert total is not None
-        yield torch.cat([gradient.flatten().float() for gradient in total])
+            scale = torch.tensor([factor * weight[int(row)] for row in batch], device=scores.device)
+            return -(scale.unsqueeze(1) * residuals * scores).sum()
+
+        yield gradients.of(batches_by_length(rows, batch_size, part.rows), loss_of)

@@ -15,6 +15,7 @@ from torch import Tensor
 from sgg_ray.models import LanguageModel, PromptedRows
 from sgg_ray.models.prompts import Ids
 from sgg_ray.scoring.class_contrasts import Part, part_gradients
+from sgg_ray.scoring.loss_gradients import Gradient
 
 NEGATIVES = 3  # completions of other rows that a row's own is compared with, at most
 
@@ -50,15 +51,13 @@ def completion_parts(rows: PromptedRows, chosen: np.ndarray, most: int) -> list[
 
 def completion_contrasts(
     model: LanguageModel, rows: PromptedRows, parts: Sequence[Part], batch_size: int
-) -> Iterator[Tensor]:
-    """Gradient of minus the contrast of completions at all trainable parameters, part by part: [P] each.
+) -> Iterator[Gradient]:
+    """Gradient of minus the contrast of completions at all trainable parameters, part by part.
 
     Args:
         parts: as :func:`completion_parts` makes them.
         batch_size: sequences at once.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
     for part in parts:
         compared = with_negatives(rows, part.rows, model.prompter.room_beside)
         size = max(1, batch_size // len(compared.candidates[part.rows[0]]))
@@ -69,7 +68,7 @@ def completion_contrasts(
             residual[:, 0] = 1
             return scores, residual
 
-        yield from part_gradients(scores_of, compared, [part], trainable, size)
+        yield from part_gradients(scores_of, compared, [part], model, size)
 
 
 def with_negatives(rows: PromptedRows, ring: np.ndarray, room: Callable[[int], int]) -> PromptedRows:

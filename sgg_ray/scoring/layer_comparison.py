@@ -20,7 +20,6 @@ from sgg_ray.scoring.class_contrasts import (
     balanced_parts,
     class_mean_head,
 )
-from sgg_ray.scoring.layer_split import split_by_layer
 from sgg_ray.tasks import Task
 
 ROWS = 64  # of a source: the picture is no score, and a source's turn must stay short
@@ -83,7 +82,6 @@ class LayerComparison:
         if isinstance(self.model, LanguageModel):
             answers, parts = answer_parts(self.model, task, chosen, classes, 1)
             (gradient,) = answer_contrasts(self.model, task, answers, parts, BATCH_ROWS)
-            parameters = self.model.named_parameters()
         else:
             assert isinstance(self.model, EncoderClassifier)
             parts: list[Part] = balanced_parts(chosen, classes, 1)
@@ -93,10 +91,9 @@ class LayerComparison:
             (gradient,) = backbone_contrasts(
                 self.model, tokens, chosen, present, labels, parts, BATCH_ROWS, head
             )
-            parameters = self.model.backbone.named_parameters()
         return {
-            layer: Summariser(len(piece), SKETCH, self.seed).compress(piece.unsqueeze(0))[0].cpu().numpy()
-            for layer, piece in split_by_layer(parameters, gradient).items()
+            layer: own.compressed(Summariser(own.dimension, SKETCH, self.seed)).cpu().numpy()
+            for layer, own in gradient.by_layer().items()
         }
 
 

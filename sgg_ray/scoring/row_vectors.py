@@ -15,6 +15,7 @@ from sgg_ray.scoring.answer_contrasts import answer_contrasts
 from sgg_ray.scoring.class_contrasts import part_gradients, single_example_parts
 from sgg_ray.scoring.completion_contrasts import with_negatives
 from sgg_ray.scoring.feature_stream import BATCH_ROWS, feature_stretches
+from sgg_ray.scoring.loss_gradients import Gradient
 from sgg_ray.tasks import Task, label_name_rows
 
 if TYPE_CHECKING:
@@ -92,18 +93,17 @@ def name_vectors(model: TaskModel, task: Task) -> np.ndarray | None:
 def _sketches(model: LanguageModel, task: Task, start: int, stop: int, seed: int) -> np.ndarray:
     sketched = []
     for gradient in _gradients(model, replace(task, train=task.train.take(range(start, stop)))):
-        summariser = Summariser(gradient.shape[0], ROW_SKETCH, seed, "sketch")
-        sketched.append(summariser.compress(gradient.unsqueeze(0))[0].cpu().numpy())
+        summariser = Summariser(gradient.dimension, ROW_SKETCH, seed, "sketch")
+        sketched.append(gradient.compressed(summariser).cpu().numpy())
     return np.stack(sketched).astype(np.float32)
 
 
-def _gradients(model: LanguageModel, task: Task) -> Iterator[Tensor]:
+def _gradients(model: LanguageModel, task: Task) -> Iterator[Gradient]:
     tokens = model.tokenise(task, task.train)
     parts = single_example_parts(np.arange(len(task.train)))
     if not task.generates:
         yield from answer_contrasts(model, task, tokens, parts, BATCH_ROWS)
         return
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     compared = _contrasted(tokens, model.prompter.room_beside)
 
     def scores_of(batch: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -112,7 +112,7 @@ def _gradients(model: LanguageModel, task: Task) -> Iterator[Tensor]:
         residual[:, 0] = 1
         return scores, residual
 
-    yield from part_gradients(scores_of, compared, parts, trainable, BATCH_ROWS)
+    yield from part_gradients(scores_of, compared, parts, model, BATCH_ROWS)
 
 
 def _contrasted(tokens: PromptedRows, room: Callable[[int], int]) -> PromptedRows:

@@ -210,8 +210,8 @@ class TaskSummariser:
             assert isinstance(self.model, LanguageModel)
             answers, parts = answer_parts(self.model, task, chosen, classes, most)
             for gradient in answer_contrasts(self.model, task, answers, parts, BATCH_ROWS):
-                dimension = gradient.shape[0]
-                pieces.append(self._summariser(dimension, space).compress(gradient.unsqueeze(0))[0])
+                dimension = gradient.dimension
+                pieces.append(gradient.compressed(self._summariser(dimension, space)))
             compressed = torch.stack(pieces)
         vectors = compressed.cpu().numpy().astype(np.float32)
         if not np.isfinite(vectors).all():

@@ -4,7 +4,7 @@ from sgg_ray.training.array_predictions import ArrayPredictions
 from sgg_ray.training.averaging import check_unlabelled
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from sgg_ray.training.choice import Choice, choose
-from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess
+from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess, communicator_here
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.hooks import Hooks
 from sgg_ray.training.job import plain, run_training
@@ -55,6 +55,7 @@ __all__ = [
     "check_training_state",
     "check_unlabelled",
     "choose",
+    "communicator_here",
     "estimate_time",
     "generate_texts",
     "holds_predictions",

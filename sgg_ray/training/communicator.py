@@ -47,6 +47,12 @@ class SingleProcess:
         return lambda: None
 
 
+def communicator_here() -> Communicator:
+    """Of the process group that this process is in, or of itself alone."""
+    alone = not dist.is_initialized() or dist.get_world_size() == 1
+    return SingleProcess() if alone else Distributed()
+
+
 class Distributed:
     """The default torch.distributed group: gloo on CPUs, NCCL on GPUs. Ray Train sets it up."""
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
-from sgg_ray.models import EncoderClassifier, TaskModel, TokenisedRows, graphed
+from sgg_ray.models import EncoderClassifier, TaskModel, TokenisedRows, graphed, kept_between_passes
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.diagnostics import Diagnostics
 from sgg_ray.training.early_stopping import EarlyStopping
@@ -129,7 +129,7 @@ class Trainer:
             raise TrainingError(
                 f"phases: {planned} steps in all, but train.max_steps is {self.settings.max_steps}; make them equal"
             )
-        with graphed(self.model.trunk(), self._records):
+        with graphed(self.model.trunk(), self._records), kept_between_passes(self.model):
             self._steps(on_events, checkpoint, updates, checkpoint_wanted)
 
     @property

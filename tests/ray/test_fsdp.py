@@ -1,4 +1,6 @@
-"""A language model in parts on two workers under Ray Train: kill one, and it ends where one whole process ends."""
+"""A language model in parts on two workers under Ray Train: scored, hit in mid-training, compared with its baseline."""
+
+import time
 
 import actors
 import numpy as np
@@ -8,42 +10,107 @@ import toy
 
 from sgg_ray.config import Config
 from sgg_ray.models import load_model
+from sgg_ray.orchestration.train import torch_trainer
 from sgg_ray.orchestration.train.train_driver import train
+from sgg_ray.scoring import score_sharded
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import SingleProcess, predict, run_training
+from sgg_ray.training import SingleProcess, load_predictions, plain, predict, predictions_path, run_training
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 STEPS = 16
 
 
-@pytest.mark.usefixtures("database")
-def test_a_worker_with_a_part_of_the_model_is_killed(settings, lm, tmp_path):
-    common = {
-        "model": {"path": str(lm)},
-        "train": {"max_steps": STEPS, "learning_rate": 1e-5, "save_steps": 4, "logging_steps": 1},
-        "ray": {"storage_path": str(tmp_path / "runs"), "task_workers": 1},
-        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
-    }
-    whole = toy.merged(toy.merged(settings, common), {"train": {"baseline": False, "max_length": 40}})
-    config = Config.model_validate(toy.merged(whole, {"ray": {"sharding": "fsdp", "num_workers": 2}}))
-    killed = []
+class Strike(actors.Recorder):
+    """Kills a worker at a step, and remembers how long the next step took to come."""
 
-    def strike():
+    def __init__(self, at: int):
+        super().__init__(at={at: self.strike})
+        self.killed: list[float] = []
+        self.silence = float("nan")
+
+    def strike(self) -> None:
         workers = actors.processes("RayTrainWorker")
         assert len(workers) == 2
-        killed.append(workers[-1].pid)
         actors.kill(workers[-1])
+        self.killed.append(time.monotonic())
 
-    heard = actors.Recorder(at={9: strike})
+    def steps(self, run, events, total):
+        if self.killed and np.isnan(self.silence):
+            self.silence = time.monotonic() - self.killed[0]
+        super().steps(run, events, total)
+
+
+@pytest.fixture
+def whole(settings, lm, tmp_path):
+    """The settings of a training of the toy language model in one process."""
+    common = {
+        "model": {"path": str(lm)},
+        "train": {"max_steps": STEPS, "learning_rate": 1e-5, "save_steps": 4, "logging_steps": 1}
+        | {"baseline": False, "max_length": 40},
+        "ray": {"storage_path": str(tmp_path / "runs")},
+        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+    }
+    return toy.merged(settings, common)
+
+
+def sharded(whole, **train):
+    parts = {"ray": {"sharding": "fsdp", "num_workers": 2}, "train": train}
+    return Config.model_validate(toy.merged(whole, parts))
+
+
+@pytest.mark.usefixtures("database")
+def test_a_worker_with_a_part_of_the_model_is_killed(whole, monkeypatch):
+    config, heard, results = sharded(whole), Strike(9), []
+
+    def kept(*arguments, run=torch_trainer._run):
+        results.append(run(*arguments))
+        return results[-1]
+
+    monkeypatch.setattr(torch_trainer, "_run", kept)
     result = train(config, heard)
-    assert len(killed) == 1
+    assert len(heard.killed) == 1
     assert heard.seen["guided"] == list(range(STEPS))
+    print(f"the next step came {heard.silence:.0f} s after a worker was killed")
+
     target, sources = load_tasks(config)
-    alone = run_training(
-        Config.model_validate(whole), target, sources, result.report.weights, torch.device("cpu")
-    )
+    scored = score_sharded(Config.model_validate(whole), target, sources, torch.device("cpu"))
+    for name, score in scored.gradients.scores(0.95).items():
+        (row,) = (row for row in result.report.sources if row.source == name)
+        assert row.score.value == pytest.approx(score.value, abs=1e-4)
+        assert result.report.layers[name] == pytest.approx(scored.layers[name], abs=1e-4)
+
+    plain_config = Config.model_validate(whole)
+    alone = run_training(plain_config, target, sources, result.report.weights, torch.device("cpu"))
     stored = np.load(result.folder / "probabilities.npy")
     np.testing.assert_allclose(stored, alone.probabilities, atol=1e-4)
     model, _ = load_model(result.folder / "model")
     again = predict(model, model.tokenise(target, target.test), 16, SingleProcess())
     np.testing.assert_allclose(again, stored, atol=1e-5)
+
+    # What Ray itself has heard: the last step's losses and throughput, and of all checkpoints the last two.
+    (seen,) = results
+    assert {"loss", "source_loss", "tokens_per_second", "seconds"} <= seen.metrics.keys()
+    assert seen.metrics["step"] == STEPS
+    assert seen.metrics["final"] is True
+    kept_ones = [metrics for _, metrics in seen.best_checkpoints]
+    assert [metrics["final"] for metrics in kept_ones] == [False, True]
+    assert all(metrics["loss"] > 0 for metrics in kept_ones)
+
+
+@pytest.mark.by_hand
+@pytest.mark.usefixtures("database")
+def test_baseline_and_calibration_of_a_model_in_parts(whole):
+    config = sharded(whole, baseline=True, calibration_folds=2, max_steps=8)
+    heard = actors.Recorder()
+    result = train(config, heard)
+    target, _ = load_tasks(config)
+    alone = plain(Config.model_validate(toy.merged(whole, {"train": {"max_steps": 8}})))
+    expected = run_training(alone, target, [], {}, torch.device("cpu")).probabilities
+    found = load_predictions(predictions_path(result.folder, target, "baseline_"), target)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    assert result.comparison.rows == len(target.test)
+    assert heard.seen["target-only"][-1] == 7
+    assert (result.folder / "calibration.json").exists()
+    held = sorted(path.name for path in (result.folder / "held_out").glob("*.npy"))
+    assert len(held) == 4
+    assert not list(result.folder.glob("ray_*"))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, Generic, Protocol, TypeVar
 
+from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import RayConfig
 from sgg_ray.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -167,6 +169,29 @@ class Executor(Protocol):
 
         Args:
             retries: how often it is run again when its process ends; -1 for any number.
+        """
+        ...
+
+    def together(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        asked: RayConfig,
+        state: StorageFolder,
+        seconds: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Run a function in the training workers that ``asked`` asks for, and wait for what the first one returns.
+
+        Args:
+            function: called with ``arguments`` and the worker's device, in processes that form a group of
+                ``torch.distributed``.
+            state: a folder for the time being.
+            seconds: bound for all of it; None for as long as it takes.
+            meanwhile: called now and then while it runs, and once when it has ended.
+
+        Raises:
+            SggError: what the function raised, or what kept it from its end.
         """
         ...
 

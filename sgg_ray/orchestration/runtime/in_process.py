@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, TypeVar, cast
 
+import torch
+
+from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import RayConfig
 from sgg_ray.errors import ClusterError, SggError
 from sgg_ray.orchestration.messages import Message
 from sgg_ray.orchestration.runtime.executor import (
@@ -68,6 +72,20 @@ class InProcessExecutor:
         """Queue a function."""
         process = InProcessActor(self, lambda: None, retries, retries)
         return self._ask(process, lambda _: function(*map(_fetched, arguments)))
+
+    def together(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        asked: RayConfig,
+        state: StorageFolder,
+        seconds: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Run it here, as a group of one."""
+        found = function(*arguments, torch.device("cpu"))
+        meanwhile()
+        return found
 
     def wait(
         self, references: Sequence[Reference[T]], count: int = 1, seconds: float | None = None

@@ -8,6 +8,8 @@ from typing import Any, Concatenate, Generic, TypeVar
 import ray
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
+from sgg_ray.artifacts import StorageFolder
+from sgg_ray.config import RayConfig
 from sgg_ray.errors import SggError, in_words, machine_error
 from sgg_ray.orchestration.runtime.event_log import LogInbox
 from sgg_ray.orchestration.runtime.executor import (
@@ -106,6 +108,20 @@ class RayExecutor:
         """Run a function as a task."""
         remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=retries)(function)
         return RayReference(remote.remote(*map(_argument, arguments)))
+
+    def together(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        asked: RayConfig,
+        state: StorageFolder,
+        seconds: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Run a function in the workers of Ray Train."""
+        from sgg_ray.orchestration.runtime.worker_group import run_in_group
+
+        return run_in_group(function, arguments, asked, state, seconds, meanwhile)
 
     def wait(
         self, references: Sequence[Reference[T]], count: int = 1, seconds: float | None = None

@@ -19,6 +19,7 @@ from sgg_ray.orchestration.runtime.capacity import check_capacity
 from sgg_ray.orchestration.runtime.cluster import opened
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import require_labels, score_pool_rows
+from sgg_ray.orchestration.score.sharded_scores import score_in_parts
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.report import (
     MOST_ROWS,
@@ -85,6 +86,10 @@ def prepare_scoring(
         raise ConfigError("sources: there is nothing to score; add at least one source")
     target, sources = read_tasks(config, listener)
     if rows:
+        if config.ray.sharding is not None:
+            raise ConfigError(
+                "ray.sharding: rows are scored by whole models; remove it, or score without rows"
+            )
         require_labels(target)
     folder = RunFolder(config.ray.storage_path, config.name)
     cached = _finished(folder, config, fingerprint([target, *sources]))
@@ -119,9 +124,7 @@ def score(
         check_capacity(config, executor)
         tracker = begin_run(config, folder, "score", content, listener, [target, *sources])
         with recorded(folder, tracker):
-            report, found = score_sources(
-                config, target, sources, listener, executor, folder if rows else None
-            )
+            report, found = score_sources(config, target, sources, listener, executor, folder, rows)
             _require_a_score(report)  # a report without any would be taken for an answer next time
             write_report(folder, report)
             record_report(tracker, folder, report)
@@ -147,13 +150,17 @@ def score_sources(
     sources: Sequence[Task],
     listener: Listener,
     executor: Executor,
-    folder: RunFolder | None = None,
+    folder: RunFolder,
+    rows: bool = False,
 ) -> tuple[AlignmentReport, dict[str, TaskRows]]:
     """Start the task workers, score once, look where in the model sources agree, and end the workers.
 
     Args:
-        folder: of the run, if rows are to be scored, too.
+        folder: of the run.
+        rows: whether rows are to be scored, too.
     """
+    if config.ray.sharding is not None:
+        return score_in_parts(config, target, sources, folder, listener, executor), {}
     listener.stage("loading the model in the task workers")
     workers = TaskWorkers.start(config, target, sources, listener, executor)
     try:
@@ -164,7 +171,7 @@ def score_sources(
             report = replace(report, layers=workers.layers(listener))
         except ClusterError as error:  # a picture, no part in the scores
             listener.note(f"no comparison layer by layer: {error}")
-        if folder is None:
+        if not rows:
             return report, {}
         return report, score_pool_rows(config, target, sources, workers, report, folder, listener)
     finally:

@@ -17,7 +17,9 @@ from sgg_ray.orchestration.train.held_out_trainings import (
     HELD_OUT,
     WITHOUT,
     HeldOutTraining,
+    Leaving,
     held_out_trainings,
+    hold_out_together,
     start_held_out,
     usable_folds,
 )
@@ -116,12 +118,16 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
     many = sum(members if training.model == GUIDED else 1 for training in wanted)
     session.listener.stage(f"holding out shots: {many} trainings, each without a part of them")
     inbox = session.executor.inbox()
-    pending = start_held_out(
-        config, session.target, session.sources, weights, folds, wanted, inbox.log, session.executor
-    )
+    leaving = Leaving(config, session.target, session.sources, weights, folds)
+    sharded = config.ray.sharding is not None
+    pending = {} if sharded else start_held_out(leaving, wanted, inbox.log, session.executor)
     try:
-        for training, reference in pending.items():
-            found, without = session.wait_for(inbox, reference)
+        for training in wanted:
+            found, without = (
+                hold_out_together(leaving, training, session, inbox)
+                if sharded
+                else session.wait_for(inbox, pending[training])
+            )
             if without is not None:
                 _save(folder.path / replace(training, model=WITHOUT).file, without)
             _save(folder.path / training.file, found)

@@ -10,9 +10,11 @@ from sgg_ray.config import Config
 from sgg_ray.evaluation import BASELINE, GUIDED
 from sgg_ray.orchestration.messages import CalibrationProgress
 from sgg_ray.orchestration.runtime.event_log import Log
-from sgg_ray.orchestration.runtime.executor import Executor, Reference, Resources
+from sgg_ray.orchestration.runtime.executor import Executor, Inbox, Reference, Resources
+from sgg_ray.orchestration.train.train_session import Session
+from sgg_ray.orchestration.train.train_worker import ALONE_STATE, device_of
 from sgg_ray.tasks import Fold, Task, cross_validation_folds, without_texts
-from sgg_ray.training import Event, Hooks, plain, predictions_class, run_training
+from sgg_ray.training import Event, Hooks, communicator_here, plain, predictions_class, run_training
 
 FOLDS, FOLDS_FOR_TEST = 2, 5  # parts of the shots unless the file says, with test rows and without
 RETRIES = 2  # of a training whose process died
@@ -63,8 +65,11 @@ def predict_held_out(
     weights: Mapping[str, float],
     run: str,
     log: Log,
+    device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Train as the run did on the target's rows, and predict its held-out ones: [n, W].
+
+    In one process; with ``ray.sharding`` in all of a group, of which the first one tells.
 
     The second array is what an average says without its self-trained member, if it has one. ``sources`` come out of the
     object store, which holds one copy for all trainings. No held-out text is left in them.
@@ -74,47 +79,83 @@ def predict_held_out(
         def tell(events: Sequence[Event]) -> None:
             log.tell(CalibrationProgress(name, tuple(events)))
 
-        return Hooks(on_events=tell)
+        return Hooks(on_events=tell)  # which the first process alone calls
 
     hooks = telling(run)
     hooks.of_member = lambda member: telling(f"{run}, {member}")
-    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
     sources = without_texts(sources, target.test.texts)
-    found = run_training(config, target, sources, weights, device, hooks=hooks)
+    found = run_training(config, target, sources, weights, device, communicator_here(), hooks)
     return found.array, found.without_self_training
 
 
-def start_held_out(
-    config: Config,
-    target: Task,
-    sources: Sequence[Task],
-    weights: Mapping[str, float],
-    folds: Sequence[Fold],
-    wanted: Sequence[HeldOutTraining],
-    log: Log,
-    executor: Executor,
-) -> dict[HeldOutTraining, Reference[tuple[np.ndarray, np.ndarray | None]]]:
-    """One process a training, as many at a time as the cluster has room for.
+@dataclass(frozen=True)
+class Leaving:
+    """What trainings without a part of the shots are made of.
 
     The sources keep the weights of the whole run. Those were chosen with all shots, the held-out ones included, but
     that is one number a source.
     """
-    resources = Resources(config.ray.cpus_per_worker, config.ray.gpus_per_worker)
-    alignment = config.alignment.model_copy(update={"refresh_interval": 0})
-    own = config.model_copy(update={"alignment": alignment})
-    shared, nothing = executor.put(list(sources)), executor.put([])
+
+    config: Config
+    target: Task
+    sources: Sequence[Task]
+    weights: Mapping[str, float]
+    folds: Sequence[Fold]
+
+    def config_of(self, training: HeldOutTraining) -> Config:
+        """The configuration of one of the trainings."""
+        if training.model == BASELINE:
+            return plain(self.config)
+        alignment = self.config.alignment.model_copy(update={"refresh_interval": 0})
+        return self.config.model_copy(update={"alignment": alignment})
+
+    def target_of(self, training: HeldOutTraining) -> Task:
+        """The target without the part, which is its test rows."""
+        return self.folds[training.part - 1].of(self.target)
+
+
+def start_held_out(
+    leaving: Leaving, wanted: Sequence[HeldOutTraining], log: Log, executor: Executor
+) -> dict[HeldOutTraining, Reference[tuple[np.ndarray, np.ndarray | None]]]:
+    """One process a training, as many at a time as the cluster has room for."""
+    asked = leaving.config.ray
+    resources = Resources(asked.cpus_per_worker, asked.gpus_per_worker)
+    shared, nothing = executor.put(list(leaving.sources)), executor.put([])
     found = {}
     for training in wanted:
         guided = training.model == GUIDED
-        arguments = (shared, dict(weights)) if guided else (nothing, {})
         found[training] = executor.submit(
             predict_held_out,
-            own if guided else plain(config),
-            folds[training.part - 1].of(target),
-            *arguments,
+            leaving.config_of(training),
+            leaving.target_of(training),
+            *((shared, dict(leaving.weights)) if guided else (nothing, {})),
             str(training),
             log,
+            device_of(leaving.config),
             resources=resources,
             retries=RETRIES,
         )
     return found
+
+
+def hold_out_together(
+    leaving: Leaving, training: HeldOutTraining, session: Session, inbox: Inbox
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same of a sharded model, in the workers of the training; waits for its predictions.
+
+    Raises:
+        SggError: what stopped it.
+    """
+    guided = training.model == GUIDED
+    return session.executor.together(
+        predict_held_out,
+        leaving.config_of(training),
+        leaving.target_of(training),
+        list(leaving.sources) if guided else [],
+        dict(leaving.weights) if guided else {},
+        str(training),
+        inbox.log,
+        asked=leaving.config.ray,
+        state=session.folder.state(ALONE_STATE),
+        meanwhile=lambda: session.pass_on(inbox),
+    )

@@ -18,6 +18,7 @@ from sgg_ray.orchestration.runtime.executor import Inbox
 from sgg_ray.orchestration.runtime.placement import own_placement_groups, remove_all
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
 from sgg_ray.orchestration.runtime.ray_watch import ray_has_died
+from sgg_ray.orchestration.runtime.worker_group import failures, scaling
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.last_checkpoint import keep_checkpoint
 from sgg_ray.orchestration.train.train_session import FAILED, POLL_SECONDS, Session
@@ -30,7 +31,6 @@ from sgg_ray.orchestration.train.train_state import (
 from sgg_ray.orchestration.train.train_worker import TrainingJob, train_worker
 
 MOST_RESTARTS = 2  # of a training whose controller has died
-RESIZE_SECONDS = 60.0  # between two looks at whether there is room for more workers, or fewer
 
 
 def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
@@ -46,25 +46,12 @@ def make_trainer(job: TrainingJob, state: StorageFolder) -> TorchTrainer:
     return TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=asked.num_workers
-            if asked.min_workers is None
-            else (asked.min_workers, asked.num_workers),
-            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
-            label_selector=asked.worker_labels or None,
-            use_gpu=asked.gpus_per_worker > 0,
-            resources_per_worker={
-                "CPU": asked.cpus_per_worker,
-                **({"GPU": asked.gpus_per_worker} if asked.gpus_per_worker > 0 else {}),
-            },
-        ),
+        scaling_config=scaling(asked),
         run_config=ray.train.RunConfig(
             name=state.name,
             storage_path=state.parent,
             storage_filesystem=state.filesystem,
-            failure_config=ray.train.FailureConfig(
-                max_failures=asked.max_failures, controller_failure_limit=3
-            ),
+            failure_config=failures(asked),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )

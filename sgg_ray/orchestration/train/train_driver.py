@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from sgg_ray.artifacts import RunFolder
+from sgg_ray.artifacts import RunFolder, StorageFolder
 from sgg_ray.config import Config, RayConfig
 from sgg_ray.errors import DataError
 from sgg_ray.evaluation import BASELINE, GUIDED
@@ -26,10 +26,12 @@ from sgg_ray.orchestration.train.train_result import TrainResult, evaluate, writ
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.orchestration.train.train_state import TRAIN_STATE, check_resumable
 from sgg_ray.orchestration.train.train_worker import (
+    ALONE_STATE,
     BASELINE_STATE,
     MODEL,
     RESULT,
     Alone,
+    device_of,
     train_alone,
 )
 from sgg_ray.orchestration.train.training_scores import score_for_training
@@ -128,7 +130,7 @@ def _train(session: Session, fit: Fit) -> TrainResult:
         session.event_files.close()
     folder.finish()
     session.tracker.finish()
-    for state in (TRAIN_STATE, BASELINE_STATE):
+    for state in (TRAIN_STATE, ALONE_STATE, BASELINE_STATE):
         folder.state(state).delete()
     return result
 
@@ -145,7 +147,9 @@ def _fit(
     for run, ended in ((GUIDED, path.exists()), (BASELINE, stored.exists())):
         if ended:
             session.recall(run)
-    pending = _start_baseline(session, inbox.log) if wanted and _room_for_both(session, workers) else None
+    sharded = config.ray.sharding is not None
+    both = wanted and not sharded and _room_for_both(session, workers)
+    pending = _start_baseline(session, inbox.log) if both else None
     beside = " beside the target-only baseline" if pending is not None else ""
     listener.stage(f"training, {_workers(config.ray)}{beside}")
     try:
@@ -157,8 +161,8 @@ def _fit(
         if wanted:
             if pending is None:
                 listener.stage("training the target-only baseline")
-                pending = _start_baseline(session, inbox.log)
-            alone = session.wait_for(inbox, pending)
+                pending = None if sharded else _start_baseline(session, inbox.log)
+            alone = session.wait_for(inbox, pending) if pending else _baseline_in_parts(session, inbox)
             session.complete(alone.history)
             alone.predictions.save(stored)  # last: it says that the baseline is finished
     except BaseException:
@@ -177,10 +181,28 @@ def _workers(asked: RayConfig) -> str:
 
 def _start_baseline(session: Session, log: Log) -> Reference[Alone]:
     config = session.config
-    place = session.folder.state(BASELINE_STATE) if usable_folds(config, session.target) else None
     resources = Resources(config.ray.cpus_per_worker, config.ray.gpus_per_worker)
-    arguments = (config, session.target, log, place)
+    arguments = (config, session.target, log, _place_of_baseline(session), device_of(config))
     return session.executor.submit(train_alone, *arguments, resources=resources, retries=RETRIES)
+
+
+def _baseline_in_parts(session: Session, inbox: Inbox) -> Alone:
+    """The baseline of a sharded model, in the workers of the training, which have ended."""
+    return session.executor.together(
+        train_alone,
+        session.config,
+        session.target,
+        inbox.log,
+        _place_of_baseline(session),
+        asked=session.config.ray,
+        state=session.folder.state(ALONE_STATE),
+        meanwhile=lambda: session.pass_on(inbox),
+    )
+
+
+def _place_of_baseline(session: Session) -> StorageFolder | None:
+    """Where the baseline's model goes; nowhere where nothing can choose it."""
+    return session.folder.state(BASELINE_STATE) if usable_folds(session.config, session.target) else None
 
 
 def _room_for_both(session: Session, workers: TaskWorkers | None) -> bool:

@@ -33,14 +33,12 @@ from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
     Choice,
-    Communicator,
-    Distributed,
     Event,
     Hooks,
     Outcome,
     Predictions,
-    SingleProcess,
     TrainingState,
+    communicator_here,
     plain,
     predictions_path,
     run_training,
@@ -48,6 +46,9 @@ from sgg_ray.training import (
 
 BASELINE_STATE = "baseline_model"  # folder of the baseline's model, until the run is finished
 RESULT, MODEL = "result.json", "model"
+ALONE_STATE = (
+    "ray_alone"  # Ray Train's own folder while a sharded model is trained beside the run's own training
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _train(job: TrainingJob) -> None:
     target, sources = ray.get(job.tasks)
     context = ray.train.get_context()
     first = context.get_world_rank() == 0
-    communicator: Communicator = Distributed() if context.get_world_size() > 1 else SingleProcess()
+    communicator = communicator_here()
     stored = ray.train.get_checkpoint() or job.checkpoint
     if stored is not None and _is_final(stored, job.config, first):
         return
@@ -236,6 +237,11 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def device_of(config: Config) -> torch.device:
+    """Where a training in one process of its own takes place."""
+    return torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
+
+
 @dataclass(frozen=True)
 class Alone:
     """What the training on the target alone came to."""
@@ -245,17 +251,21 @@ class Alone:
     history: Recorded
 
 
-def train_alone(config: Config, target: Task, log: Log, place: StorageFolder | None) -> Alone:
-    """Ordinary fine-tuning on the target alone, same seed and steps, in one process: what guidance has to beat.
+def train_alone(
+    config: Config, target: Task, log: Log, place: StorageFolder | None, device: torch.device
+) -> Alone:
+    """Ordinary fine-tuning on the target alone, same seed and steps: what guidance has to beat.
+
+    In one process; with ``ray.sharding`` in all of a group, of which the first one tells and writes.
 
     Args:
         place: where the model goes; None if it cannot become the run's own.
     """
-    history = History(BASELINE, log)
-    hooks = _telling(history)
-    device = torch.device("cuda" if config.ray.gpus_per_worker > 0 else "cpu")
-    outcome = run_training(plain(config), target, [], {}, device, hooks=hooks)
-    if place is not None:
+    history, communicator = History(BASELINE, log), communicator_here()
+    first = communicator.rank == 0
+    hooks = _telling(history) if first else Hooks()
+    outcome = run_training(plain(config), target, [], {}, device, communicator, hooks)
+    if place is not None and first:
         with tempfile.TemporaryDirectory() as scratch:
             _save(outcome, Path(scratch), config, target)
             place.upload(Path(scratch))

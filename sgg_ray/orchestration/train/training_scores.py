@@ -15,6 +15,7 @@ from sgg_ray.orchestration.score.score_driver import (
     stored_report,
     write_report,
 )
+from sgg_ray.orchestration.score.sharded_scores import score_in_parts
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.scoring import with_weights
@@ -32,6 +33,10 @@ def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentR
         if config.alignment.row_weighting != "none":
             _weigh_rows(session, read_rows(folder.path))
         return None, stored_report(folder)
+    if config.ray.sharding is not None:
+        report = score_in_parts(config, session.target, session.sources, folder, listener, session.executor)
+        _record(session, report)
+        return None, report
     listener.stage("loading the model in the task workers")
     workers = TaskWorkers.start(config, session.target, session.sources, listener, session.executor)
     try:
@@ -42,13 +47,17 @@ def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentR
     except BaseException:
         workers.close()
         raise
-    write_report(folder, report)
-    record_report(session.tracker, folder, report)
-    listener.scores(report)
+    _record(session, report)
     if not refreshed:
         workers.close()  # their memory is worth more to the training
         return None, report
     return workers, report
+
+
+def _record(session: Session, report: AlignmentReport) -> None:
+    write_report(session.folder, report)
+    record_report(session.tracker, session.folder, report)
+    session.listener.scores(report)
 
 
 def _score_rows(

@@ -162,8 +162,8 @@ def test_gradients_of_rows_with_other_numbers_of_choices_are_their_own(uneven_co
     counts = np.array([len(own) for own in target.train.choices])
     chosen = np.concatenate([np.flatnonzero(counts == count)[:3] for count in (2, 4)])
     tokens, parts = answer_parts(model, target, chosen, np.zeros(6, dtype=np.int64), None)
-    together = list(answer_contrasts(model, target, tokens, parts, 6))
-    alone = [next(iter(answer_contrasts(model, target, tokens, [part], 1))) for part in parts]
+    together = [found.whole() for found in answer_contrasts(model, target, tokens, parts, 6)]
+    alone = [next(iter(answer_contrasts(model, target, tokens, [part], 1))).whole() for part in parts]
     torch.testing.assert_close(torch.stack(together), torch.stack(alone))
     assert torch.stack(alone).norm(dim=1).min() > 0
 

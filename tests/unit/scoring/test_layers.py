@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from sgg_ray.errors import TrainingError
 from sgg_ray.models import build_model
 from sgg_ray.scoring import LayerComparison
 from sgg_ray.scoring.class_contrasts import backbone_contrasts, balanced_parts
-from sgg_ray.scoring.layer_split import layer_of, split_by_layer
+from sgg_ray.scoring.layer_split import layer_of
 from sgg_ray.tasks import load_tasks
 
 
@@ -46,12 +45,10 @@ def test_layers_add_up_to_the_whole_gradient(compared):
     (gradient,) = backbone_contrasts(
         model, model.tokenise(target, target.train), rows, labels, 2, balanced_parts(rows, labels, 1), 32
     )
-    pieces = split_by_layer(model.backbone.named_parameters(), gradient)
-    assert sum(len(piece) for piece in pieces.values()) == len(gradient)
-    squares = sum(float(piece.square().sum()) for piece in pieces.values())
-    assert squares == pytest.approx(float(gradient.square().sum()), rel=1e-5)
-    with pytest.raises(ValueError, match="trainable parameters"):
-        split_by_layer(model.backbone.named_parameters(), torch.zeros(3))
+    pieces = [own.whole() for own in gradient.by_layer().values()]
+    assert sum(map(len, pieces)) == gradient.dimension
+    squares = sum(float(piece.square().sum()) for piece in pieces)
+    assert squares == pytest.approx(float(gradient.whole().square().sum()), rel=1e-5)
 
 
 def test_one_class_is_an_error(compared):

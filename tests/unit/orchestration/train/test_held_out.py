@@ -51,7 +51,7 @@ def fake_trainings(session, monkeypatch, good, without=None):
     """
     ran = []
 
-    def start(config, target, sources, weights, folds, wanted, log, executor):
+    def start(leaving, wanted, log, executor):
         ran.extend(wanted)
         return {training: training for training in wanted}
 

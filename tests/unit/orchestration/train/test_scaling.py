@@ -44,10 +44,11 @@ def test_nodes_without_the_labels_do_not_count(make_config):
 
 
 def test_many_trainings_have_a_fixed_number_of_workers(make_config):
-    config = make_config(ray={"num_workers": 2, "min_workers": 1, "worker_labels": {"zone": "a"}})
+    keys = {"min_workers": 1, "worker_labels": {"zone": "a"}, "sharding": "fsdp"}
+    config = make_config(ray={"num_workers": 2, **keys})
     with pytest.raises(ConfigError) as caught:
         prepare_tuning(config, NullListener())
-    assert [one.split(":")[0] for one in caught.value.problems] == ["ray.min_workers", "ray.worker_labels"]
+    assert [one.split(":")[0] for one in caught.value.problems] == [f"ray.{key}" for key in keys]
 
 
 def test_fewer_than_the_fewest_is_refused(make_config, lm):
