@@ -19,15 +19,16 @@ from sgg_ray.orchestration.runtime.ray_failures import from_ray
 T = TypeVar("T")
 POLL_SECONDS = 0.5
 RESIZE_SECONDS = 60.0  # between two looks at whether there is room for more workers, or fewer
+NEVER = 1e9  # seconds: a group without checkpoints would begin anew with every node that comes
 
 
-def scaling(asked: RayConfig) -> ray.train.ScalingConfig:
+def scaling(asked: RayConfig, resize_seconds: float = RESIZE_SECONDS) -> ray.train.ScalingConfig:
     """``ray.min_workers`` to ``ray.num_workers`` processes, and what each of them needs."""
     return ray.train.ScalingConfig(
         num_workers=asked.num_workers
         if asked.min_workers is None
         else (asked.min_workers, asked.num_workers),
-        elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+        elastic_resize_monitor_interval_s=resize_seconds,
         label_selector=asked.worker_labels or None,
         use_gpu=asked.gpus_per_worker > 0,
         resources_per_worker={
@@ -69,7 +70,7 @@ def run_in_group(
     trainer = TorchTrainer(
         _member,
         train_loop_config={"function": function, "arguments": ray.put(tuple(arguments))},
-        scaling_config=scaling(asked),
+        scaling_config=scaling(asked, NEVER),
         run_config=ray.train.RunConfig(
             name=state.name,
             storage_path=state.parent,
