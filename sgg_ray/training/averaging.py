@@ -11,12 +11,12 @@ from sgg_ray.errors import ConfigError
 from sgg_ray.models import PretrainedModel, build_model, find_model
 from sgg_ray.tasks import Rows, Task, sharing_labels
 from sgg_ray.training.choice import (
-    AS_THE_FILE,
     SELF_TRAINING,
     Choice,
     choose,
     member_config,
     names_steepness,
+    only_member,
 )
 from sgg_ray.training.communicator import Communicator
 from sgg_ray.training.evaluate import predict
@@ -50,15 +50,16 @@ def run_average(
     """Method auto: choose strategies, train each of them, and average what they predict.
 
     Members that had ended when a run was stopped are read from its checkpoint, and the one under way goes on. Language
-    models are trained once, as the file says: an average of them would be answered by several large models.
+    models are trained once: an average of them would be answered by several large models.
 
     Args:
         train: a whole training of one member, as ``run_training``.
     """
     strength = min(1.0, sum(weights.values()))
-    choice = Choice({AS_THE_FILE: 1.0}, strength, None)
     found = find_model(config.model.path) if foundation is None else foundation
-    if not found.architecture.is_language_model:  # of which a copy beside the one that is trained may not fit
+    if found.architecture.is_language_model:  # of which a copy beside the one that is trained may not fit
+        choice = Choice({only_member(config, found.architecture, strength > 0): 1.0}, strength, None)
+    else:
         foundation = foundation or PretrainedModel(config.model, device)
         steepness = names_steepness(config, target, foundation, device)
         choice = choose(strength, steepness, config.train.budget, bool(target.unlabelled))

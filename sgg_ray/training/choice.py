@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sgg_ray.config import Config, apply_strategy, shipped_strategy
-from sgg_ray.models import EncoderClassifier, PretrainedModel, build_model
+from sgg_ray.models import Architecture, EncoderClassifier, PretrainedModel, build_model
 from sgg_ray.tasks import Task, label_name_rows
 from sgg_ray.training.head import begin_at_names
 
@@ -125,6 +125,21 @@ def names_steepness(
     assert isinstance(model, EncoderClassifier)
     rows, words = model.tokenise(target, target.train), model.tokenise(target, names)
     return begin_at_names(model, rows, words, config.train.eval_batch_size)
+
+
+def only_member(config: Config, architecture: Architecture, with_sources: bool) -> str:
+    """The one training of a language model: a strategy that was measured for its kind, or as the file says.
+
+    Measured were causal models with LoRA (studies/language_models.py). Without an adapter, or with another one, other
+    rates are right.
+
+    Args:
+        with_sources: whether there is a source that helps.
+    """
+    adapter = config.model.adapter
+    if architecture is not Architecture.CAUSAL or adapter is None or adapter.peft_type.lower() != "lora":
+        return AS_THE_FILE
+    return "sgg-language-model" if with_sources else "sgg-target-language-model"
 
 
 def member_config(config: Config, name: str) -> Config:

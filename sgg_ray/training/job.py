@@ -14,6 +14,7 @@ from sgg_ray.models import (
     TaskModel,
     TokenisedRows,
     build_model,
+    find_model,
     gathered,
     in_turn,
     most_examples,
@@ -22,6 +23,7 @@ from sgg_ray.models import (
 from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows
 from sgg_ray.training.averaging import run_average, used_sources
 from sgg_ray.training.checkpoint import load_checkpoint
+from sgg_ray.training.choice import member_config, only_member
 from sgg_ray.training.communicator import Communicator, SingleProcess
 from sgg_ray.training.hooks import Hooks
 from sgg_ray.training.outcome import Outcome
@@ -216,7 +218,13 @@ def _names(model: TaskModel, target: Task, config: Config) -> TokenisedRows | No
 
 
 def plain(config: Config) -> Config:
-    """The same configuration without sources and without any term: ordinary fine-tuning on the target alone."""
+    """The same configuration without sources and without any term: ordinary fine-tuning on the target alone.
+
+    Where strategy ``auto`` takes another learning rate for a language model, its baseline has that too.
+    """
+    if config.train.method == "auto":
+        architecture = find_model(config.model.path).architecture
+        config = member_config(config, only_member(config, architecture, with_sources=False))
     off = config.guidance.model_copy(
         update={
             "lambda_direction": 0.0,
@@ -227,6 +235,4 @@ def plain(config: Config) -> Config:
     )
     alignment = config.alignment.model_copy(update={"refresh_interval": 0})
     changes: dict[str, Any] = {"sources": [], "guidance": off, "alignment": alignment}
-    if config.train.method == "auto":
-        changes["train"] = config.train.model_copy(update={"method": "gradients"})
     return config.model_copy(update=changes)

@@ -9,7 +9,7 @@ import torch
 from sgg_ray.models import AveragedModel, PretrainedModel, load_model, read_manifest, save_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, SingleProcess, choose, plain, predict, run_training
-from sgg_ray.training.choice import MEANINGS, member_config
+from sgg_ray.training.choice import AS_THE_FILE, MEANINGS, member_config
 
 CPU = torch.device("cpu")
 
@@ -136,13 +136,43 @@ def test_one_member_is_an_ordinary_model(make_config):
 
 
 def test_a_language_model_is_in_memory_once(make_config, lm, monkeypatch):
-    """It is trained as the file says, and not as a copy of what is loaded."""
+    """It is trained once, and not as a copy of what is loaded."""
     copies = []
     monkeypatch.setattr(PretrainedModel, "copy", lambda self: copies.append(self))
     config = make_config(model={"path": str(lm)}, train={"method": "auto", "max_steps": 1, "max_length": 40})
     target, _ = load_tasks(config)
     outcome = run_training(config, target, [], {}, CPU)
     assert (outcome.model.labels[target.head], copies) == (target.labels, [])
+
+
+LORA = {"peft_type": "lora", "r": 2, "target_modules": ["q_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "adapter", "sources", "name", "rate"),
+    [
+        ("lm", LORA, True, "sgg-language-model", 1e-3),
+        ("lm", LORA, False, "sgg-target-language-model", 1e-3),
+        ("lm", {"peft_type": "ia3", "target_modules": ["k_proj"]}, True, AS_THE_FILE, 5e-5),
+        ("lm", None, True, AS_THE_FILE, 5e-5),
+        ("t5", LORA | {"target_modules": ["q"]}, True, AS_THE_FILE, 5e-5),
+    ],
+)
+def test_a_language_model_is_trained_as_was_measured_for_its_kind(
+    make_config, request, model, adapter, sources, name, rate
+):
+    """5e-5 would hardly move an adapter; a baseline has the same rate, or it would be no rival."""
+    path = str(request.getfixturevalue(model))
+    train = {"method": "auto", "max_steps": 1, "max_length": 48, "learning_rate": 5e-5}
+    config = make_config(model={"path": path, "adapter": adapter}, train=train)
+    target, pool = load_tasks(config)
+    clean = [source for source in pool if source.name == "clean"]
+    given = (clean, {"clean": 1.0}) if sources else ([], {})
+    outcome = run_training(config, target, *given, CPU)
+    assert outcome.choice is not None
+    assert dict(outcome.choice.shares) == {name: 1.0}
+    assert member_config(config, name).train.learning_rate == rate
+    assert (plain(config).train.learning_rate, plain(config).guidance.lambda_magnitude) == (rate, 0)
 
 
 def test_the_baseline_of_a_run_is_plain_fine_tuning(make_config):
