@@ -21,7 +21,9 @@ BYTE_ORDER_MARKS = (  # UTF-32's begins with UTF-16's: it has to be tried first
 CHUNK = 1 << 24  # bytes
 SAMPLE = 1 << 12  # bytes looked at for UTF-16 without a mark
 FOREIGN = re.compile("[^\x00-\x7f]+")
+LATIN = re.compile("[A-Za-z]+")
 LONG_RUN, LEAST_FOREIGN = 3, 20  # characters
+FOREIGN_SHARE = 0.25  # of all letters; in Western languages it is a tenth at most
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,17 @@ def _other_encoding(data: bytes, path: Path, where: str) -> tuple[str, tuple[str
 
 
 def _refuse_other_scripts(text: str, path: Path, where: str) -> None:
-    """Raise a DataError where a text of another script was taken for Western: accents seldom stand side by side."""
+    """Raise a DataError where a text of another script was taken for Western.
+
+    Accents are few among the letters of a text, and seldom stand side by side. English with broken quotation marks and
+    signs here and there has runs of them too, but is English.
+    """
     runs = FOREIGN.findall(text)
     foreign = sum(map(len, runs))
+    letters = foreign + sum(map(len, LATIN.findall(text)))
     long = [run for run in runs if len(run) >= LONG_RUN]
-    if foreign >= LEAST_FOREIGN and sum(map(len, long)) > foreign / 2:
+    many = foreign >= max(LEAST_FOREIGN, FOREIGN_SHARE * letters)
+    if many and sum(map(len, long)) > foreign / 2:
         raise DataError(
             f"{where}: {path} is not UTF-8, and as Windows-1252 its texts would read '{long[0][:20]}'; convert it to "
             "UTF-8 (iconv -f ITS-ENCODING -t UTF-8, or save it anew in the program that wrote it)"

@@ -27,6 +27,8 @@ MEANINGS = {  # of the members, in a few words
     "sgg-target": "target alone with guidance, head at the label names",
     "sgg-target-without-names": "target alone with guidance, head from zero",
     "full": "target alone, plain",
+    "sgg-language-model": "weighted sources with guidance",
+    "sgg-target-language-model": "target alone with guidance",
     SELF_TRAINING: "target and the unlabelled texts, as the others label them",
 }
 AS_THE_FILE = "as the file"  # the one member where nothing is chosen

@@ -98,6 +98,14 @@ def test_another_script_is_not_taken_for_western(write, encoding, text):
     )
 
 
+def test_english_with_broken_signs_is_english(write):
+    """As in tweets that went through two programs which disagreed: runs of broken bytes among English words."""
+    row = b"\xd5\xa2_\x8a\xce\x81\xd0@someone: who would want a driverless car, I love to drive,a\n"
+    rows, (note, *_) = read(write("a.csv", b"text;label\n" + row.replace(b",a", b";a") * 20))
+    assert len(rows) == 20
+    assert note.startswith("not UTF-8: read as latin-1")
+
+
 @pytest.mark.parametrize(
     "text", ["l’été à Noël — “déjà vu”… où ?", "Füße, Öl und Äpfel für 5 €", "¿Qué año? ¡Niñez!"]
 )

@@ -1,6 +1,7 @@
 """Strategy auto: which strategies are averaged, and that the average is one model."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_a_language_model_is_in_memory_once(make_config, lm, monkeypatch):
     assert (outcome.model.labels[target.head], copies) == (target.labels, [])
 
 
-LORA = {"peft_type": "lora", "r": 2, "target_modules": ["q_proj"]}
+LORA: dict[str, Any] = {"peft_type": "lora", "r": 2, "target_modules": ["q_proj"]}
 
 
 @pytest.mark.parametrize(
