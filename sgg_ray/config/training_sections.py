@@ -128,7 +128,7 @@ class TrainConfig(Section):
     )
     loss: Literal["cross_entropy", "t_few"] = Field(
         "cross_entropy",
-        description="causal models: of the right label word among all, or T-Few's sum of its likelihood, the others' "
+        description="language models: of the right label word among all, or T-Few's sum of its likelihood, the others' "
         "unlikelihood, and the cross-entropy of length-normalised scores",
     )
     max_steps: Count = Field(150, description="optimiser steps")
@@ -153,7 +153,7 @@ class TrainConfig(Section):
     )
     context_examples: CountOrZero = Field(
         0,
-        description="causal models, kind classification: labelled rows before each text, in training (others of its "
+        description="language models, kind classification: labelled rows before each text, in training (others of its "
         "task) and in prediction (the shots), every text cut to 'max_length'; 0 = none",
     )
     context_length: Annotated[Whole, Field(ge=8)] = Field(

@@ -108,3 +108,14 @@ def test_a_kind_that_needs_a_head_is_refused(configure, kind, model):
         read_tasks(configure(kind, model), NullListener())
     assert [line.split(":")[0] for line in caught.value.problems] == ["target.kind", "sources.same.kind"]
     assert all(f"{kind} needs an encoder" in line for line in caught.value.problems)
+
+
+@pytest.mark.parametrize("model", ["lm", "t5"])
+@pytest.mark.parametrize("train", [{"context_examples": 2, "context_length": 60}, {"loss": "t_few"}])
+def test_ways_of_training_of_both_architectures(configure, model, train):
+    config = configure("classification", model)
+    config = Config.model_validate(toy.merged(config.model_dump(), {"train": train}))
+    read_tasks(config, NullListener())
+    run = toy.finish_run(config)
+    (row,) = Predictor(run / "model").predict(["good1 word2"]).to_dict("records")
+    assert row["p_negative"] + row["p_positive"] == pytest.approx(1)
