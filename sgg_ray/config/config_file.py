@@ -16,7 +16,13 @@ from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.roles import check_roles
 from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
-from sgg_ray.config.strategies import check_strategies, choose_default, read_strategies, read_strategy
+from sgg_ray.config.strategies import (
+    check_overrides,
+    check_strategies,
+    choose_default,
+    read_strategies,
+    read_strategy,
+)
 from sgg_ray.errors import ConfigError
 from sgg_ray.secrets import is_redacted
 
@@ -46,6 +52,7 @@ def load_config(
     choose_default(data)
     if data.get("strategy") is not None:
         problems += read_strategy(data, path.parent)
+        problems += check_overrides(data, overrides)
         for override in overrides:
             apply_override(data, override)
     if data.get("name") is None:

@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -28,6 +28,8 @@ DECISIVE = {
     "alignment": ("weighting", "refresh_interval"),
     "train": ("method", "schedule", "combine", "head", "share_labels", "learning_rate", "head_learning_rate"),
 }
+# What each training of `auto` has for itself, so that one value for all of them would be lost.
+SET_BY_AUTO = ("guidance.lambda_", "guidance.max_hvp_ratio", "train.learning_rate", "train.head")
 SHIPPED = Path(str(files("sgg_ray"))) / FOLDER  # package data
 
 
@@ -88,6 +90,18 @@ def choose_default(data: dict[str, Any]) -> None:
         if any(key in (own or {}) for key in keys):
             return
     data["strategy"] = AUTO
+
+
+def check_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """A line for each override that strategy ``auto`` would not look at."""
+    if data.get("strategy") != AUTO:
+        return []
+    return [
+        f"--set {override}: strategy auto sets this for each of its trainings; leave it out, or take one strategy "
+        "(--set strategy=sgg)"
+        for override in overrides
+        if override.strip().startswith(SET_BY_AUTO)
+    ]
 
 
 def read_strategy(data: dict[str, Any], base: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import pytest
 
 from sgg_ray.config import apply_strategy, dump_config, load_config, strategies, strategy_configs
+from sgg_ray.errors import ConfigError
 
 SHIPPED = sorted(strategies.SHIPPED.glob("*.yaml"))
 
@@ -117,13 +118,25 @@ def test_a_files_strategy_stands_above_its_sections_and_overrides_above_both(loa
 
 
 def test_a_strategy_is_resolved_once_so_that_a_replay_has_the_overrides(load, tmp_path):
-    config = load("strategy: auto\n", "train.learning_rate=0.125")
+    config = load("strategy: auto\n", "train.max_steps=12")
     assert (config.train.method, config.alignment.weighting) == ("auto", "evidence")
     path = tmp_path / "again.yaml"
     path.write_text(dump_config(config))
     again = load_config(path)
     assert again.strategy is None
     assert (again.train, again.alignment) == (config.train, config.alignment)
+
+
+@pytest.mark.parametrize(
+    "override", ["train.learning_rate=0.1", "train.head=zero", "guidance.lambda_source=0.5"]
+)
+def test_what_auto_sets_for_each_training_is_not_set_for_all(load, override):
+    with pytest.raises(
+        ConfigError, match=f"^--set {override}: strategy auto sets this for each of its trainings"
+    ):
+        load("strategy: auto\n", override)
+    load("strategy: auto\n", override, "strategy=sgg")
+    load("strategy: auto\n", "guidance.interval=2", "alignment.weighting=relu")
 
 
 def test_an_unknown_strategy_is_told_with_the_nearest_name(load, problems):
