@@ -14,7 +14,7 @@ from sgg_ray.errors import ConfigError
 from sgg_ray.tasks import in_one
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -123,8 +123,11 @@ def _table(found: TaskRows, rows: np.ndarray, weights: np.ndarray) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def read_rows(folder: Path) -> pd.DataFrame:
+def read_rows(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The table that a run has written.
+
+    Args:
+        columns: those to read; None for all.
 
     Raises:
         ConfigError: the run has none, or it cannot be read.
@@ -135,7 +138,7 @@ def read_rows(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ConfigError(f"RUN: {folder} has no scores of rows; make them with `sgg score CONFIG --rows`")
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
     except (OSError, ValueError) as error:
         raise ConfigError(f"RUN: {path} cannot be read ({error}); score the rows again") from error
 

@@ -136,7 +136,7 @@ def weights_of_rows(sources: Sequence[Task], frame: pd.DataFrame) -> dict[str, n
     """Weight of every row [n] in training, by source, as they were when rows were scored.
 
     Args:
-        frame: scores of these rows, by ``artifacts.row_table.write_rows``.
+        frame: columns task and weight of the table of these rows.
     """
     return {source.name: frame.loc[frame["task"] == source.name, "weight"].to_numpy() for source in sources}
 

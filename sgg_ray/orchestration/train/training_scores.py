@@ -20,6 +20,8 @@ from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.train_session import Session
 from sgg_ray.scoring import with_weights
 
+WEIGHTS = ("task", "weight")  # columns of the table of rows
+
 
 def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentReport | None]:
     """Scores of this run, from before if it was resumed; and the workers, if they are needed later on."""
@@ -31,7 +33,7 @@ def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentR
     if stored.exists() and not refreshed:
         listener.note(f"scores from {stored}: resuming this run")
         if config.alignment.row_weighting != "none":
-            _weigh_rows(session, read_rows(folder.path))
+            _weigh_rows(session, read_rows(folder.path, WEIGHTS))
         return None, stored_report(folder)
     if config.ray.sharding is not None:
         report = score_in_parts(config, session.target, session.sources, folder, listener, session.executor)
@@ -68,7 +70,7 @@ def _score_rows(
     sources = session.sources
     found = score_pool_rows(config, session.target, sources, workers, report, folder, listener)
     record_rows(config, found, folder, session.tracker)
-    weights = _weigh_rows(session, read_rows(folder.path))
+    weights = _weigh_rows(session, read_rows(folder.path, WEIGHTS))
     kept = {name: np.flatnonzero(own > 0) for name, own in weights.items()}
     workers = replace(workers, kept=kept)
     listener.stage("scoring the sources without the rows left out")
