@@ -2,6 +2,7 @@
 
 from sgg_ray.models.answer_batch import PromptedRows
 from sgg_ray.models.architecture import Architecture
+from sgg_ray.models.average_folder import drop_last_member
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
@@ -59,6 +60,7 @@ __all__ = [
     "check_settings",
     "check_tasks",
     "data_warnings",
+    "drop_last_member",
     "find_model",
     "fit_tasks",
     "gathered",

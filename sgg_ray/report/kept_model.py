@@ -42,7 +42,7 @@ def unlabelled_line(found: HeldOutComparison) -> str:
     if found.verdict == "worse":
         return (
             f"{of} the average is worse with what was learnt from unlabelled texts ({_gain(found)}): "
-            "leave out target.unlabelled"
+            "it is left out of the model"
         )
     return f"{of} unlabelled texts make no difference that is shown ({_gain(found)})"
 

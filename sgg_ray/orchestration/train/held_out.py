@@ -12,10 +12,10 @@ import numpy as np
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.errors import SggError, TrainingError
 from sgg_ray.evaluation import BASELINE, GUIDED, HeldOutComparison
-from sgg_ray.models import write_calibration
+from sgg_ray.models import drop_last_member, read_manifest, write_calibration
 from sgg_ray.orchestration.train.held_out_trainings import (
     HELD_OUT,
-    WITHOUT,
+    WITHOUT_SELF_TRAINING,
     HeldOutTraining,
     Leaving,
     held_out_trainings,
@@ -24,9 +24,9 @@ from sgg_ray.orchestration.train.held_out_trainings import (
     usable_folds,
 )
 from sgg_ray.orchestration.train.train_session import CHOICE, Session
-from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL
+from sgg_ray.orchestration.train.train_worker import BASELINE_STATE, MODEL, WITHOUT
 from sgg_ray.tasks import Fold
-from sgg_ray.training import ArrayPredictions, Predictions, predictions_class
+from sgg_ray.training import ArrayPredictions, Predictions, predictions_class, predictions_path
 
 CALIBRATION = "calibration.json"
 KEPT = "kept.json"  # which model the run keeps, and why
@@ -45,11 +45,14 @@ def judge_on_held_out(session: Session, weights: dict[str, float]) -> None:
     guided = held_out_predictions(session.folder, folds, GUIDED)
     assert guided is not None
     baseline = held_out_predictions(session.folder, folds, BASELINE)
-    kept = guided
-    without = held_out_predictions(session.folder, folds, WITHOUT)
+    without = held_out_predictions(session.folder, folds, WITHOUT_SELF_TRAINING)
     if without is not None:
         compared = kind.compare_held_out(guided, without, shots)
         session.folder.write_json(UNLABELLED, compared.to_dict())
+        if compared.verdict == "worse":
+            guided = without
+            _drop_self_training(session)
+    kept = guided
     if baseline is not None:
         compared = kind.compare_held_out(guided, baseline, shots)
         session.folder.write_json(KEPT, compared.to_dict())
@@ -82,7 +85,10 @@ def cross_validated(session: Session) -> tuple[Predictions, Predictions | None]:
         TrainingError: they could not be made.
     """
     folds = usable_folds(session.config, session.target)
-    found = [held_out_predictions(session.folder, folds, model) for model in (GUIDED, BASELINE)]
+    unlabelled = stored_comparison(session.folder, UNLABELLED)
+    dropped = unlabelled is not None and unlabelled.verdict == "worse"
+    models = (WITHOUT_SELF_TRAINING if dropped else GUIDED, BASELINE)
+    found = [held_out_predictions(session.folder, folds, model) for model in models]
     rows = session.target.train.take(held_rows(folds)) if folds else session.target.train
     kind = predictions_class(session.target)
     assert issubclass(kind, ArrayPredictions)
@@ -129,7 +135,7 @@ def _trained(session: Session, weights: dict[str, float], folds: Sequence[Fold])
                 else session.wait_for(inbox, pending[training])
             )
             if without is not None:
-                _save(folder.path / replace(training, model=WITHOUT).file, without)
+                _save(folder.path / replace(training, model=WITHOUT_SELF_TRAINING).file, without)
             _save(folder.path / training.file, found)
     except SggError as error:
         if session.config.target.test.is_none:
@@ -154,6 +160,20 @@ def _save(path: Path, probabilities: np.ndarray) -> None:
     part = path.with_name(f".{path.name}")
     np.save(part, probabilities)
     os.replace(part, path)
+
+
+def _drop_self_training(session: Session) -> None:
+    """Leave the self-trained member out of the model and its predictions. The run can be killed and do it again."""
+    folder = session.folder.path
+    model, part = folder / MODEL, folder / f".{MODEL}.part"
+    chosen = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
+    if len(read_manifest(model).shares or (1.0,)) == len(chosen["shares"]):
+        shutil.rmtree(part, ignore_errors=True)
+        drop_last_member(model, part)
+        replace_folder(part, model)
+    without = predictions_path(folder, session.target, WITHOUT)
+    if without.exists():
+        os.replace(without, predictions_path(folder, session.target))
 
 
 def _take_baseline(folder: RunFolder) -> None:

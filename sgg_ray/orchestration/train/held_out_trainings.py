@@ -18,7 +18,7 @@ from sgg_ray.training import Event, Hooks, communicator_here, plain, predictions
 
 FOLDS, FOLDS_FOR_TEST = 2, 5  # parts of the shots unless the file says, with test rows and without
 RETRIES = 2  # of a training whose process died
-WITHOUT = "without-self-training"
+WITHOUT_SELF_TRAINING = "without-self-training"
 HELD_OUT = "held_out"  # folder of what the trainings predict: MODEL-PART.npy
 
 
@@ -39,7 +39,9 @@ def usable_folds(config: Config, target: Task) -> list[Fold]:
 class HeldOutTraining:
     """One training without a part of the shots: of the run's own kind, or of its baseline's."""
 
-    model: str  # GUIDED or BASELINE; WITHOUT names what the guided ones say without their self-trained member
+    model: (
+        str  # GUIDED or BASELINE, or WITHOUT_SELF_TRAINING for what the guided ones say without that member
+    )
     part: int  # from 1 on
     parts: int
 

@@ -30,6 +30,7 @@ from sgg_ray.orchestration.train.train_worker import (
     BASELINE_STATE,
     MODEL,
     RESULT,
+    WITHOUT,
     Alone,
     device_of,
     train_alone,
@@ -120,6 +121,7 @@ def _train(session: Session, fit: Fit) -> TrainResult:
         if workers is not None:
             workers.close()
     judge_on_held_out(session, weights)
+    predictions_path(folder.path, session.target, WITHOUT).unlink(missing_ok=True)
     session.listener.stage("writing the report")
     guided = load_predictions(predictions_path(folder.path, session.target), session.target)
     if config.target.test.is_none:
@@ -223,5 +225,8 @@ def _take_over(checkpoint: Path, folder: RunFolder, target: Task) -> None:
     shutil.copytree(checkpoint / MODEL, part)
     replace_folder(part, model)
     folder.write_text(RESULT, (checkpoint / RESULT).read_text(encoding="utf-8"))
+    without = predictions_path(checkpoint, target, WITHOUT)
+    if without.exists():
+        load_predictions(without, target).save(predictions_path(folder.path, target, WITHOUT))
     predictions = load_predictions(predictions_path(checkpoint, target), target)
     predictions.save(predictions_path(folder.path, target))

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from sgg_ray.orchestration.train.history import History, save_histories, saved_h
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
+    ArrayPredictions,
     Choice,
     Event,
     Hooks,
@@ -46,6 +47,7 @@ from sgg_ray.training import (
 
 BASELINE_STATE = "baseline_model"  # folder of the baseline's model, until the run is finished
 RESULT, MODEL = "result.json", "model"
+WITHOUT = "without_self_training_"  # predictions of an average without its self-trained member
 ALONE_STATE = (
     "ray_alone"  # Ray Train's own folder while a sharded model is trained beside the run's own training
 )
@@ -219,6 +221,10 @@ def write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -
     """Write what the driver takes over from a finished training: model, predictions, and last the counters."""
     (folder / MODEL).mkdir()
     _save(outcome, folder / MODEL, config, target)
+    if outcome.without_self_training is not None:
+        assert isinstance(outcome.predictions, ArrayPredictions)
+        other = replace(outcome.predictions, found=outcome.without_self_training)
+        other.save(predictions_path(folder, target, WITHOUT))
     outcome.predictions.save(predictions_path(folder, target))
     (folder / RESULT).write_text(json.dumps(result_of(outcome)), encoding="utf-8")
 

@@ -55,7 +55,7 @@ def test_without_held_out_shots_nothing_was_chosen():
     [
         (held_out(0.1, 0.3), "the average is better with what was learnt from unlabelled texts (+0.20 nats"),
         (held_out(-0.1, 0.3), "unlabelled texts make no difference that is shown (+0.10 nats"),
-        (held_out(-0.3, -0.1), "interval -0.30 … -0.10): leave out target.unlabelled"),
+        (held_out(-0.3, -0.1), "interval -0.30 … -0.10): it is left out of the model"),
     ],
 )
 def test_what_unlabelled_texts_brought_is_in_words(found, said):

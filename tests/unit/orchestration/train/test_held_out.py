@@ -1,5 +1,6 @@
 """What held-out shots decide is done to the run folder: temperature, choice, and the model itself."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import HeldOutConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.evaluation import BASELINE, GUIDED, fit_temperature
-from sgg_ray.models import build_model, load_model, read_temperature, save_model
+from sgg_ray.models import AveragedModel, build_model, load_model, read_temperature, save_model
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.train import held_out
 from sgg_ray.orchestration.train.held_out import (
@@ -22,7 +23,9 @@ from sgg_ray.orchestration.train.held_out import (
     stored_comparison,
 )
 from sgg_ray.orchestration.train.held_out_trainings import held_out_trainings, usable_folds
+from sgg_ray.orchestration.train.train_worker import WITHOUT
 from sgg_ray.tasks import load_tasks
+from sgg_ray.training import LabelPredictions, load_predictions, predictions_path
 
 
 @pytest.fixture
@@ -110,6 +113,47 @@ def test_what_unlabelled_texts_brought_is_told_from_the_same_shots(session, monk
     found = stored_comparison(session.folder, UNLABELLED)
     assert (found.verdict, found.rows) == ("better", len(session.target.train))
     assert (found.accuracy, found.baseline_accuracy) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_self_trained_member_that_makes_it_worse_is_left_out(session, monkeypatch, others):
+    def right(rows):
+        return np.where(rows[:, None] == np.arange(2), 0.9, 0.1)
+
+    members = []
+    for number in range(others + 1):
+        member = build_model(session.config, [session.target])
+        torch.nn.init.constant_(member.head(session.target.head).bias, float(number))
+        members.append(member)
+    names = [f"member {number}" for number in range(others)]
+    shares = {**dict.fromkeys(names, 0.5 / others), "self-training": 0.5}
+    shutil.rmtree(session.folder.path / "model")
+    (session.folder.path / "model").mkdir()
+    average = AveragedModel(members, list(shares.values()))
+    base = session.config.model.path
+    save_model(average, session.folder.path / "model", base=base, target_head=session.target.head)
+    session.folder.write_json("choice.json", {"shares": shares})
+    test = session.target.test
+    for prefix, value in (("", 0.3), (WITHOUT, 0.7)):
+        found = np.full((len(test), 2), value)
+        path = predictions_path(session.folder.path, session.target, prefix)
+        LabelPredictions(session.target, test, found).save(path)
+
+    fake_trainings(session, monkeypatch, BASELINE, right)  # guided with self-training: 0.4
+    for _ in range(2):  # the second time as after being killed
+        judge_on_held_out(session, {})
+        assert stored_comparison(session.folder, UNLABELLED).verdict == "worse"
+        assert (
+            stored_comparison(session.folder, KEPT).kept == GUIDED
+        )  # what is left is no worse than the baseline
+        model, head = load_model(session.folder.path / "model")
+        kept = model.members if others == 2 else [model]
+        assert [each.head(head).bias[0].item() for each in kept] == list(range(others))
+        if others == 2:
+            assert model.shares == (0.5, 0.5)
+        path = predictions_path(session.folder.path, session.target)
+        assert (load_predictions(path, session.target).found == 0.7).all()
+    assert (cross_validated(session)[0].found.argmax(1) == session.target.train.labels).all()
 
 
 def test_all_trainings_of_an_average_are_counted(session, monkeypatch):
