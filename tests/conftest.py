@@ -20,11 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import toy
 import yaml
 
 from sgg_ray.config import Config
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 MakeConfig = Callable[..., Config]
 WriteConfig = Callable[..., Path]

@@ -14,7 +14,7 @@ def numbers(score):
     return np.array([score.value, score.low, score.high, score.reliability, score.observed])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seeds,
     cosines,
@@ -44,7 +44,7 @@ def test_value_lies_in_the_interval_and_all_in_range(seed, cosine, examples, par
     assert score.norm_ratio > 0.0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seeds, cosines, st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
 def test_lengths_of_gradients_do_not_matter(seed, cosine, scale_t, scale_s):
     target, labels, source = vectors(np.random.default_rng(seed), cosine)
@@ -54,7 +54,7 @@ def test_lengths_of_gradients_do_not_matter(seed, cosine, scale_t, scale_s):
     assert scaled.norm_ratio == pytest.approx(score.norm_ratio * scale_s / scale_t, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seeds, cosines)
 def test_order_of_parts_and_names_of_classes_do_not_matter(seed, cosine):
     random = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def test_order_of_parts_and_names_of_classes_do_not_matter(seed, cosine):
     np.testing.assert_allclose(numbers(other), numbers(score), atol=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seeds, cosines)
 def test_turning_the_source_round_mirrors_the_score(seed, cosine):
     target, labels, source = vectors(np.random.default_rng(seed), cosine)

@@ -51,7 +51,7 @@ def test_a_mean_that_sources_vouch_for_is_nearer_to_the_truth():
     assert np.mean(after) > np.mean(before) + 0.2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_signs_lengths_and_order_of_sources_do_not_matter(seed):
     random = np.random.default_rng(seed)

@@ -156,7 +156,7 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(events, max_size=4), st.binary(max_size=20).filter(lambda tail: b"\n" not in tail))
 def test_events_survive_a_kill_in_mid_write(tmp_path_factory, batches, tail):
     folder = RunFolder(tmp_path_factory.mktemp("runs"), "try")

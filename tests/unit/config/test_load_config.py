@@ -78,7 +78,7 @@ def test_the_resolved_file_replays_from_anywhere(load, tmp_path, monkeypatch):
     assert load_config("config.yaml") == config
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(
     labels=st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=2, max_size=4),
     where=st.dictionaries(

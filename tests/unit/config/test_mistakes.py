@@ -179,7 +179,7 @@ PLACES = """
 """
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(key=st.sampled_from(PLACES.split()), value=JUNK)
 def test_junk_anywhere_is_accepted_or_refused_in_lines_and_never_crashes(tmp_path, key, value):
     from sgg_ray.config.document import write_yaml

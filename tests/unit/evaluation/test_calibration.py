@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
@@ -30,7 +30,6 @@ def test_few_rows_that_are_all_right_or_all_wrong_give_a_temperature_too():
         fit_temperature(sure[:0], np.array([]))
 
 
-@settings(deadline=None)
 @given(st.floats(0.05, 20), st.integers(0, 100))
 def test_scaling_keeps_the_class_and_sums_to_one(temperature, seed):
     probabilities = np.random.default_rng(seed).dirichlet([0.1] * 4, size=20)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sgg_ray.evaluation import evaluate_classification
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
 def test_metrics_agree_with_their_definitions(seed, rows, classes):
     random = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ def test_metrics_agree_with_their_definitions(seed, rows, classes):
     assert found.macro_f1 == pytest.approx(np.mean(shares))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_order_of_rows_does_not_matter(seed):
     random = np.random.default_rng(seed)

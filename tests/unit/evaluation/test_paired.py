@@ -7,7 +7,7 @@ from scipy.stats import binom
 from sgg_ray.evaluation import compare_paired
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80))
 def test_difference_is_that_of_the_accuracies(seed, rows):
     random = np.random.default_rng(seed)
@@ -18,7 +18,7 @@ def test_difference_is_that_of_the_accuracies(seed, rows):
     assert 0.0 < found.p_value <= 1.0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_exchanging_the_two_changes_the_sign(seed):
     predictions, baseline, labels = np.random.default_rng(seed).integers(0, 2, (3, 40))

@@ -25,7 +25,7 @@ def keys(rows):
     return {text_key(text) for text in rows.texts}
 
 
-FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 
 
 def test_a_target_has_its_shots_and_a_test_split_with_sound_labels(configure):
