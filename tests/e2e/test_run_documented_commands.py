@@ -32,6 +32,8 @@ ELSEWHERE = {
     "lose_a_node.py": "tests/cluster/test_lose_a_node.py runs it",
     "python benchmarks/": "minutes to hours, many of them on a GPU: run by hand, the page tells the machine",
     "python studies/": "research: hours of trainings",
+    "sgg compare studies/": "the same",
+    "pip download": "the data of such a study",
     "gpus_per_worker": "needs a GPU",
     "sgg serve": "tests/ray/test_serve.py starts a server and asks it",
     "curl localhost:8000": "the same",
