@@ -184,7 +184,7 @@ def _guidance(config: Config) -> str:
 def _strategy(config: Config) -> str:
     if config.train.method == "auto":
         most = config.train.budget
-        trainings = f"up to {most} trainings" if most > 1 else "one training"
+        trainings = f"up to {most} trainings (of a language model one)" if most > 1 else "one training"
         trainings += ", the last one on unlabelled texts," if config.target.unlabelled else ","
         why = "chosen from the sources' utilities and the shots"
         return f"auto: {trainings} {why} (as the file says: --strategy none)"

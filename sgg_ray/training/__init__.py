@@ -3,7 +3,7 @@
 from sgg_ray.training.array_predictions import ArrayPredictions
 from sgg_ray.training.averaging import check_unlabelled
 from sgg_ray.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
-from sgg_ray.training.choice import Choice, choose
+from sgg_ray.training.choice import AS_THE_FILE, Choice, choose, only_member
 from sgg_ray.training.communicator import Communicator, Distributed, SingleProcess, communicator_here
 from sgg_ray.training.evaluate import predict
 from sgg_ray.training.hooks import Hooks
@@ -27,6 +27,7 @@ from sgg_ray.training.training_state import TrainingState, check_training_state
 from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlone, StatefulUpdate, Update
 
 __all__ = [
+    "AS_THE_FILE",
     "SOURCES",
     "ArrayPredictions",
     "Choice",
@@ -61,6 +62,7 @@ __all__ = [
     "holds_predictions",
     "load_checkpoint",
     "load_predictions",
+    "only_member",
     "passes_per_step",
     "plain",
     "predict",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, TuneConfig, apply_strategy, shipped_strategy, with_values
 from sgg_ray.errors import CapacityError, ConfigError
+from sgg_ray.models import find_model
 from sgg_ray.orchestration.lifecycle import read_tasks, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
@@ -18,8 +19,9 @@ from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import require_labels
 from sgg_ray.scoring import check_row_scores
 from sgg_ray.tasks import Fold, Task, hold_out
+from sgg_ray.training import AS_THE_FILE, only_member
 
-TUNED = "sgg"  # what is searched of a file that leaves the strategy to `auto`: it is one training
+TUNED = "sgg"  # what is searched where `auto` would average several trainings
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     config = config.model_copy(update={"tune": settings})
     if config.train.method == "auto":
         unused = "; target.unlabelled is not used" if config.target.unlabelled else ""
-        listener.note(f"a sweep searches one training: strategy {TUNED} in place of auto{unused}")
-        config = apply_strategy(config, shipped_strategy(TUNED))
+        only = only_member(config, find_model(config.model.path).architecture, bool(config.sources))
+        searched = TUNED if only == AS_THE_FILE else only
+        listener.note(f"a sweep searches one training: strategy {searched} in place of auto{unused}")
+        config = apply_strategy(config, shipped_strategy(searched))
     refuse_elastic(config, "sweep")
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
