@@ -38,7 +38,7 @@ from sgg_ray.models.manifest import (
 from sgg_ray.models.model_files import read_object
 from sgg_ray.models.objectives import Independent, Number, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
-from sgg_ray.models.prompts import template_of
+from sgg_ray.models.prompt_writer import template_of
 from sgg_ray.models.quantised import import_peft
 from sgg_ray.models.task_model import TaskModel
 from sgg_ray.models.transformers_output import quiet_transformers
