@@ -94,6 +94,7 @@ def test_a_sweep_finishes_all_its_trials(lose_a_node):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_scores_are_those_of_an_undisturbed_scoring(lose_a_node):
     config, found = lose_a_node("scoring", 0)
     target, sources = load_tasks(config)

@@ -91,7 +91,7 @@ def require_equal(found, undisturbed):
 @pytest.mark.parametrize(
     "victim",
     [
-        "EventLog",
+        pytest.param("EventLog", marks=pytest.mark.by_hand),
         "RayTrainWorker",
         pytest.param("train_alone", marks=pytest.mark.by_hand),
         pytest.param("TrainController", marks=pytest.mark.by_hand),
