@@ -25,7 +25,7 @@ from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.orchestration.score.row_index import SHARD_ROWS
 from sgg_ray.orchestration.score.row_scoring import TOGETHER
 from sgg_ray.orchestration.score.task_actor import TaskWorker
-from sgg_ray.scoring.feature_stream import _batches, feature_stretches
+from sgg_ray.scoring.feature_stream import batches_of, feature_stretches
 from sgg_ray.tasks import Rows, Task
 
 TOKENS = 32
@@ -51,7 +51,7 @@ def forward(worker: TaskWorker, task: Task, rows: int) -> float:
     model = worker.summariser.model
     tokens = model.tokenise(task, task.train)
     on_gpu = model.device.type == "cuda"
-    batches = [model.collate([(tokens, int(row)) for row in rows]) for rows in _batches(tokens, on_gpu)]
+    batches = [model.collate([(tokens, int(row)) for row in rows]) for rows in batches_of(tokens, on_gpu)]
     with torch.no_grad():
         for batch in batches[:2]:
             model.features(batch)

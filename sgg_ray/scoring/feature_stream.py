@@ -28,7 +28,6 @@ AHEAD = 2  # stretches that are prepared, and computed, before they are asked fo
 class _Prepared:
     """A stretch on the device: batches, and which of its rows [b] are in each."""
 
-    rows: int
     batches: list[tuple[np.ndarray, Batch]]
     copied: Any  # event on the stream that copied them; None on a CPU
 
@@ -59,9 +58,9 @@ def feature_stretches(
         with torch.cuda.stream(copies) if copies else nullcontext():
             batches = [
                 (batch, model.collate([(tokens, int(row)) for row in batch]))
-                for batch in _batches(tokens, on_gpu=copies is not None)
+                for batch in batches_of(tokens, on_gpu=copies is not None)
             ]
-            return _Prepared(stop - start, batches, copies.record_event() if copies else None)
+            return _Prepared(batches, copies.record_event() if copies else None)
 
     waiting = deque(bounds)
     prepared: deque[Future[_Prepared]] = deque()
@@ -96,7 +95,7 @@ def _fetched(computed: _Computed) -> np.ndarray:
     return found
 
 
-def _batches(tokens: TokenisedRows, on_gpu: bool) -> Iterator[np.ndarray]:
+def batches_of(tokens: TokenisedRows, on_gpu: bool) -> Iterator[np.ndarray]:
     """Rows of similar length, so that little is padded; the longest first, so that no later batch needs more memory."""
     lengths = np.array([tokens.length(row) for row in range(len(tokens))])
     order = np.argsort(-lengths, kind="stable")

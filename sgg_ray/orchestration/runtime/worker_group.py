@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 import ray
@@ -95,22 +96,35 @@ def _member(given: dict[str, Any]) -> Any:
         return error
 
 
-def _fit(trainer: TorchTrainer, seconds: float | None, meanwhile: Callable[[], None]) -> ray.train.Result:
-    """Fit in a thread, so that this one hears of Ctrl-C; what is still running then loses its processes."""
-    box: dict[str, Any] = {}
-    ended, others = threading.Event(), own_placement_groups()
+def fit_in_thread(trainer: TorchTrainer) -> Future[ray.train.Result]:
+    """Fit in a thread, so that this one hears of Ctrl-C; see :func:`has_ended`."""
+    fitting: Future[ray.train.Result] = Future()
 
     def fit() -> None:
         try:
-            box["result"] = trainer.fit()
+            fitting.set_result(trainer.fit())
         except BaseException as error:
-            box["error"] = error
-        ended.set()
+            fitting.set_exception(error)
 
-    threading.Thread(target=fit, name="ray-group", daemon=True).start()
+    threading.Thread(target=fit, name="ray-train", daemon=True).start()
+    return fitting
+
+
+def has_ended(fitting: Future[ray.train.Result], seconds: float) -> bool:
+    """Whether it ends within so many seconds.
+
+    Not the thread's join(): Python 3.11 takes a thread for ended whose join() is interrupted (cpython issue 89437).
+    """
+    return bool(wait([fitting], seconds).done)
+
+
+def _fit(trainer: TorchTrainer, seconds: float | None, meanwhile: Callable[[], None]) -> ray.train.Result:
+    """Fit within so many seconds; what is still running then, or when this is interrupted, loses its processes."""
+    others = own_placement_groups()
+    fitting = fit_in_thread(trainer)
     try:
         deadline = None if seconds is None else time.monotonic() + seconds
-        while not ended.wait(POLL_SECONDS):
+        while not has_ended(fitting, POLL_SECONDS):
             meanwhile()
             if deadline is not None and time.monotonic() > deadline:
                 raise ClusterError(
@@ -120,6 +134,6 @@ def _fit(trainer: TorchTrainer, seconds: float | None, meanwhile: Callable[[], N
     except BaseException:
         remove_all(own_placement_groups() - others)
         raise
-    if "error" in box:
-        raise from_ray(box["error"])
-    return box["result"]
+    if (error := fitting.exception()) is not None:
+        raise from_ray(error)
+    return fitting.result()

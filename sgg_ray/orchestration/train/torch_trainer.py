@@ -1,10 +1,8 @@
 """Data-parallel training under Ray Train: the trainer, and what came of it."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import ray
 import ray.train
@@ -18,7 +16,7 @@ from sgg_ray.orchestration.runtime.executor import Inbox
 from sgg_ray.orchestration.runtime.placement import own_placement_groups, remove_all
 from sgg_ray.orchestration.runtime.ray_failures import from_ray
 from sgg_ray.orchestration.runtime.ray_watch import ray_has_died
-from sgg_ray.orchestration.runtime.worker_group import failures, scaling
+from sgg_ray.orchestration.runtime.worker_group import failures, fit_in_thread, has_ended, scaling
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.last_checkpoint import keep_checkpoint
 from sgg_ray.orchestration.train.train_session import FAILED, POLL_SECONDS, Session
@@ -127,29 +125,19 @@ def _run(trainer: TorchTrainer, session: Session, inbox: Inbox) -> ray.train.Res
         KeyboardInterrupt: see :func:`fit_with_ray_train`.
     """
     state = session.folder.state(TRAIN_STATE)
-    box: dict[str, Any] = {}
-    ended = threading.Event()
-
-    def fit() -> None:
-        try:
-            box["result"] = trainer.fit()
-        except BaseException as error:
-            box["error"] = error
-        ended.set()
-
-    threading.Thread(target=fit, name="ray-train", daemon=True).start()
+    fitting = fit_in_thread(trainer)
     try:
-        # Not join(): Python 3.11 takes a thread for ended whose join() is interrupted (cpython issue 89437).
-        while not ended.wait(POLL_SECONDS):
+        while not has_ended(fitting, POLL_SECONDS):
             session.pass_on(inbox)
         session.pass_on(inbox)
     except KeyboardInterrupt as stop:
         if not ray_has_died():
-            keep_checkpoint(session, inbox, lambda: stored_checkpoint(state), lambda: not ended.is_set())
+            keep_checkpoint(session, inbox, lambda: stored_checkpoint(state), lambda: not fitting.done())
             _say_where_it_goes_on(stop, session.config, stored_checkpoint(state))
         raise
-    if isinstance(box.get("error"), RayActorError):
-        raise box["error"]
-    if "error" in box:
-        raise from_ray(box["error"], state.path, FAILED)
-    return box["result"]
+    error = fitting.exception()
+    if isinstance(error, RayActorError):
+        raise error
+    if error is not None:
+        raise from_ray(error, state.path, FAILED)
+    return fitting.result()

@@ -46,7 +46,7 @@ def test_batches_on_a_gpu_hold_so_many_tokens_and_every_row_once(model_and_sourc
     tokens = model.tokenise(source, source.train)
     monkeypatch.setattr(feature_stream, "BATCH_ROWS", 2)
     monkeypatch.setattr(feature_stream, "BATCH_TOKENS", 100)
-    batches = list(feature_stream._batches(tokens, on_gpu=True))
+    batches = list(feature_stream.batches_of(tokens, on_gpu=True))
     assert sorted(np.concatenate(batches)) == list(range(len(tokens)))
     longest = [max(tokens.length(row) for row in batch) for batch in batches]
     assert longest == sorted(longest, reverse=True)
