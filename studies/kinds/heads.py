@@ -2,7 +2,7 @@
 
     python studies/kinds/heads.py studies/kinds/data
 
-Rows as of prepare.py; seeds 100 to 107, of which no figure in docs/results.md is made. What came of it is in
+Rows as of prepare.py; seeds 100 to 107, of which no figure in studies/results/kinds.md is made. What came of it is in
 studies/log.md.
 """
 

@@ -9,7 +9,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_every_key_is_in_the_page():
-    spec = importlib.util.spec_from_file_location("configuration_hook", DOCS / "configuration_hook.py")
+    spec = importlib.util.spec_from_file_location("site_hook", DOCS / "site_hook.py")
     assert spec is not None
     assert spec.loader is not None
     hook = importlib.util.module_from_spec(spec)
