@@ -1,5 +1,6 @@
 """Read the YAML file, apply ``--set``, and report everything that is wrong with it at once."""
 
+import copy
 import os
 import re
 from collections.abc import Sequence
@@ -11,17 +12,19 @@ from pydantic import ValidationError
 from sgg_ray.config.addresses import without_passwords
 from sgg_ray.config.document import read_document, write_yaml
 from sgg_ray.config.kinds import check_kinds
-from sgg_ray.config.messages import problem_lines
+from sgg_ray.config.messages import problem_line, problem_lines
 from sgg_ray.config.overrides import apply_override
 from sgg_ray.config.roles import check_roles
 from sgg_ray.config.schema import Config, same_names
 from sgg_ray.config.space import check_space
 from sgg_ray.config.strategies import (
+    SECTIONS,
     check_overrides,
     check_strategies,
     choose_default,
     read_strategies,
     read_strategy,
+    replaced_values,
 )
 from sgg_ray.errors import ConfigError
 from sgg_ray.secrets import is_redacted
@@ -46,11 +49,13 @@ def load_config(
     """
     path = Path(path)
     data = read_document(path)
+    written = copy.deepcopy(data)
     problems = [line for override in overrides for line in apply_override(data, override)]
     if strategy is not None:
         data["strategy"] = strategy
     choose_default(data)
     if data.get("strategy") is not None:
+        problems += _wrong_values(data)
         problems += read_strategy(data, path.parent)
         problems += check_overrides(data, overrides)
         for override in overrides:
@@ -66,7 +71,7 @@ def load_config(
         # The schema compares names only once every value is right, but all problems are wanted at once: names
         # are compared here, and the schema's own line for them is left out.
         twice = same_names(_names(data))
-        problems += problem_lines(error, data)
+        problems += [line for line in problem_lines(error, data) if line not in problems]
         for detail in error.errors(include_url=False):
             line = str(detail.get("ctx", {}).get("error"))
             if not detail["loc"] and line != "; ".join(twice):
@@ -79,6 +84,8 @@ def load_config(
         problems += check_strategies(config) + check_roles(config)
     if problems:
         raise ConfigError(problems)
+    if config.strategy is not None:
+        config.remember_replaced(replaced_values(written, data, overrides))
     return _absolute_inputs(config, os.path.abspath(path.parent))
 
 
@@ -96,6 +103,22 @@ def passwords_in(config: Config) -> list[str]:
 def config_schema() -> dict[str, Any]:
     """JSON schema of the YAML file, for editors that complete and check it."""
     return Config.model_json_schema()
+
+
+def _wrong_values(data: dict[str, Any]) -> list[str]:
+    """What is wrong with single values of the file that has a strategy: nobody would look at those it replaces."""
+    sections = {section: data[section] for section in SECTIONS if isinstance(data.get(section), dict)}
+    sections["model"] = {"path": "any", **sections.get("model", {})}
+    try:
+        Config.model_validate({"name": "any", "target": {"path": "any", "shots": 1}, **sections})
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+        return [
+            problem_line(detail, data)
+            for detail in details
+            if len(detail["loc"]) > 1 and detail["type"] not in ("extra_forbidden", "missing")  # these remain
+        ]
+    return []
 
 
 def _names(data: dict[str, Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from sgg_ray.config.addresses import without_passwords
 from sgg_ray.config.model_section import ModelConfig
@@ -42,6 +42,17 @@ class Config(Section):
     compare: CompareConfig | None = Field(None, description="of `sgg compare`")
     ray: RayConfig = Field(default_factory=RayConfig)  # pyright: ignore[reportArgumentType]
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)  # pyright: ignore[reportArgumentType]
+
+    _replaced: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """A line for each value of the file that the strategy replaced when the file was loaded."""
+        return self._replaced
+
+    def remember_replaced(self, lines: tuple[str, ...]) -> None:
+        """Keep the lines of :attr:`replaced`; they are no part of the values and are not dumped."""
+        self._replaced = lines
 
     @model_validator(mode="after")
     def _schedule_fits(self):

@@ -34,6 +34,8 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
         listener.note(
             f"{key}: its password is not stored; write ${{NAME}} instead, so that config.yaml can be used again"
         )
+    for line in config.replaced:
+        listener.note(f"warning: {line}")
     listener.stage("reading tasks")
     target, sources = load_tasks(config)
     listener.stage("checking the model")  # one on a hub is asked for its files

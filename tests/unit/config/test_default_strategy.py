@@ -64,3 +64,44 @@ def test_a_run_folders_file_trains_as_the_run_did(load, tmp_path):
         again.write_text(dump_config(config))
         assert load_config(again).train == config.train
         assert load_config(again).alignment == config.alignment
+
+
+def test_values_that_a_strategy_replaces_are_named(load):
+    text = (
+        BASE
+        + "strategy: sgg\ntrain: {learning_rate: 0.01, max_steps: 9}\nguidance: {lambda_direction: 0.3}\n"
+    )
+    assert load(text).replaced == (
+        "train.learning_rate: strategy sgg has 0.0001 in place of 0.01; --set replaces both",
+    )
+    assert load(text, "train.learning_rate=0.01").replaced == ()
+    assert load(text.replace("0.01", "0.0001")).replaced == ()
+    assert load(text.replace("strategy: sgg", "strategy: none")).replaced == ()
+
+
+def test_an_adapter_that_a_strategy_replaces_is_named(load):
+    text = "model: {path: m, adapter: {peft_type: ia3}}\ntarget: {path: t.csv, shots: 4}\nstrategy: lora\n"
+    (line,) = load(text).replaced
+    assert line.startswith("model.adapter: strategy lora has {'peft_type': 'lora'")
+    assert "in place of {'peft_type': 'ia3'}" in line
+
+
+def test_what_the_trainings_of_auto_set_is_named(load):
+    config = load(BASE + "strategy: auto\ntrain: {learning_rate: 0.01, max_steps: 9}\n")
+    assert config.replaced == (
+        "train.learning_rate: trainings of strategy auto have a value of their own in place of 0.01; "
+        "--strategy none trains as the file says",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (".nan", "train.learning_rate: must be a finite number, found nan"),
+        ("0", "train.learning_rate: must be > 0, found 0"),
+        ("fast", "train.learning_rate: must be a number, found 'fast'"),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["sgg", "auto"])
+def test_a_wrong_value_is_refused_though_a_strategy_replaces_it(problems, strategy, value, line):
+    assert problems(BASE + f"strategy: {strategy}\ntrain: {{learning_rate: {value}}}\n") == [line]
