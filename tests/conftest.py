@@ -34,8 +34,6 @@ hypothesis.settings.load_profile("any machine")
 MakeConfig = Callable[..., Config]
 WriteConfig = Callable[..., Path]
 
-RAY_TESTS = Path(__file__).parent / "ray"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run what is marked slow")
@@ -45,9 +43,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:  # what one process runs: a file, for its fixtures, or all that use the one local Ray
-        ray = RAY_TESTS in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
     if not config.getoption("--by-hand"):
         left = pytest.mark.skip(reason="one of many repeats: runs with --by-hand")
         for item in items:
