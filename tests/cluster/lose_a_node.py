@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ray.cluster_utils import Cluster
 
 from sgg_ray import load_config
 from sgg_ray.orchestration.listener import NullListener
+from sgg_ray.orchestration.runtime import worker_group
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.train import torch_trainer
 from sgg_ray.orchestration.train.train_driver import train
@@ -96,7 +98,7 @@ def main(case: str, path: str, moment: float) -> dict[str, object]:
     ray.init(cluster.address, namespace="sgg", logging_level=logging.ERROR, log_to_driver=False)
     cluster.wait_for_nodes()
     killer = (Grower if case == "elastic" else Killer)(cluster, TITLES[case], moment)
-    torch_trainer.RESIZE_SECONDS = 1.0
+    torch_trainer.scaling = partial(worker_group.scaling, resize_seconds=1.0)
     started = time.monotonic()
     if case in ("training", "elastic"):
         folder = train(config, killer).folder
