@@ -13,7 +13,7 @@ from sgg_ray.scoring.row_vectors import (
     row_vectors,
     vectors_of_stretches,
 )
-from sgg_ray.scoring.sharded_pool import score_sharded
+from sgg_ray.scoring.sharded_pool import score_folds_sharded, score_sharded
 from sgg_ray.scoring.spaces import Space, comparison_space, comparison_spaces
 from sgg_ray.scoring.task_gradients import SourceGradients, TargetGradients, TaskSummariser
 from sgg_ray.scoring.task_scores import mixture
@@ -42,6 +42,7 @@ __all__ = [
     "pool_gradients",
     "row_features",
     "row_vectors",
+    "score_folds_sharded",
     "score_pool",
     "score_rows",
     "score_sharded",

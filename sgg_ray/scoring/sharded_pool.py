@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -41,14 +42,9 @@ def score_sharded(config: Config, target: Task, sources: Sequence[Task], device:
         ModelError: the model cannot be built or sharded.
         TrainingError: the target's gradients are not usable.
     """
-    model = build_model(config, [target])
-    if dist.is_initialized():
-        shard_model(model, device)
-    else:
-        model = model.to(device)
-    summariser = TaskSummariser(model, config.alignment, config.seed)
+    summariser = _summariser(config, target, device)
     gradients = pool_gradients(summariser, target, sources, config.train.share_labels)
-    comparison = LayerComparison(model, config.seed)
+    comparison = LayerComparison(summariser.model, config.seed)
     layers: dict[str, Mapping[str, float]] = {}
     if not target.values_only:
         of_target = comparison.target(target, ())  # a language model has no heads: labels need not be common
@@ -57,3 +53,30 @@ def score_sharded(config: Config, target: Task, sources: Sequence[Task], device:
                 with suppress(TrainingError):
                     layers[source.name] = comparison.source(source, of_target)
     return ScoredPool(gradients, layers)
+
+
+def score_folds_sharded(
+    config: Config, target: Task, kept: Sequence[np.ndarray], sources: Sequence[Task], device: torch.device
+) -> list[PoolGradients]:
+    """The same for some of the target's shots, then for others; the sources' own gradients are taken once.
+
+    Args:
+        kept: positions of the shots to use, each time.
+
+    Raises:
+        ModelError: the model cannot be built or sharded.
+        TrainingError: the target's gradients are not usable.
+    """
+    summariser = _summariser(config, target, device)
+    shots = [replace(target, train=target.train.take(rows)) for rows in kept]
+    return [pool_gradients(summariser, some, sources, config.train.share_labels) for some in shots]
+
+
+def _summariser(config: Config, target: Task, device: torch.device) -> TaskSummariser:
+    """With a part of the model as loaded, or with all of it where there is no process group."""
+    model = build_model(config, [target])
+    if dist.is_initialized():
+        shard_model(model, device)
+    else:
+        model = model.to(device)
+    return TaskSummariser(model, config.alignment, config.seed)

@@ -8,12 +8,13 @@ import pytest
 import torch
 import toy
 
-from sgg_ray.config import Config
+from sgg_ray.config import Config, with_values
 from sgg_ray.models import load_model
 from sgg_ray.orchestration.train import torch_trainer
 from sgg_ray.orchestration.train.train_driver import train
-from sgg_ray.scoring import score_sharded
-from sgg_ray.tasks import load_tasks
+from sgg_ray.orchestration.tune.tune_driver import tune
+from sgg_ray.scoring import mixture, score_sharded
+from sgg_ray.tasks import hold_out, load_tasks
 from sgg_ray.training import SingleProcess, load_predictions, plain, predict, predictions_path, run_training
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -114,3 +115,28 @@ def test_baseline_and_calibration_of_a_model_in_parts(whole):
     held = sorted(path.name for path in (result.folder / "held_out").glob("*.npy"))
     assert len(held) == 4
     assert not list(result.folder.glob("ray_*"))
+
+
+@pytest.mark.by_hand
+@pytest.mark.usefixtures("database")
+def test_trials_of_a_model_in_parts(whole):
+    key = "guidance.lambda_direction"
+    settings = {"space": {key: {"choice": [0.0, 0.4]}}, "search": "grid", "folds": 2}
+    config = Config.model_validate(
+        toy.merged(
+            whole,
+            {"ray": {"sharding": "fsdp", "num_workers": 2}, "train": {"max_steps": 4}, "tune": settings},
+        )
+    )
+    result = tune(config)
+    assert [trial.status for trial in result.trials] == ["finished"] * 2
+    alone = Config.model_validate(toy.merged(whole, {"train": {"max_steps": 4}, "tune": settings}))
+    target, sources = load_tasks(alone)
+    for trial in result.trials:
+        own = with_values(alone, trial.values)
+        for fold, losses in zip(hold_out(target, 2, own.seed), trial.losses, strict=True):
+            shots = fold.of(target)
+            scored = score_sharded(own, shots, sources, torch.device("cpu"))
+            weights = mixture(scored.gradients.scores(0.95), own.alignment.weighting)
+            expected = run_training(own, shots, sources, weights, torch.device("cpu")).predictions
+            np.testing.assert_allclose(losses, expected.losses, atol=1e-4)

@@ -71,6 +71,8 @@ def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
             "run beside each other instead)"
         )
     refuse_elastic(config, "comparison")
+    if config.ray.sharding is not None:
+        raise ConfigError("ray.sharding: is for sgg train and sgg tune; in a comparison leave it out")
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     check_database(config.tracking.uri)

@@ -83,7 +83,7 @@ def refuse_elastic(config: Config, command: str) -> None:
     Raises:
         ConfigError: one is set.
     """
-    keys = [key for key in ("min_workers", "worker_labels", "sharding") if getattr(config.ray, key)]
+    keys = [key for key in ("min_workers", "worker_labels") if getattr(config.ray, key)]
     if keys:
         raise ConfigError([f"ray.{key}: is for sgg train; in a {command} leave it out" for key in keys])
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import Config, TuneConfig, apply_strategy, shipped_strategy, with_values
-from sgg_ray.errors import CapacityError, ConfigError
-from sgg_ray.models import find_model
+from sgg_ray.errors import CapacityError, ConfigError, ModelError
+from sgg_ray.models import check_sharding, find_model
 from sgg_ray.orchestration.lifecycle import read_tasks, refuse_other_rows
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.run_record import fingerprint
@@ -68,6 +68,7 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     target, sources = read_tasks(config, listener)
+    _check_sharding(config, settings)
     _check_rows(config, settings, target)
     folds = hold_out(target, settings.folds, config.seed)
     if settings.scheduler == "asha" and len(folds) * settings.seeds < 2:
@@ -77,6 +78,23 @@ def prepare_tuning(config: Config, listener: Listener) -> SweepPlan:
     if config.alignment.refresh_interval:
         listener.note("trials score the sources once: alignment.refresh_interval is for training")
     return SweepPlan(config, settings, target, sources, folds)
+
+
+def _check_sharding(config: Config, settings: TuneConfig) -> None:
+    """See whether a sharded training can do all that is searched.
+
+    Raises:
+        ModelError: a line for each value that it cannot.
+    """
+    problems = []
+    for key, distribution in settings.space.items():
+        for value in distribution.extremes:
+            try:
+                check_sharding(with_values(config, {key: value}))
+            except ModelError as error:
+                problems += [f"tune.space.{line}" for line in error.problems]
+    if problems:
+        raise ModelError(problems)
 
 
 def _check_rows(config: Config, settings: TuneConfig, target: Task) -> None:

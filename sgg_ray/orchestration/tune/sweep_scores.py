@@ -11,6 +11,7 @@ from sgg_ray.config import Config, depends_on_scores, with_values
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.row_scoring import compare_rows, pool_vectors
+from sgg_ray.orchestration.score.sharded_scores import score_folds_in_parts
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.tune.sweep_plan import SweepPlan
 from sgg_ray.orchestration.tune.sweep_trial import PartScores, score_key
@@ -21,7 +22,8 @@ from sgg_ray.tasks import Fold
 class SweepScores:
     """Scores the sources for every part that is held out: its rows must not have a say in the weights.
 
-    The first task workers start at once, so that they load the model while the driver opens MLflow.
+    The first task workers start at once, so that they load the model while the driver opens MLflow. A sharded model is
+    scored in as many training workers as a trial has.
     """
 
     def __init__(self, plan: SweepPlan, executor: Executor):
@@ -31,7 +33,8 @@ class SweepScores:
         combinations = product(*(space[key].extremes for key in keys))
         # What is searched can change the scores: then there are several scorings, one after the other.
         self.waiting = [dict(zip(keys, values)) for values in combinations] if plan.sources else []
-        self.workers = self._launch(self.waiting[0]) if self.waiting else None
+        whole = plan.config.ray.sharding is None
+        self.workers = self._launch(self.waiting[0]) if self.waiting and whole else None
 
     def _launch(self, values: dict[str, Any]) -> TaskWorkers:
         plan = self.plan
@@ -42,16 +45,27 @@ class SweepScores:
         found = {}
         try:
             for values in self.waiting:
-                listener.stage(
-                    "loading the model in the task workers" + (f" with {values}" if values else "")
-                )
-                self.workers = self.workers or self._launch(values)
                 config = with_values(self.plan.config, values)
-                found[score_key(values)] = self._score(self.workers, config, listener)
+                score = self._score_whole if config.ray.sharding is None else self._score_sharded
+                found[score_key(values)] = score(values, config, listener)
                 self.close()
         finally:
             self.close()
         return found
+
+    def _score_sharded(self, values: dict[str, Any], config: Config, listener: Listener) -> list[PartScores]:
+        plan, folder = self.plan, RunFolder(config.ray.storage_path, config.name)
+        if values:
+            listener.note(f"scoring with {values}")
+        reports = score_folds_in_parts(
+            config, plan.target, plan.folds, plan.sources, folder, listener, self.executor
+        )
+        return [PartScores(report) for report in reports]
+
+    def _score_whole(self, values: dict[str, Any], config: Config, listener: Listener) -> list[PartScores]:
+        listener.stage("loading the model in the task workers" + (f" with {values}" if values else ""))
+        self.workers = self.workers or self._launch(values)
+        return self._score(self.workers, config, listener)
 
     def _score(self, workers: TaskWorkers, config: Config, listener: Listener) -> list[PartScores]:
         workers.ready(listener)

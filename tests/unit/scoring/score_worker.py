@@ -8,8 +8,9 @@ import torch
 import torch.distributed as dist
 
 from sgg_ray.config import Config
-from sgg_ray.scoring.sharded_pool import score_sharded
-from sgg_ray.tasks import load_tasks
+from sgg_ray.scoring import PoolGradients
+from sgg_ray.scoring.sharded_pool import score_folds_sharded, score_sharded
+from sgg_ray.tasks import hold_out, load_tasks
 
 
 def worker(rank: int, size: int, folder: Path, configs: Sequence[Config]) -> None:
@@ -19,7 +20,15 @@ def worker(rank: int, size: int, folder: Path, configs: Sequence[Config]) -> Non
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     try:
         found = [score_sharded(config, *load_tasks(config), torch.device("cpu")) for config in configs]
+        folds = score_folds(configs[0])
         dist.barrier()  # none leaves while another still listens
     finally:
         dist.destroy_process_group()
-    torch.save(found, folder / f"{rank}.pt")
+    torch.save((found, folds), folder / f"{rank}.pt")
+
+
+def score_folds(config: Config) -> list[PoolGradients]:
+    """What each of two held-out parts of the shots leaves to be scored."""
+    target, sources = load_tasks(config)
+    kept = [fold.kept for fold in hold_out(target, 2, config.seed)]
+    return score_folds_sharded(config, target, kept, sources, torch.device("cpu"))

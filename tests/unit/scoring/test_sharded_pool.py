@@ -29,7 +29,9 @@ def pools(make_config, make_generation, lm):
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.by_hand)])
 def test_parts_score_as_the_whole_does(pools, tmp_path, size):
     multiprocessing.spawn(score_worker.worker, (size, tmp_path, pools), nprocs=size)
-    by_rank = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(size)]
+    stored = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(size)]
+    by_rank = [pools_found for pools_found, _ in stored]
+    folds_agree(stored[0][1], score_worker.score_folds(pools[0]))
     for place, config in enumerate(pools):
         expected = score_sharded(config, *load_tasks(config), torch.device("cpu"))
         found = by_rank[0][place]
@@ -49,3 +51,13 @@ def test_parts_score_as_the_whole_does(pools, tmp_path, size):
             np.testing.assert_array_equal(
                 next(iter(other[place].gradients.targets.values())).vectors, mine.vectors
             )
+
+
+def folds_agree(found, expected):
+    assert len(found) == len(expected) == 2
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.failures == {}
+        for name, score in theirs.scores(0.95).items():
+            assert mine.scores(0.95)[name].value == pytest.approx(score.value, abs=1e-4)
+    first, second = (fold.scores(0.95) for fold in expected)
+    assert first != second  # other shots, other scores

@@ -44,7 +44,7 @@ def test_nodes_without_the_labels_do_not_count(make_config):
 
 
 def test_many_trainings_have_a_fixed_number_of_workers(make_config):
-    keys = {"min_workers": 1, "worker_labels": {"zone": "a"}, "sharding": "fsdp"}
+    keys = {"min_workers": 1, "worker_labels": {"zone": "a"}}
     config = make_config(ray={"num_workers": 2, **keys})
     with pytest.raises(ConfigError) as caught:
         prepare_tuning(config, NullListener())
