@@ -1,12 +1,17 @@
 """Time and memory of a step with the model in parts on the GPUs of a host (``ray.sharding: fsdp``), plain and guided.
 
     python benchmarks/sharded_training.py [--shapes 1b 7b] [--gpus N] [--steps 8] [--json FILE]
+    python benchmarks/sharded_training.py --shapes 7b --memory-of 4 --gib 80
 
 One process a GPU and the product's own training loop: FSDP2 with passes in bfloat16 and shards in float32, a
 language-model loss over 512 tokens a row, full fine-tuning, AdamW, direction and magnitude terms by a forward
 difference. Weights are random, which cost the same as trained ones. Blocks of four plain and of four guided steps take
 turns on one model; the 7 B model recomputes its activations. Then the loop of Hugging Face Accelerate, on the same
 shape. The last column is the share of the device's peak (``mfu`` in the events of a training).
+
+``--gpus 1`` trains the whole model on one GPU, as ``sgg train`` does without sharding: what weak scaling is measured
+against. ``--memory-of N`` runs the first of N workers alone, whose transfers do nothing (PyTorch's fake process group):
+its memory is that of N GPUs, its times and its numbers mean nothing. ``--gib`` is the memory that a GPU shall have.
 
 ``--shapes tiny --device cpu --gpus 2`` only checks that the script works.
 """
@@ -28,13 +33,21 @@ import torch
 import torch.distributed as dist
 from accelerate_loop import accelerate_step
 from torch import multiprocessing
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgg_ray.config import Config
 from sgg_ray.guidance import Guidance
-from sgg_ray.models import LanguageModel, PromptedRows, kept_between_passes, load_tokenizer, shard_model
+from sgg_ray.models import (
+    LanguageModel,
+    PromptedRows,
+    graphed,
+    kept_between_passes,
+    load_tokenizer,
+    shard_model,
+)
 from sgg_ray.tasks import COMPLETIONS
-from sgg_ray.training import Distributed, Trainer
+from sgg_ray.training import Trainer, communicator_here
 from sgg_ray.training.phases import guidance_of, phases_of
 from sgg_ray.training.throughput import peak_of
 
@@ -118,7 +131,9 @@ def configuration(shape: str, workers: int, interval: int | None) -> Config:
     )
 
 
-def measure(rank: int, shape: str, steps: int, device: torch.device, folder: Path) -> dict:
+def measure(
+    rank: int, shape: str, steps: int, device: torch.device, folder: Path, compared: bool
+) -> dict[str, Any]:
     workers = dist.get_world_size()
     _, rows, length, checkpointed = SHAPES[shape]
     model = LanguageModel(
@@ -131,9 +146,12 @@ def measure(rank: int, shape: str, steps: int, device: torch.device, folder: Pat
         precision="bfloat16",
     )
     whole = sum(parameter.numel() for parameter in model.parameters())
-    shard_model(model, device)
+    if workers > 1:
+        shard_model(model, device)
+    else:
+        model.to(device)
     target = rows_of(4 * rows * workers, length)
-    trainer = Trainer(model, target, {}, {}, configuration(shape, workers, None), Distributed())
+    trainer = Trainer(model, target, {}, {}, configuration(shape, workers, None), communicator_here())
     plain_phases, guided = trainer.phases, cache(lambda: guidance_like(trainer, shape))
 
     def four_steps(name: str) -> None:
@@ -148,10 +166,10 @@ def measure(rank: int, shape: str, steps: int, device: torch.device, folder: Pat
             trainer.step += 1
 
     blocks = {name: partial(four_steps, name) for name in VARIANTS}
-    with kept_between_passes(model):
+    with graphed(model.trunk(), trainer._records), kept_between_passes(model):
         seconds, memory = timed(blocks, steps, 4, device)
         mfu = trainer.passes.throughput.work * rows * length / (peak_of(device) or float("nan"))
-    if shape in COMPARED:
+    if shape in COMPARED and compared:
         del trainer, plain_phases, guided, four_steps, blocks, model
         free(device)
         step = accelerate_step(random_llama(shape, device, checkpointed), rows, length, 1e-5)
@@ -220,14 +238,31 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
+def limit(gib: float | None, device: torch.device) -> None:
+    """As if the GPU had so many GiB, for PyTorch and for who asks how much is free."""
+    if gib is None:
+        return
+    inquire, total = torch.cuda.mem_get_info, torch.cuda.get_device_properties(device).total_memory
+    has = int(gib * 2**30)
+    torch.cuda.set_per_process_memory_fraction(has / total, device)
+    torch.cuda.mem_get_info = lambda of: (inquire(of)[0] - (total - has), has)
+
+
 def work(rank: int, arguments: argparse.Namespace, folder: Path) -> None:
     device = torch.device("cuda", rank) if arguments.device == "cuda" else torch.device("cpu")
     backend = "nccl" if arguments.device == "cuda" else "gloo"
     if arguments.device == "cuda":
         torch.cuda.set_device(device)
-    meeting = f"file://{folder}/meeting"
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=arguments.gpus)
-    found = {shape: measure(rank, shape, arguments.steps, device, folder) for shape in arguments.shapes}
+        limit(arguments.gib, device)
+    if arguments.memory_of:
+        dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=arguments.memory_of)
+    else:
+        meeting = f"file://{folder}/meeting"
+        dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=arguments.gpus)
+    compared = dist.get_world_size() > 1 and not arguments.memory_of
+    found = {
+        shape: measure(rank, shape, arguments.steps, device, folder, compared) for shape in arguments.shapes
+    }
     dist.destroy_process_group()
     if rank == 0 and arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
@@ -241,6 +276,8 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=max(1, torch.cuda.device_count()))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--memory-of", type=int, metavar="N")
+    parser.add_argument("--gib", type=float)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
@@ -250,7 +287,8 @@ def main() -> None:
     print("|", " | ".join(titles), "|\n" + "|---" * len(titles) + "|")
     with tempfile.TemporaryDirectory() as folder:
         toy.save_language_model(Path(folder))
-        multiprocessing.spawn(work, (arguments, Path(folder)), nprocs=arguments.gpus)
+        count = 1 if arguments.memory_of else arguments.gpus
+        multiprocessing.spawn(work, (arguments, Path(folder)), nprocs=count)
 
 
 if __name__ == "__main__":
