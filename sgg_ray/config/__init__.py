@@ -13,7 +13,13 @@ from sgg_ray.config.search_sections import CompareConfig, StrategyConfig, TuneCo
 from sgg_ray.config.space import Distribution, depends_on_scores, with_values
 from sgg_ray.config.strategies import apply_strategy, shipped_strategy, strategy_configs
 from sgg_ray.config.task_sections import HeldOutConfig, Kind, SourceConfig, TargetConfig, TaskConfig
-from sgg_ray.config.training_sections import AlignmentConfig, GuidanceConfig, TrainConfig, longest_input
+from sgg_ray.config.training_sections import (
+    AlignmentConfig,
+    GuidanceConfig,
+    TrainConfig,
+    WarmupConfig,
+    longest_input,
+)
 from sgg_ray.config.values import as_list
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "TuneConfig",
+    "WarmupConfig",
     "apply_strategy",
     "as_list",
     "config_schema",

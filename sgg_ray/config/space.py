@@ -19,6 +19,7 @@ SCORED = (  # what alignment scores depend on, whole sections or single keys
     "alignment.row_weighting",
     "alignment.row_share",
     "alignment.row_scores",
+    "alignment.row_warmup",
     "train.max_length",
     "train.share_labels",
 )

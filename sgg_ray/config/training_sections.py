@@ -17,6 +17,21 @@ class SummaryConfig(Section):
     )
 
 
+class WarmupConfig(Section):
+    """The short training of row_scores: less, at whose checkpoints the rows of language models are compared."""
+
+    checkpoints: Annotated[Whole, Field(ge=1, le=16)] = Field(
+        4, description="epochs, with a checkpoint after each"
+    )
+    share: OpenShare = Field(0.05, description="share of every source's rows that it trains on")
+    learning_rate: Positive = Field(1e-4, description="its highest learning rate")
+    preconditioner: Literal["adam", "none"] = Field(
+        "adam",
+        description="adam = a row of a source is the update that Adam would make of it, as in LESS; none = its "
+        "gradient alone",
+    )
+
+
 class AlignmentConfig(Section):
     """How sources are scored and weighted."""
 
@@ -36,14 +51,16 @@ class AlignmentConfig(Section):
         "keep keeps; none = all rows alike",
     )
     row_share: OpenShare = Field(0.5, description="row_weighting top: share of a source's rows")
-    row_scores: Literal["influence", "cosine", "neighbours", "round_robin", "loss", "confident", "random"] = (
-        Field(
-            "influence",
-            description="what rows are chosen by; influence = sgg_ray's own, cosine = of gradients, as LESS; "
-            "neighbours = of texts; round_robin = the shots take turns; loss = small loss first; confident = confident "
-            "learning, by cleanlab; all but influence and confident are for row_weighting top",
-        )
+    row_scores: Literal[
+        "influence", "cosine", "less", "neighbours", "round_robin", "loss", "confident", "random"
+    ] = Field(
+        "influence",
+        description="what rows are chosen by; influence = sgg_ray's own, cosine = of gradients; less = LESS, of "
+        "language models: at the checkpoints of 'row_warmup'; neighbours = of texts; round_robin = the shots take "
+        "turns; loss = small loss first; confident = confident learning, by cleanlab; all but influence and confident "
+        "are for row_weighting top",
     )
+    row_warmup: WarmupConfig = Field(default_factory=WarmupConfig)  # pyright: ignore[reportArgumentType]
     confidence: OpenShare = Field(0.95, description="level of the intervals")
     label_name_prior: bool = Field(
         True,

@@ -1,8 +1,9 @@
 """Ways to rank a source's rows that others use, to compare with: the better a row, the sooner it is trained on.
 
-LESS (Xia et al. 2024, arXiv 2402.04333) takes rows by the cosine of their gradients with the target's; nearest
-neighbours by that of their texts; greedy round-robin lets the shots take turns (arXiv 2602.14696). The other two look
-at the source alone: rows of small loss, and confident learning (Northcutt et al. 2021, arXiv 1911.00068).
+LESS (Xia et al. 2024, arXiv 2402.04333) takes rows by the cosine of their gradients with the target's, over the
+checkpoints of a short training; nearest neighbours by that of their texts; greedy round-robin lets the shots take turns
+(arXiv 2602.14696). The other two look at the source alone: rows of small loss, and confident learning (Northcutt et al.
+2021, arXiv 1911.00068).
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ class Candidates:
         vectors: features of the source's rows, or sketches of their gradients [n, D].
         classes: their labels [n].
         shots: vectors of the target's shots [m, D].
-        cosine: of each row's gradient with the target's mean gradient [n].
+        cosine: of each row's gradient with the target's mean gradient [n], over checkpoints or not.
         shot_cosines: makes the cosines of each row's gradient with each shot's [n, m].
         seed: of what is random.
     """
@@ -119,6 +120,7 @@ def _of_given(chances: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 ROW_RANKINGS: dict[str, Callable[[Candidates], Ranking]] = {
     "cosine": _cosine,
+    "less": _cosine,
     "neighbours": _neighbours,
     "round_robin": _round_robin,
     "loss": _loss,

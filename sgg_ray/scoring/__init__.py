@@ -6,6 +6,14 @@ from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_
 from sgg_ray.scoring.pool_report import alignment_report
 from sgg_ray.scoring.row_facts import RowFacts, facts_of
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
+from sgg_ray.scoring.row_trajectories import (
+    Checkpoint,
+    flat_parameters,
+    set_parameters,
+    shares_of_rates,
+    training_losses,
+    trajectory_vectors,
+)
 from sgg_ray.scoring.row_vectors import (
     WITH_LABELS,
     RowVectors,
@@ -21,6 +29,7 @@ from sgg_ray.scoring.weighted_rows import check_row_scores, score_pool, vectors_
 
 __all__ = [
     "WITH_LABELS",
+    "Checkpoint",
     "LayerComparison",
     "LayerGradients",
     "PoolGradients",
@@ -37,6 +46,7 @@ __all__ = [
     "comparison_space",
     "comparison_spaces",
     "facts_of",
+    "flat_parameters",
     "mixture",
     "name_vectors",
     "pool_gradients",
@@ -47,6 +57,10 @@ __all__ = [
     "score_rows",
     "score_sharded",
     "score_tasks",
+    "set_parameters",
+    "shares_of_rates",
+    "training_losses",
+    "trajectory_vectors",
     "vectors_of",
     "vectors_of_stretches",
     "weigh_rows",

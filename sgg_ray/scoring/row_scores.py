@@ -19,6 +19,7 @@ from sgg_ray.scoring.gradient_rows import GradientPool
 from sgg_ray.scoring.head_pass import MOST_AGAINST
 from sgg_ray.scoring.head_rows import HeadPool
 from sgg_ray.scoring.row_facts import duplicates_of, equal_texts
+from sgg_ray.scoring.row_trajectories import trajectory_scores
 from sgg_ray.scoring.row_vectors import RowVectors
 from sgg_ray.tasks import Task
 
@@ -28,8 +29,8 @@ class TaskRows:
     """Scores of all rows of a task, side by side.
 
     Attributes:
-        alignment: cosine of the row's gradient with the target's mean gradient [n]; of the target's own shots with
-            that of the others.
+        alignment: cosine of the row's gradient with the target's mean gradient [n], or the mean of cosines over the
+            checkpoints of a warm-up training; of the target's own shots with that of the others.
         influence: how much a step on the row lowers the target's loss [n], in units of the pool's mean.
         wrong: probability that the label is wrong [n].
         suggested: the most likely label [n]; −1 where there is no other label to name.
@@ -92,6 +93,8 @@ def score_rows(
     for one in (target, *sources):
         try:
             rows = _score(pool, one, shares, one.task.name in contradicting)
+            if one is not target and one.trajectory is not None:
+                rows = replace(rows, alignment=_over_checkpoints(target, one))
             if one is not target and ranked_by != "influence":
                 rows = replace(rows, ranking=rank_rows(pool, one, rows.alignment, ranked_by, seed))
             found[one.task.name] = rows
@@ -101,6 +104,13 @@ def score_rows(
     for rows in found.values():
         np.divide(rows.influence, usual, out=rows.influence)
     return found
+
+
+def _over_checkpoints(target: RowVectors, own: RowVectors) -> np.ndarray:
+    assert own.trajectory is not None
+    assert target.trajectory is not None
+    assert target.rates is not None
+    return trajectory_scores(own.trajectory, target.trajectory, target.rates).astype(np.float32)
 
 
 def _usual_influence(sources: Sequence[TaskRows]) -> float:

@@ -38,12 +38,21 @@ class RowVectors:
         vectors: [n, D] features or sketched gradients; may be a memory map.
         names: features of what the labels are called [C, D]; None where they say nothing.
         facts: what ``facts_of`` found of a source's rows earlier; None where that is to be found again.
+        trajectory: sketches over the checkpoints of a warm-up training, see ``row_trajectories``; None without.
+        rates: of these checkpoints [K].
     """
 
     task: Task
     vectors: np.ndarray
     names: np.ndarray | None = None
     facts: "RowFacts | None" = None
+    trajectory: np.ndarray | None = None
+    rates: np.ndarray | None = None
+
+    def take(self, task: Task, rows: np.ndarray) -> "RowVectors":
+        """Some of a target's shots: those at these positions [n], which are the training rows of ``task``."""
+        trajectory = None if self.trajectory is None else self.trajectory[rows]
+        return replace(self, task=task, vectors=self.vectors[rows], trajectory=trajectory)
 
 
 def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) -> np.ndarray:

@@ -24,12 +24,17 @@ def check_row_scores(config: Config) -> None:
         ConfigError: naming what to change or to install.
     """
     wanted = config.alignment.row_scores
+    language_model = find_model(config.model.path).architecture.is_language_model
+    if wanted == "less" and not language_model:
+        raise ConfigError(
+            "alignment.row_scores: less compares all trained parameters of a language model; of an encoder use cosine"
+        )
     if config.alignment.row_weighting == "none":
         return
-    if wanted in OF_FEATURES and find_model(config.model.path).architecture.is_language_model:
+    if wanted in OF_FEATURES and language_model:
         raise ConfigError(
             f"alignment.row_scores: {wanted} looks at an encoder's features of texts; a language model has none; use "
-            "influence, cosine, round_robin or random"
+            "influence, cosine, less, round_robin or random"
         )
     if wanted == "confident" and find_spec("cleanlab") is None:
         raise ConfigError(

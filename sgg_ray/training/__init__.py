@@ -19,6 +19,7 @@ from sgg_ray.training.predict_rows import (
     predictions_path,
 )
 from sgg_ray.training.predictions import Predictions
+from sgg_ray.training.row_warmup import rows_to_warm_up, warm_up, with_trajectories
 from sgg_ray.training.setfit import check_setfit
 from sgg_ray.training.text_predictions import TextPredictions, generate_texts
 from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
@@ -69,6 +70,9 @@ __all__ = [
     "predict_rows",
     "predictions_class",
     "predictions_path",
+    "rows_to_warm_up",
     "run_training",
     "save_checkpoint",
+    "warm_up",
+    "with_trajectories",
 ]

@@ -30,7 +30,7 @@ from sgg_ray.scoring import (
     with_weights,
 )
 from sgg_ray.tasks import Reader, Task, load_tasks
-from sgg_ray.training import Event, Hooks, predict_rows, run_training
+from sgg_ray.training import Event, Hooks, predict_rows, run_training, with_trajectories
 
 # Keys that change nothing about what a cell comes to.
 WITHOUT_EFFECT: Any = {
@@ -105,7 +105,7 @@ class CellRunner:
         target, sources, _ = self._tasks(split)
         found: SplitScores = {}
         summarisers: dict[tuple, TaskSummariser] = {}  # ways to meet share what is computed of the sources
-        vectors: dict[int, list[RowVectors]] = {}  # of all rows, by ``train.max_length``
+        vectors: dict[tuple, list[RowVectors]] = {}  # of all rows, by what they depend on
         for own in (self.config, *self.strategies.values()):
             if scoring_of(own) in found:
                 continue
@@ -121,9 +121,13 @@ class CellRunner:
             model = summarisers[place].model
             scores, rows = score_tasks(summarisers[place], target, sources, shared), {}
             if own.alignment.row_weighting != "none":
-                if length not in vectors:
-                    vectors[length] = [vectors_of(model, task, config.seed) for task in (target, *sources)]
-                rows = weigh_rows(model, vectors[length], scores, config)
+                warmup = own.alignment.row_warmup if own.alignment.row_scores == "less" else None
+                if (length, warmup) not in vectors:
+                    found_rows = [vectors_of(model, task, config.seed) for task in (target, *sources)]
+                    if warmup is not None:
+                        found_rows = with_trajectories(model, found_rows, warmup, config.seed)  # pyright: ignore[reportArgumentType]
+                    vectors[length, warmup] = found_rows
+                rows = weigh_rows(model, vectors[length, warmup], scores, config)
                 anew = TaskSummariser(model, config.alignment, config.seed)
                 scores = score_tasks(anew, target, with_weights(sources, rows), shared)
             found[scoring_of(own)] = scores_to_keep(scores, rows)

@@ -133,13 +133,14 @@ def _broken(shard: Shard, why: str) -> str:
     return f"ray.storage_path: {shard.path} cannot be read ({why}); delete it, it is made again"
 
 
-def shards_of(config: Config, task: Task, folder: Path) -> list[Shard]:
+def shards_of(config: Config, task: Task, folder: Path, warmup: str = "") -> list[Shard]:
     """The shards of a task's rows, whether they are there or not.
 
     Args:
         folder: of the index.
+        warmup: key of the warm-up training at whose checkpoints rows are compared; empty at the model as loaded.
     """
-    place = folder / index_key(config, task)
+    place = folder / index_key(config, task, warmup)
     rows = len(task.train)
     return [
         Shard(task.name, start, min(start + SHARD_ROWS, rows), place / f"{number:05}.npy")
@@ -177,7 +178,7 @@ def read_facts(path: Path) -> RowFacts | None:
     return RowFacts(model, duplicates, outlying, noise)
 
 
-def index_key(config: Config, task: Task) -> str:
+def index_key(config: Config, task: Task, warmup: str = "") -> str:
     """Equal only for the same vectors: the same model, read in the same way, and the same rows."""
     bare = replace(task, name="", role="source", test=task.train.take([]))
     settings = {
@@ -187,6 +188,8 @@ def index_key(config: Config, task: Task) -> str:
         "seed": config.seed,
         "rows": fingerprint([bare]),
     }
+    if warmup:
+        settings |= {"warmup": warmup, "role": task.role}  # those of a target's rows are of another kind
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

@@ -29,6 +29,7 @@ from sgg_ray.orchestration.score.row_index import (
     write_facts,
     write_shard,
 )
+from sgg_ray.orchestration.score.row_warmup import Warmup, warmed_up
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.scoring import WITH_LABELS, RowVectors, TaskRows, facts_of, score_rows
@@ -83,21 +84,49 @@ def pool_vectors(
     """
     tasks = [target, *sources]
     place = index_folder(config, folder)
-    shards = {task.name: shards_of(config, task, place) for task in tasks}
-    missing = [shard for found in shards.values() for shard in found if not shard.path.is_file()]
-    done = sum(map(len, shards.values())) - len(missing)
-    listener.stage("scoring rows" if not done else f"scoring rows, {done} shards from {place}")
-    shared = not is_uri(config.ray.storage_path)
-    _fill(workers, {task.name: task for task in tasks}, missing, shared, listener)
+    vectors = _stored(config, tasks, workers, place, listener)
     names = {task.name: _ask_names(workers, task) for task in tasks}
     found = [
-        RowVectors(task, ShardedVectors(shards[task.name]), answer(names[task.name]))  # pyright: ignore[reportArgumentType]
+        RowVectors(task, vectors[task.name], answer(names[task.name]))  # pyright: ignore[reportArgumentType]
         for task in tasks
     ]
+    if config.alignment.row_scores == "less":
+        warmup = warmed_up(config, sources, workers, place, listener)
+        over = _stored(config, tasks, workers, place, listener, warmup)
+        return [
+            replace(own, trajectory=over[own.task.name], rates=warmup.rates)  # pyright: ignore[reportArgumentType]
+            for own in found
+        ]
     if workers.language_model:
         return found
-    places = [shards[task.name][0].path.with_name(FACTS) for task in sources]
+    places = [shards_of(config, task, place)[0].path.with_name(FACTS) for task in sources]
     return [found[0], *(with_facts(own, path) for own, path in zip(found[1:], places))]
+
+
+def _stored(
+    config: Config,
+    tasks: Sequence[Task],
+    workers: TaskWorkers,
+    place: Path,
+    listener: Listener,
+    warmup: Warmup | None = None,
+) -> dict[str, ShardedVectors]:
+    """The vectors of all rows of these tasks, by name: those that are in the index, and the others made now.
+
+    Args:
+        place: of the index.
+        warmup: at whose checkpoints rows are compared; None at the model as loaded.
+    """
+    shards = {
+        task.name: shards_of(config, task, place, "" if warmup is None else warmup.key) for task in tasks
+    }
+    missing = [shard for found in shards.values() for shard in found if not shard.path.is_file()]
+    done = sum(map(len, shards.values())) - len(missing)
+    stage = "scoring rows" if warmup is None else f"scoring rows at {len(warmup.rates)} checkpoints"
+    listener.stage(stage if not done else f"{stage}, {done} shards from {place}")
+    shared = not is_uri(config.ray.storage_path)
+    _fill(workers, {task.name: task for task in tasks}, missing, shared, listener, warmup)
+    return {name: ShardedVectors(found) for name, found in shards.items()}
 
 
 def with_facts(own: RowVectors, path: Path) -> RowVectors:
@@ -162,6 +191,7 @@ def _fill(
     missing: Sequence[Shard],
     shared: bool,
     listener: Listener,
+    warmup: Warmup | None,
 ) -> None:
     """Have the missing shards made.
 
@@ -184,7 +214,7 @@ def _fill(
         while waiting and min(busy) < AHEAD:
             number = busy.index(min(busy))
             shards = waiting.popleft()
-            asked[_ask(actors[number], workers, tasks, shards, shared)] = number, shards
+            asked[_ask(actors[number], workers, tasks, shards, shared, warmup)] = number, shards
             busy[number] += 1
         done = workers.executor.wait(list(asked), seconds=SHARD_SECONDS)
         if not done:
@@ -218,6 +248,7 @@ def _ask(
     tasks: Mapping[str, Task],
     shards: Sequence[Shard],
     shared: bool,
+    warmup: Warmup | None,
 ) -> Reference[list[np.ndarray | None]]:
     first, last = shards[0], shards[-1]
     first.path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +256,8 @@ def _ask(
     part = replace(without_rows(task), train=task.train.take(range(first.start, last.stop)))
     bounds = [(shard.start - first.start, shard.stop - first.start) for shard in shards]
     paths = [str(shard.path.resolve()) if shared else None for shard in shards]
-    return actor.call(TaskWorker.row_shards, workers.rows, part, bounds, paths)
+    checkpoints = None if warmup is None else warmup.checkpoints
+    return actor.call(TaskWorker.row_shards, workers.rows, part, bounds, paths, checkpoints)
 
 
 def _store(shards: Sequence[Shard], answers: Sequence[np.ndarray | None]) -> None:

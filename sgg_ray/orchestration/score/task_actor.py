@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from sgg_ray.config import Config
-from sgg_ray.models import build_model
+from sgg_ray.models import LanguageModel, build_model
 from sgg_ray.orchestration.runtime.executor import Later
 from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.orchestration.score.row_index import write_shard
 from sgg_ray.scoring import (
+    Checkpoint,
     LayerComparison,
     LayerGradients,
     SourceGradients,
@@ -23,9 +24,11 @@ from sgg_ray.scoring import (
     TargetGradients,
     TaskSummariser,
     name_vectors,
+    trajectory_vectors,
     vectors_of_stretches,
 )
 from sgg_ray.tasks import Task, sharing_labels
+from sgg_ray.training import warm_up
 from sgg_ray.training.parameter_layout import lay_out
 
 WRITERS = 4  # shards that are written at once, while others are computed
@@ -133,8 +136,21 @@ class TaskWorker:
         self._take_over(None)
         return LayerComparison(self.summariser.model, self.config.seed).source(self._task(rows, name), target)
 
+    def warm_up(self, rows: PoolRows, parts: Sequence[Task]) -> list[Checkpoint]:
+        """Checkpoints of a training on these rows, from the model as loaded; see ``sgg_ray.training.warm_up``."""
+        self.load(rows)
+        self._take_over(None)
+        model = self.summariser.model
+        assert isinstance(model, LanguageModel)
+        return warm_up(model, parts, self.config.alignment.row_warmup, self.config.seed)
+
     def row_shards(
-        self, rows: PoolRows, part: Task, bounds: Sequence[tuple[int, int]], paths: Sequence[str | None]
+        self,
+        rows: PoolRows,
+        part: Task,
+        bounds: Sequence[tuple[int, int]],
+        paths: Sequence[str | None],
+        checkpoints: Later[list[Checkpoint]] | None = None,
     ) -> list[np.ndarray | None]:
         """Vectors of stretches of a task's rows at the model as loaded: written to the paths, or else returned.
 
@@ -142,10 +158,11 @@ class TaskWorker:
             part: the task with the rows of these stretches alone.
             bounds: where in ``part`` each stretch starts and stops.
             paths: of each shard, in a folder that this node may or may not reach; None to return it.
+            checkpoints: of a warm-up training, at which rows are compared instead.
         """
         self.load(rows)
         self._take_over(None)
-        stretches = vectors_of_stretches(self.summariser.model, part, bounds, self.config.seed)
+        stretches = self._stretches(part, bounds, None if checkpoints is None else checkpoints.get())
         answers: list[np.ndarray | None] = []
         writing: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS) as writers:
@@ -160,6 +177,16 @@ class TaskWorker:
             for one in writing:
                 one.result()
         return answers
+
+    def _stretches(
+        self, part: Task, bounds: Sequence[tuple[int, int]], checkpoints: Sequence[Checkpoint] | None
+    ) -> Iterator[np.ndarray]:
+        model, seed = self.summariser.model, self.config.seed
+        if checkpoints is None:
+            return vectors_of_stretches(model, part, bounds, seed)
+        assert isinstance(model, LanguageModel)
+        preconditioner = self.config.alignment.row_warmup.preconditioner
+        return trajectory_vectors(model, part, bounds, checkpoints, preconditioner, seed)
 
     def label_names(self, rows: PoolRows, name: str) -> np.ndarray | None:
         """Features of what a task's labels are called [C, D]; None where they say nothing."""

@@ -93,7 +93,7 @@ def _without_rows(
 ) -> PartScores:
     """Scores of the rows that are left, and the weights of all; the shots that are held out have no say in them."""
     target, *sources = vectors
-    shots = replace(target, task=fold.of(target.task), vectors=target.vectors[fold.kept])
+    shots = target.take(fold.of(target.task), fold.kept)
     found = compare_rows(config, [shots, *sources], scored.report, workers.language_model)
     settings = config.alignment
     rows = {
