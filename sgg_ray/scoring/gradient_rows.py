@@ -72,7 +72,10 @@ class GradientPool:
         if own is not self.target:
             return align_gradients(own.vectors, mean)
         weights = self.weights[own.task.name]
-        parts = [align_gradients(row[None], mean - weight * row) for row, weight in zip(own.vectors, weights)]
+        parts = [
+            align_gradients(row[None], mean - weight * row)
+            for row, weight in zip(np.asarray(own.vectors), weights)
+        ]
         return RowAlignment(
             np.concatenate([one.cosine for one in parts]), np.concatenate([one.influence for one in parts])
         )

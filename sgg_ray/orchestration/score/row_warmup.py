@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -83,7 +84,7 @@ def _digest(*content: object) -> str:
 
 def _write(path: Path, checkpoints: Sequence[Checkpoint]) -> None:
     names = [field.name for field in fields(Checkpoint)]
-    found = {
+    found: dict[str, Any] = {
         f"{name}_{number}": np.asarray(getattr(one, name))
         for number, one in enumerate(checkpoints)
         for name in names

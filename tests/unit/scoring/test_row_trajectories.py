@@ -10,7 +10,7 @@ import torch
 from sgg_ray.config import WarmupConfig
 from sgg_ray.errors import ConfigError
 from sgg_ray.gradients import Summariser
-from sgg_ray.models import build_model
+from sgg_ray.models import LanguageModel, build_model
 from sgg_ray.scoring import (
     Checkpoint,
     RowVectors,
@@ -28,7 +28,7 @@ from sgg_ray.tasks import load_tasks
 from sgg_ray.training import rows_to_warm_up, warm_up, with_trajectories
 
 PEFT = {"adapter": {"peft_type": "lora", "r": 2, "target_modules": ["q_proj", "v_proj"]}}
-WARMUP = WarmupConfig(checkpoints=3, share=0.2, learning_rate=1e-2)
+WARMUP = WarmupConfig.model_validate({"checkpoints": 3, "share": 0.2, "learning_rate": 1e-2})
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def pool(make_config, lm):
     config = make_config(model={"path": str(lm), **PEFT}, train={"max_length": 40})
     target, (source, *_) = load_tasks(config)
     model = build_model(config, [target])
+    assert isinstance(model, LanguageModel)
     source = replace(source, train=source.train.take(np.arange(24)))
     checkpoints = warm_up(model, rows_to_warm_up([source], WARMUP.share, 0), WARMUP, 0)
     return model, target, source, checkpoints
@@ -120,8 +121,8 @@ def test_an_update_is_the_step_that_adam_makes():
         parameter.grad = torch.randn(50, generator=random, dtype=torch.float64)
         optimiser.step()
     state = optimiser.state[parameter]
-    moments = (state[name].numpy().copy() for name in ("exp_avg", "exp_avg_sq"))
-    checkpoint = Checkpoint(parameter.detach().numpy().copy(), *moments, 4, 0.1)
+    momentum, squares = (state[name].numpy().copy() for name in ("exp_avg", "exp_avg_sq"))
+    checkpoint = Checkpoint(parameter.detach().numpy().copy(), momentum, squares, 4, 0.1)
     gradient = torch.randn(50, generator=random, dtype=torch.float64)
     parameter.grad = gradient.clone()
     optimiser.step()
@@ -159,8 +160,7 @@ def test_a_ranking_by_less_goes_by_these_scores(pool):
     best = np.argsort(-found.ranking.score)[:12]
     assert set(np.flatnonzero(found.weights("top", 0.5))) == set(best)
     shots = vectors[0].take(target, np.array([1, 3]))
-    assert shots.trajectory is not None
-    np.testing.assert_array_equal(shots.trajectory, vectors[0].trajectory[[1, 3]])
+    np.testing.assert_array_equal(np.asarray(shots.trajectory), np.asarray(vectors[0].trajectory)[[1, 3]])
 
 
 def split(vectors: list[RowVectors]) -> tuple[RowVectors, list[RowVectors]]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from sgg_ray.orchestration.score.row_index import (
     write_shard,
 )
 from sgg_ray.orchestration.score.row_scoring import _groups, with_facts
+from sgg_ray.orchestration.score.row_warmup import _read, _write
 from sgg_ray.orchestration.score.score_driver import score
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.train.train_driver import prepare_training
@@ -54,10 +56,10 @@ def test_rows_are_scored_once_and_a_later_target_only_asks_for_its_own(
     asked = []
     plain = TaskWorker.row_shards
 
-    def row_shards(self, rows, part, bounds, paths):
+    def row_shards(self, rows, part, bounds, paths, checkpoints=None):
         assert len(part.train) == bounds[-1][1] <= 64  # a worker is sent the rows of a shard and no others
         asked.append(part.name)
-        return plain(self, rows, part, bounds, paths)
+        return plain(self, rows, part, bounds, paths, checkpoints)
 
     monkeypatch.setattr(TaskWorker, "row_shards", row_shards)
     progress, executor = Progress(), InProcessExecutor()
@@ -250,3 +252,59 @@ def test_sgg_rows(table, tmp_path, monkeypatch):
         assert told.exit_code == 2
         assert said in told.stderr
     assert runner.invoke(app, ["rows", "none"]).exit_code == 2
+
+
+def test_less_trains_once_for_all_targets_of_these_sources(
+    make_config, lm, small_shards, monkeypatch, tmp_path
+):
+    asked, trained = [], []
+    plain, train = TaskWorker.row_shards, TaskWorker.warm_up
+
+    def row_shards(self, rows, part, bounds, paths, checkpoints=None):
+        asked.append((part.name, checkpoints is not None))
+        return plain(self, rows, part, bounds, paths, checkpoints)
+
+    def warm_up(self, rows, parts):
+        trained.append([(part.name, len(part.train)) for part in parts])
+        return train(self, rows, parts)
+
+    monkeypatch.setattr(TaskWorker, "row_shards", row_shards)
+    monkeypatch.setattr(TaskWorker, "warm_up", warm_up)
+    adapter = {"peft_type": "lora", "r": 2, "target_modules": ["q_proj", "v_proj"]}
+    common = {
+        "model": {"path": str(lm), "adapter": adapter},
+        "train": {"max_length": 40},
+        "alignment": {
+            "row_weighting": "top",
+            "row_scores": "less",
+            "row_warmup": {"checkpoints": 2, "share": 0.1, "learning_rate": 1e-2},
+        },
+    }
+    executor = InProcessExecutor()
+    first = score(make_config(name="first", **common), None, executor, rows=True).rows()
+    assert trained == [[("clean", 16), ("flipped", 16)]]
+    each = [("target", 1), ("clean", 3), ("flipped", 3)]
+    assert asked == [(name, less) for less in (False, True) for name, shards in each for _ in range(shards)]
+    means = first.groupby("task")["alignment"].mean()
+    assert means["clean"] > means["flipped"]
+    kept = first[(first["task"] == "clean") & (first["weight"] > 0)]
+    assert len(kept) == 80
+    assert kept["alignment"].min() >= first.loc[first["task"] == "clean", "alignment"].median()
+
+    asked.clear()
+    again = score(make_config(name="again", target={"shots": 4}, **common), None, executor, rows=True).rows()
+    assert asked == [("target", False), ("target", True)]
+    assert len(trained) == 1
+    assert len(again) == len(first) - 2 * (8 - 4)
+    key = shards_of(make_config(**common), load_tasks(make_config())[0], tmp_path, "a")[0].path
+    assert key != shards_of(make_config(**common), load_tasks(make_config())[0], tmp_path, "b")[0].path
+    (file,) = Path(make_config().ray.storage_path).glob(".row-index/*/checkpoints.npz")
+    found = _read(file)
+    assert found is not None
+    assert [one.steps for one in found] == [1, 2]
+    _write(tmp_path / "again.npz", found)
+    for one, other in zip(found, _read(tmp_path / "again.npz") or []):
+        for name, value in vars(one).items():
+            np.testing.assert_array_equal(value, getattr(other, name))
+    file.write_bytes(b"torn")
+    assert _read(file) is None  # it is made again
