@@ -18,13 +18,13 @@ class SummaryConfig(Section):
 
 
 class WarmupConfig(Section):
-    """The short training of row_scores: less, at whose checkpoints the rows of language models are compared."""
+    """The short training of row_scores: less, at whose checkpoints language models' rows are compared; as in LESS."""
 
     checkpoints: Annotated[Whole, Field(ge=1, le=16)] = Field(
         4, description="epochs, with a checkpoint after each"
     )
     share: OpenShare = Field(0.05, description="share of every source's rows that it trains on")
-    learning_rate: Positive = Field(1e-4, description="its highest learning rate")
+    learning_rate: Positive = Field(2e-5, description="its highest learning rate")
     preconditioner: Literal["adam", "none"] = Field(
         "adam",
         description="adam = a row of a source is the update that Adam would make of it, as in LESS; none = its "
