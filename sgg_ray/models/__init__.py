@@ -6,6 +6,7 @@ from sgg_ray.models.average_folder import drop_last_member
 from sgg_ray.models.averaged import AveragedModel
 from sgg_ray.models.backbone import find_model, load_tokenizer
 from sgg_ray.models.batch import Batch, TokenisedRows, batches_by_length
+from sgg_ray.models.build import build_model
 from sgg_ray.models.card import card_header
 from sgg_ray.models.classifier import EncoderClassifier
 from sgg_ray.models.data_look import DataLook, TaskLook, data_warnings, look_at_data
@@ -19,7 +20,6 @@ from sgg_ray.models.model_checks import check_model
 from sgg_ray.models.model_files import read_object
 from sgg_ray.models.model_folder import (
     MEMBER,
-    build_model,
     is_language_model,
     load_model,
     read_temperature,

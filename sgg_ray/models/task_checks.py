@@ -8,7 +8,7 @@ import numpy as np
 from sgg_ray.config import Config, Kind
 from sgg_ray.errors import ModelError
 from sgg_ray.models.backbone import Origin, find_model, load_tokenizer
-from sgg_ray.models.model_folder import LANGUAGE_MODELS
+from sgg_ray.models.build import LANGUAGE_MODELS
 from sgg_ray.models.prompts import Prompter
 from sgg_ray.tasks import Task, label_name_rows
 

@@ -23,9 +23,10 @@ from sgg_ray.training.row_warmup import rows_to_warm_up, warm_up, with_trajector
 from sgg_ray.training.setfit import check_setfit
 from sgg_ray.training.text_predictions import TextPredictions, generate_texts
 from sgg_ray.training.time_estimate import TimeEstimate, estimate_time, passes_per_step
-from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
+from sgg_ray.training.trainer import Event, Trainer
 from sgg_ray.training.training_state import TrainingState, check_training_state
 from sgg_ray.training.updates import GuidedSum, GuidedTarget, Phase, SourcesAlone, StatefulUpdate, Update
+from sgg_ray.training.weight_updates import WeightUpdates
 
 __all__ = [
     "AS_THE_FILE",

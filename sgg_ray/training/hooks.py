@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sgg_ray.tasks import Task
 from sgg_ray.training.choice import Choice
-from sgg_ray.training.trainer import Event, Trainer, WeightUpdates
+from sgg_ray.training.trainer import Event, Trainer
 from sgg_ray.training.training_state import TrainingState
 from sgg_ray.training.updates import Phase
+from sgg_ray.training.weight_updates import WeightUpdates
 
 
 @dataclass

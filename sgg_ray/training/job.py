@@ -70,10 +70,35 @@ def run_training(
     used = used_sources(config, target, sources, weights)
     model = _placed(build_model(config, [target, *used], foundation, device), config, device)
     _calibrate(model, config, [*used, target])
+    trainer = _train(model, config, target, used, weights, communicator, hooks)
+    _show(model, target, config)
+    predictions = _predict_test_rows(model, config, target, communicator, hooks)
+    if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
+        model = _whole(model, whole, build_model(config, [target, *used], foundation))
+    return Outcome(
+        model,
+        predictions,
+        int(trainer.skipped),
+        trainer.late_updates,
+        trainer.flat.total_size,
+        dict(trainer.weights),
+    )
+
+
+def _train(
+    model: TaskModel,
+    config: Config,
+    target: Task,
+    sources: Sequence[Task],
+    weights: Mapping[str, float],
+    communicator: Communicator,
+    hooks: Hooks,
+) -> Trainer:
+    """Train the model from where it stands, or from a checkpoint, to the end; returns what the training ended with."""
     trainer = Trainer(
         model,
         _training_rows(model, target, config, EPISODES_OF_A_SHOT),
-        {source.name: _training_rows(model, source, config) for source in used},
+        {source.name: _training_rows(model, source, config) for source in sources},
         weights,
         config,
         communicator,
@@ -87,18 +112,7 @@ def run_training(
     keep = hooks.checkpoint
     checkpoint = None if keep is None else lambda trainer: keep(TrainingState(trainer))
     trainer.run(hooks.on_events, checkpoint, hooks.updates, hooks.checkpoint_wanted)
-    _show(model, target, config)
-    predictions = _predict_test_rows(model, config, target, communicator, hooks)
-    if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
-        model = _whole(model, whole, build_model(config, [target, *used], foundation))
-    return Outcome(
-        model,
-        predictions,
-        int(trainer.skipped),
-        trainer.late_updates,
-        trainer.flat.total_size,
-        dict(trainer.weights),
-    )
+    return trainer
 
 
 def _placed(model: TaskModel, config: Config, device: torch.device) -> TaskModel:

@@ -15,7 +15,6 @@ runs. Nothing inside a step waits for the device: losses and diagnostics stay th
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,18 +30,11 @@ from sgg_ray.training.parameter_layout import build_optimiser, lay_out, learning
 from sgg_ray.training.passes import Passes
 from sgg_ray.training.phases import guidance_of, phases_of
 from sgg_ray.training.updates import Phase
+from sgg_ray.training.weight_updates import WeightUpdates, agreed_weights
 
 MOST_SKIPPED_IN_A_ROW = 10
 
 Event = dict[str, float]
-
-
-class WeightUpdates(Protocol):
-    """Where new source weights come from while training runs. Called on worker 0 only; must not wait."""
-
-    def refresh(self, step: int, values: Tensor) -> Mapping[str, float] | None:
-        """Ask for scores at the parameters ``values`` [P]; return the weights asked for last time, if ready."""
-        ...
 
 
 class Trainer:
@@ -242,26 +234,13 @@ class Trainer:
         return bad
 
     def _refresh_weights(self, updates: WeightUpdates | None) -> None:
-        """Hand worker 0's new weights to all workers. All take the same ones at the same step.
-
-        Worker 0 alone asks, and when an answer comes is up to the cluster: the sum over the workers, to which the
-        others add zeros, tells all of them at one step whether there is one. It is the only wait of a refresh.
-        """
+        """Take new weights if they are due and have arrived; all workers take the same ones at the same step."""
         every = self.config.alignment.refresh_interval
         if not self.uses_sources or not every or self.step == 0 or self.step % every:
             return
-        names = list(self.sources)
-        message = torch.zeros(len(names) + 1, device=self.flat.values.device)
-        if self.communicator.rank == 0 and updates is not None:
-            weights = updates.refresh(self.step, self.flat.values)
-            if weights is not None:
-                message = torch.tensor(
-                    [1.0, *(weights.get(name, 0.0) for name in names)], device=message.device
-                )
-        self.communicator.all_reduce(message)
-        arrived, *values = message.tolist()
-        if arrived:
-            self.weights = dict(zip(names, values))
+        weights = agreed_weights(updates, list(self.sources), self.step, self.flat.values, self.communicator)
+        if weights is not None:
+            self.weights = weights
         else:
             self.late_updates += self.step > every  # the first refresh has nothing to collect yet
 
