@@ -7,8 +7,6 @@ error before anything else begins.
 
 from __future__ import annotations
 
-import math
-import numbers
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,16 +25,14 @@ from sgg_ray.tracking.store import (
     open_experiment,
     open_run,
     reason,
-    valid_key,
 )
 from sgg_ray.tracking.traced_answers import TracedAnswers, trace_answers
+from sgg_ray.tracking.unsent_metrics import UnsentMetrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-_BATCH_METRICS = 1000  # most that one log_batch request may hold
 _FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 300.0  # seconds without an attempt after a failure; doubles each time
 
 
@@ -50,16 +46,15 @@ class Tracker:
         run_id: str | None,
         experiment_id: str,
         on_problem: Callable[[str], None] | None = None,
+        *,
+        new: bool,
     ):
         self.uri = redacted(uri)  # for messages
         self.run_id = run_id
         self.experiment_id = experiment_id
         self._client = client
         self._on_problem = on_problem or _warn
-        self._curves: list[Metric] = []
-        self._pending: list[Metric] = []
-        # Last (step, value) of each metric in the store; None until a run that goes on has been asked for it.
-        self._known: dict[str, tuple[int, float]] | None = None if run_id else {}
+        self._metrics = UnsentMetrics(client, new)
         self._files: list[tuple[Path, str | None]] = []
         self._models: list[TrainedModel] = []
         self._model_id: str | None = None  # of the last one that was logged
@@ -116,9 +111,7 @@ class Tracker:
             raise ClusterError(
                 f"tracking.uri: cannot use MLflow at {redacted(uri)}: {why}; {advice}"
             ) from error
-        tracker = cls(client, uri, run_id, experiment_id, on_problem)
-        if run_id != before:
-            tracker._known = {}  # a new run has nothing yet
+        tracker = cls(client, uri, run_id, experiment_id, on_problem, new=run_id != before)
         if system_metrics:
             tracker._monitor = monitor_system(client.tracking_uri, run_id)
         return tracker
@@ -127,7 +120,9 @@ class Tracker:
         self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], run_id: str | None = None
     ) -> Tracker:
         """A run below this one, or go on with ``run_id``. Opened when MLflow answers: until then records wait."""
-        tracker = Tracker(self._client, self.uri, run_id, self.experiment_id, self._on_problem)
+        tracker = Tracker(
+            self._client, self.uri, run_id, self.experiment_id, self._on_problem, new=run_id is None
+        )
         tracker._start = (run_name, params, {**tags, "mlflow.parentRunId": str(self.run_id)})
         tracker._flush()
         return tracker
@@ -138,7 +133,7 @@ class Tracker:
         Values that are None, not finite or no numbers are left out, and so is one that the store has as the last of
         its metric.
         """
-        self._pending.extend(_metrics(points))
+        self._metrics.add(points)
         self._flush()
 
     def log_curve(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
@@ -147,7 +142,7 @@ class Tracker:
         So a curve may be told from its beginning again, by a run that goes on or a training that started over: the
         store gets what it lacks and nothing twice.
         """
-        self._curves.extend(_metrics(points))
+        self._metrics.add_curve(points)
         self._flush()
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
@@ -188,7 +183,7 @@ class Tracker:
             self._monitor = None
         self._flush()
         files = len(self._files) + len(self._models)
-        unsent = len(self._pending) + len(self._curves)
+        unsent = len(self._metrics)
         if self.run_id is None or unsent or files or self._tags:
             self._on_problem(
                 f"MLflow at {self.uri} did not take {unsent} metrics and {files} "
@@ -213,11 +208,7 @@ class Tracker:
             for key in list(self._tags):
                 self._client.set_tag(run_id, key, self._tags[key])
                 del self._tags[key]
-            known = self._in_store(run_id)
-            self._send_metrics(run_id, self._curves, known, lambda metric, last: metric.step <= last[0])
-            self._send_metrics(
-                run_id, self._pending, known, lambda metric, last: (metric.step, metric.value) == last
-            )
+            self._metrics.send(run_id)
             while self._files:
                 self._send(run_id, *self._files[0])
                 del self._files[0]
@@ -246,39 +237,6 @@ class Tracker:
         assert self.run_id is not None
         return self.run_id
 
-    def _in_store(self, run_id: str) -> dict[str, tuple[int, float]]:
-        """Last (step, value) of each metric that the run has."""
-        if self._known is None:
-            names = self._client.get_run(run_id).data.metrics
-            histories = {name: self._client.get_metric_history(run_id, name) for name in names}
-            last = {
-                name: max(points, key=lambda point: (point.step, point.timestamp))
-                for name, points in histories.items()
-                if points
-            }
-            self._known = {name: (int(point.step), float(point.value)) for name, point in last.items()}
-        return self._known
-
-    def _send_metrics(
-        self,
-        run_id: str,
-        waiting: list[Metric],
-        known: dict[str, tuple[int, float]],
-        has: Callable[[Metric, tuple[int, float]], bool],
-    ) -> None:
-        """Send what is ``waiting`` but for metrics of which the store ``has`` enough, given its last (step, value)."""
-        while waiting:
-            last, new = dict(known), []
-            for metric in waiting[:_BATCH_METRICS]:
-                if metric.key not in last or not has(metric, last[metric.key]):
-                    last[metric.key] = (metric.step, metric.value)
-                    new.append(metric)
-            if new:
-                # Sending a batch twice is harmless: MLflow drops metrics that are equal in all fields.
-                self._client.log_batch(run_id, metrics=new)
-            known.update(last)
-            del waiting[:_BATCH_METRICS]
-
     def _send(self, run_id: str, path: Path, folder: str | None) -> None:
         if path.is_dir():
             self._client.log_artifacts(run_id, str(path), artifact_path=folder)
@@ -286,18 +244,6 @@ class Tracker:
             self._client.log_artifact(run_id, str(path), artifact_path=folder)
         else:  # waiting for it would hold up all others
             self._on_problem(f"{path} is not there and was not sent to MLflow")
-
-
-def _metrics(points: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    return [
-        Metric(valid_key(name), float(value), now, step)
-        for step, values in points
-        for name, value in values.items()
-        if isinstance(value, numbers.Real) and math.isfinite(value)
-    ]
 
 
 def _warn(text: str) -> None:
