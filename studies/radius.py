@@ -164,7 +164,7 @@ def measure(lora: bool) -> Iterator[dict]:
                 0
             )
             s = gradient(flat, lambda: loss_of(model, source, False))
-            facts = curve(flat, model, batches[0], r, s, guidance.fd_step.item())
+            facts = curve(flat, model, batches[0], r, s, guidance.difference.step.item())
             yield {"adapter": "LoRA r=8" if lora else "full", "step": step, "values": flat.size, **facts}
         batch = batches[step % len(batches)]
         gradient(flat, lambda batch=batch: loss_of(model, batch, True))

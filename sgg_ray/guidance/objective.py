@@ -25,6 +25,7 @@ from sgg_ray.gradients.hvp import (
     add_hvp_forward,
 )
 from sgg_ray.gradients.kernels import combine, gram
+from sgg_ray.guidance.difference_step import DifferenceStep
 from sgg_ray.guidance.running import RunningNorms, momentum
 from sgg_ray.guidance.terms import (
     Measures,
@@ -40,8 +41,6 @@ Mode = Literal["finite_difference", "central_difference", "exact", "first_order"
 MODES = ("finite_difference", "central_difference", "exact", "first_order")
 SAMPLE = 1 << 17  # coordinates per segment from which ‖H·v‖/‖g‖ is estimated
 DEFAULT_FD_RELATIVE_CHANGE = 0.2
-FIRST_FD_STEP = 0.05  # of the first difference step, times the radius; see Guidance._adapt
-MOST_CHANGE = 4.0  # factor by which the distance changes between two steps
 
 
 class Guidance:
@@ -98,22 +97,15 @@ class Guidance:
         self.parameters = parameters
         self.lambda_direction, self.lambda_magnitude = lambda_direction, lambda_magnitude
         self.lambda_alignment = lambda_alignment
-        self.hvp, self.fd_relative_change, self.interval, self.warmup_steps = (
-            hvp,
-            fd_relative_change,
-            interval,
-            warmup_steps,
-        )
+        self.hvp, self.interval, self.warmup_steps = hvp, interval, warmup_steps
         self.reference_decay = reference_decay
-        self.gradient_floor, self.fixed_fd_step, self.max_hvp_ratio = gradient_floor, fd_step, max_hvp_ratio
+        self.gradient_floor, self.max_hvp_ratio = gradient_floor, max_hvp_ratio
         self.private, self.shared, self.world_size = private, shared, world_size
-        self._check()
+        self._check(fd_relative_change, fd_step)
         self.size = shared.stop
         needs_median = lambda_magnitude > 0 and hvp == "first_order"
         self.norms = RunningNorms(parameters.device, needs_median)
-        self.fd_step = torch.full_like(
-            self.norms.count, FIRST_FD_STEP * fd_relative_change if fd_step is None else fd_step
-        )
+        self.difference = DifferenceStep(fd_relative_change, fd_step, self.norms.count)
         self.reference = torch.zeros_like(parameters.values[: self.size]) if lambda_direction > 0 else None
         self._pair = torch.tensor(
             [lambda_direction, lambda_alignment], dtype=torch.float64, device=parameters.device
@@ -168,7 +160,7 @@ class Guidance:
         """What has to be kept for the training to go on as if it had not stopped: tensors by name, not
         copies."""
         state = {f"norms.{name}": value for name, value in self.norms.state_dict().items()}
-        state["fd_step"] = self.fd_step
+        state["fd_step"] = self.difference.step
         if self.reference is not None:
             state["reference"] = self.reference
         return state
@@ -190,7 +182,7 @@ class Guidance:
         self.norms.load_state_dict(
             {name.removeprefix("norms."): value for name, value in state.items() if name.startswith("norms.")}
         )
-        self.fd_step = state["fd_step"].to(self.fd_step.device, copy=True)
+        self.difference.step = state["fd_step"].to(self.difference.step.device, copy=True)
         if self.reference is not None:
             self.reference.copy_(state["reference"])
 
@@ -220,7 +212,7 @@ class Guidance:
         found = (blend if first_order else coefficients)(measures, strengths, scales)
         norm = combined_norm(measures, found)
         if self.max_hvp_ratio is not None:
-            factor = self._shortening(norm)
+            factor = self.difference.shortening(norm, self.max_hvp_ratio * self.interval)
             found, norm = found * factor, norm * factor
         direction = Direction(
             segments=(self.private, self.shared),
@@ -239,28 +231,8 @@ class Guidance:
         self._add_hvp(direction, losses, reduce)
         norm = self.parameters.norm
         ratio = (norm(self._sample() - before) / norm(before)).double()
-        if self.fixed_fd_step is None:
-            self._adapt(direction.norm, ratio)
+        self.difference.adapt(direction.norm, ratio)
         return {"hvp_ratio": ratio}
-
-    def _adapt(self, norm: Tensor, ratio: Tensor) -> None:
-        """Bring the distance nearer to where the gradient changes by ``radius``: ε = radius·‖g‖·‖v‖/‖H·v‖.
-
-        Neither an absolute distance nor one relative to ‖θ‖ suits full fine-tuning, adapters, and fitted and
-        unfitted losses: the good ones lie two orders of magnitude apart. Half the way on a logarithmic scale, since
-        one batch's curvature is noisy.
-        """
-        # A step that was skipped, or whose gradient did not change at all, teaches nothing.
-        factor = torch.nan_to_num(
-            self.fd_relative_change * norm / (ratio * self.fd_step), nan=1.0, posinf=1.0
-        )
-        self.fd_step = self.fd_step * factor.sqrt().clamp(1 / MOST_CHANGE, MOST_CHANGE)
-
-    def _shortening(self, norm: Tensor) -> Tensor:
-        """What to multiply v by, of length ``norm``. The distance says how far H·v was: ‖H·v‖/‖g‖ = radius·‖v‖/ε."""
-        assert self.max_hvp_ratio is not None
-        expected = self.fd_relative_change * norm / self.fd_step
-        return torch.nan_to_num(self.max_hvp_ratio * self.interval / expected, nan=1.0).clamp(max=1.0)
 
     def _add_hvp(self, direction: Direction, losses: Losses, reduce: Reduce) -> None:
         if self._workspace is None:
@@ -269,9 +241,9 @@ class Guidance:
         if self.hvp == "exact":
             add_hvp_exact(*arguments, self.world_size)
         elif self.hvp == "central_difference":
-            add_hvp_central(*arguments, self.fd_step, self.world_size)
+            add_hvp_central(*arguments, self.difference.step, self.world_size)
         else:
-            add_hvp_forward(*arguments, self.fd_step, self.world_size)
+            add_hvp_forward(*arguments, self.difference.step, self.world_size)
 
     def _blend(self, direction: Direction) -> None:
         one = torch.ones_like(direction.norm)
@@ -293,7 +265,8 @@ class Guidance:
             parts.append(part[::stride] * stride**0.5)
         return torch.cat(parts)
 
-    def _check(self) -> None:
+    def _check(self, change: float, step: float | None) -> None:
+        ratio = self.max_hvp_ratio
         problems = [
             f"guidance.{name}: must be {rule}, found {value}"
             for name, value, rule, fine in (
@@ -301,19 +274,9 @@ class Guidance:
                 ("lambda_magnitude", self.lambda_magnitude, ">= 0", self.lambda_magnitude >= 0),
                 ("lambda_alignment", self.lambda_alignment, ">= 0", self.lambda_alignment >= 0),
                 ("hvp", self.hvp, f"one of {', '.join(MODES)}", self.hvp in MODES),
-                ("fd_relative_change", self.fd_relative_change, "> 0", self.fd_relative_change > 0),
-                (
-                    "fd_step",
-                    self.fixed_fd_step,
-                    "> 0",
-                    self.fixed_fd_step is None or self.fixed_fd_step > 0,
-                ),
-                (
-                    "max_hvp_ratio",
-                    self.max_hvp_ratio,
-                    "> 0",
-                    self.max_hvp_ratio is None or self.max_hvp_ratio > 0,
-                ),
+                ("fd_relative_change", change, "> 0", change > 0),
+                ("fd_step", step, "> 0", step is None or step > 0),
+                ("max_hvp_ratio", ratio, "> 0", ratio is None or ratio > 0),
                 ("interval", self.interval, ">= 1", self.interval >= 1),
                 ("reference_decay", self.reference_decay, "in [0, 1)", 0 <= self.reference_decay < 1),
                 ("gradient_floor", self.gradient_floor, ">= 0", self.gradient_floor >= 0),

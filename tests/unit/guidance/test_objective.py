@@ -191,12 +191,17 @@ def test_the_distance_finds_the_asked_change_of_the_gradient(mode: str, radius: 
     plain = case.backward()
     guidance = _guidance(case, hvp=mode, fd_relative_change=radius, lambda_magnitude=0.2)
     for first in (1e-6, 1e2):
-        guidance.fd_step.fill_(first)
+        guidance.difference.step.fill_(first)
         for step in range(30):
             case.backward()
             guidance.apply(step, case.losses, None, _alone)
         workspace = Workspace(case.flat, case.flat.size)
-        torch.add(case.flat.values, plain / plain.norm(), alpha=guidance.fd_step.item(), out=workspace.buffer)
+        torch.add(
+            case.flat.values,
+            plain / plain.norm(),
+            alpha=guidance.difference.step.item(),
+            out=workspace.buffer,
+        )
         with case.flat.replaced(workspace.views):
             moved = case.backward()
         assert (moved - plain).norm() / plain.norm() == pytest.approx(radius, rel=0.3)
