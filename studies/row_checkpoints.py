@@ -31,10 +31,10 @@ from sgg_ray.rows.contrast_model import unit_rows
 from sgg_ray.scoring import RowVectors, flat_parameters, row_vectors, shares_of_rates
 from sgg_ray.scoring.gradient_rows import GradientPool
 from sgg_ray.scoring.row_trajectories import (
+    AdamUpdates,
     Checkpoint,
     _loss_gradients,
     _standing_at,
-    adam_update,
     training_losses,
 )
 from sgg_ray.tasks import Reader, Rows, Task
@@ -146,7 +146,8 @@ def gradients(model, task: Task, point: Checkpoint) -> np.ndarray:
 
 
 def adam_updates(mine: np.ndarray, point: Checkpoint) -> np.ndarray:
-    return np.stack([adam_update(torch.from_numpy(row), point).numpy() for row in mine])
+    updates = AdamUpdates(point, torch.device("cpu"))
+    return np.stack([updates.of(torch.from_numpy(row)).numpy() for row in mine])
 
 
 def nearest(config: Config, target: Task, source: Task, length: int) -> np.ndarray:

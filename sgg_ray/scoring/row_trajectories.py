@@ -62,15 +62,25 @@ def shares_of_rates(checkpoints: Sequence[Checkpoint]) -> np.ndarray:
     return rates / rates.sum()
 
 
-def adam_update(gradient: Tensor, checkpoint: Checkpoint) -> Tensor:
-    """Γ: the direction of Adam's next update, were it made on this gradient [P] alone."""
-    (beta1, beta2), step = BETAS, checkpoint.steps + 1
-    momentum, squares = (
-        torch.from_numpy(value).to(gradient) for value in (checkpoint.momentum, checkpoint.squares)
-    )
-    momentum = (beta1 * momentum + (1 - beta1) * gradient) / (1 - beta1**step)
-    squares = (beta2 * squares + (1 - beta2) * gradient.square()) / (1 - beta2**step)
-    return momentum / (squares.sqrt() + EPSILON)
+class AdamUpdates:
+    """Γ: the direction of Adam's next update, were it made on one row's gradient alone.
+
+    Args:
+        checkpoint: of the training.
+        device: of the gradients; the moments stay there, since every row needs them.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device):
+        self.momentum = torch.tensor(checkpoint.momentum, device=device)
+        self.squares = torch.tensor(checkpoint.squares, device=device)
+        self.step = checkpoint.steps + 1
+
+    def of(self, gradient: Tensor) -> Tensor:
+        """The update [P] of a gradient [P]."""
+        beta1, beta2 = BETAS
+        momentum = (beta1 * self.momentum + (1 - beta1) * gradient) / (1 - beta1**self.step)
+        squares = (beta2 * self.squares + (1 - beta2) * gradient.square()) / (1 - beta2**self.step)
+        return momentum / (squares.sqrt() + EPSILON)
 
 
 def trajectory_vectors(
@@ -137,11 +147,12 @@ def _sketched(
     dimension = len(checkpoint.values)
     summariser = Summariser(len(checkpoints) * dimension, TRAJECTORY_SKETCH, seed)
     weight = float(np.sqrt(shares_of_rates(checkpoints)[place]))
+    updates = AdamUpdates(checkpoint, model.device) if preconditioner == "adam" else None
     found: np.ndarray = np.zeros((len(task.train), summariser.sent), dtype=np.float32)
     with _standing_at(model, checkpoint.values):
         for row, gradient in _loss_gradients(model, task):
             if task.role == "source":
-                update = adam_update(gradient, checkpoint) if preconditioner == "adam" else gradient
+                update = gradient if updates is None else updates.of(gradient)
                 gradient = update * (weight / update.norm().clamp(min=1e-30))
             total = torch.zeros(summariser.sent, device=gradient.device)
             summariser.add_piece(total, gradient, place * dimension)

@@ -23,7 +23,7 @@ from sgg_ray.scoring import (
     trajectory_vectors,
     vectors_of,
 )
-from sgg_ray.scoring.row_trajectories import adam_update, trajectory_scores
+from sgg_ray.scoring.row_trajectories import AdamUpdates, trajectory_scores
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import rows_to_warm_up, warm_up, with_trajectories
 
@@ -127,7 +127,7 @@ def test_an_update_is_the_step_that_adam_makes():
     parameter.grad = gradient.clone()
     optimiser.step()
     step = torch.from_numpy(checkpoint.values) - parameter.detach()
-    torch.testing.assert_close(0.1 * adam_update(gradient, checkpoint), step)
+    torch.testing.assert_close(0.1 * AdamUpdates(checkpoint, torch.device("cpu")).of(gradient), step)
 
 
 def test_a_warm_up_has_a_checkpoint_an_epoch_and_leaves_the_model_alone(pool):

@@ -117,3 +117,42 @@ def test_a_strategy_may_choose_its_rows(config, monkeypatch):
     monkeypatch.setattr(cell_runner, "run_training", remembered)
     bench.train(CellKey("kept", split), scores)
     assert [one.train.texts for one in seen] == [kept.texts]
+
+
+def test_strategies_with_less_share_a_warm_up_but_for_other_settings(config, lm, monkeypatch):
+    adapter = {"peft_type": "lora", "r": 2, "target_modules": ["q_proj", "v_proj"]}
+    less = {"row_weighting": "top", "row_scores": "less"}
+    half, third, other = (
+        {**SHARED, "name": name, "alignment": {**less, "row_share": share, "row_warmup": warmup}}
+        for name, share, warmup in (
+            ("half", 0.5, {"checkpoints": 1}),
+            ("third", 0.3, {"checkpoints": 1}),
+            ("other", 0.5, {"checkpoints": 1, "preconditioner": "none"}),
+        )
+    )
+    config = Config.model_validate(
+        toy.merged(
+            config.model_dump(exclude_none=True, exclude_unset=True),
+            {
+                "model": {"path": str(lm), "adapter": adapter},
+                "train": {"max_length": 40},
+                "compare": {"strategies": [half, third, other], "baseline": "half"},
+            },
+        )
+    )
+    trained, plain = [], cell_runner.with_trajectories
+
+    def counted(model, vectors, settings, seed):
+        trained.append(settings.preconditioner)
+        return plain(model, vectors, settings, seed)
+
+    monkeypatch.setattr(cell_runner, "with_trajectories", counted)
+    bench, split = CellRunner(config, torch.device("cpu")), Split(0, "target", 8)
+    scores = bench.score(split)
+    assert trained == ["adam", "none"]
+    _, (source,), _ = bench._tasks(split)
+    left = {
+        name: set(drawn([source], scores[scoring_of(own)])[0].train.texts)
+        for name, own in bench.strategies.items()
+    }
+    assert left["third"] < left["half"] != left["other"]
