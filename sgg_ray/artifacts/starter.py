@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sgg_ray.artifacts.files import replace_file
 from sgg_ray.bounded import refused_name
-from sgg_ray.config import write_yaml
+from sgg_ray.config import quoted_label, write_yaml
 from sgg_ray.config.reference import commented_defaults
 from sgg_ray.config.run_sections import RayConfig, TrackingConfig
 from sgg_ray.config.training_sections import AlignmentConfig, GuidanceConfig, TrainConfig
@@ -92,7 +92,7 @@ def write_from_files(
     """
     _refuse_to_overwrite(folder)
     columns = _columns(target)
-    counts = ", ".join(f"{name} {count}" for name, count in target.labels.items())
+    counts = ", ".join(f"{quoted_label(name)} {count}" for name, count in target.labels.items())
     each = "" if target.kind == "regression" else " of each class"
     assumed = [
         *(f"{path}: {line}" for line in target.assumed),

@@ -4,7 +4,7 @@ from sgg_ray.config.addresses import resolved
 from sgg_ray.config.config_file import config_schema, dump_config, load_config, passwords_in
 from sgg_ray.config.document import write_yaml
 from sgg_ray.config.fields import LABELS, PLACEHOLDER, TEXT, placeholders, text_fields
-from sgg_ray.config.label_names import UNSEEN, label_name
+from sgg_ray.config.label_names import UNSEEN, label_name, listed_labels, quoted_label
 from sgg_ray.config.model_section import ModelConfig
 from sgg_ray.config.roles import shots_of, targets_of, with_target
 from sgg_ray.config.run_sections import RayConfig, TrackingConfig
@@ -50,10 +50,12 @@ __all__ = [
     "depends_on_scores",
     "dump_config",
     "label_name",
+    "listed_labels",
     "load_config",
     "longest_input",
     "passwords_in",
     "placeholders",
+    "quoted_label",
     "resolved",
     "shipped_strategy",
     "shots_of",

@@ -1,7 +1,8 @@
-"""One spelling for a label's value, wherever it comes from."""
+"""One spelling for a label's value, wherever it comes from, and for lists of labels in messages."""
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Nobody sees them: zero-width space, word joiner, byte order mark, soft hyphen. The zero-width joiners stay: words of
 # some languages, and emoji, are spelled with them.
@@ -25,3 +26,13 @@ def label_name(value: object) -> str:
     if text.lower() in {"true", "false"}:
         return text.lower()
     return str(int(float(text))) if WHOLE_NUMBER.fullmatch(text) and len(text) < 16 else text
+
+
+def listed_labels(names: Iterable[str]) -> str:
+    """Labels in a line of text; one that holds a comma stands in quotes."""
+    return ", ".join(map(quoted_label, names))
+
+
+def quoted_label(name: str) -> str:
+    """A label as it stands beside others in a line: in quotes if it holds a comma."""
+    return f'"{name}"' if "," in name else name

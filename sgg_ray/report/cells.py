@@ -60,4 +60,6 @@ def results_cells(results: Sequence[ModelResult]) -> Cells:
                 f"{100 * gain.low:+z.1f} … {100 * gain.high:+z.1f}" if gain else "",
             ]
         )
+    if results and isinstance(results[0].metrics, ClassificationMetrics):
+        rows.insert(0, ["majority class", f"{100 * results[0].metrics.majority:.1f} %", "", "", "", ""])
     return headings, rows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from sgg_ray.config import quoted_label
 from sgg_ray.report.console import print_line, print_table
 
 if TYPE_CHECKING:  # it loads PyTorch
@@ -37,7 +38,7 @@ def print_data(console: Console, look: DataLook) -> None:
 def classes_line(classes: Mapping[str, int]) -> str:
     """'negative 40, positive 12', the largest first, and how many more there are."""
     ordered = sorted(classes.items(), key=lambda entry: -entry[1])
-    shown: Sequence[str] = [f"{name} {count:,}" for name, count in ordered[:MOST_CLASSES]]
+    shown: Sequence[str] = [f"{quoted_label(name)} {count:,}" for name, count in ordered[:MOST_CLASSES]]
     more = f" and {len(ordered) - MOST_CLASSES} more" if len(ordered) > MOST_CLASSES else ""
     return ", ".join(shown) + more
 

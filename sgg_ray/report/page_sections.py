@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgg_ray.config import listed_labels
 from sgg_ray.evaluation import (
     ClassificationMetrics,
     GenerationComparison,
@@ -210,7 +211,7 @@ def _classes(task: Task) -> str:
     if task.generates:
         return "answers"
     more = f" and {len(task.labels) - MOST_CLASSES} more" if len(task.labels) > MOST_CLASSES else ""
-    return ", ".join(task.labels[:MOST_CLASSES]) + more
+    return listed_labels(task.labels[:MOST_CLASSES]) + more
 
 
 def _shortened(text: object) -> str:

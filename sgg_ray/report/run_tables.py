@@ -76,6 +76,9 @@ def print_quality(console: Console, metrics: Mapping[str, Any]) -> None:
         ]
         for model, values in found.items()
     ]
+    majority = next((values["majority"] for values in found.values() if "majority" in values), None)
+    if majority is not None:
+        rows.insert(0, ["majority class", _percent(majority), *[""] * (len(kept) + len(more))])
     print_table(
         console, ["model", *(headings[name] for name in kept), *(plain[name] for name in more), ""], rows
     )

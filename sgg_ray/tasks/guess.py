@@ -61,6 +61,8 @@ LABEL_NAMES = (
     "stars",
     "score",
 )
+LISTS = (list, tuple, np.ndarray)
+OF_LISTS = "a text's own choices are kind: multiple_choice with columns.choices"
 SCALES = ("rating", "stars", "score", "grade")  # names of columns whose numbers have an order
 LOOKED_AT = 1000  # rows
 MOST_SHOTS, MOST_NUMBERS = 16, 64  # of each class, and of kind regression in total
@@ -101,7 +103,12 @@ class Guess:
 
 
 def guess_task(
-    path: Path, where: str, text: Sequence[str] = (), label: str | None = None, kind: Kind | None = None
+    path: Path,
+    where: str,
+    text: Sequence[str] = (),
+    label: str | None = None,
+    kind: Kind | None = None,
+    like: Guess | None = None,
 ) -> Guess:
     """Look at a file.
 
@@ -111,6 +118,7 @@ def guess_task(
         text: the columns with the texts, if they are known.
         label: the column with the labels, if it is known.
         kind: of the task, if it is known.
+        like: another file, whose columns are meant if this one has them, too.
 
     Raises:
         DataError: the file cannot be read, a named column is not there, or nothing looks like texts and labels.
@@ -126,10 +134,15 @@ def guess_task(
     ]
     if problems:
         raise DataError(problems)
+    why = "as told"
+    if like is not None and {*like.text, like.label} <= set(names):
+        text, label, why = like.text, like.label, "as in --from"
     sample = next(stream.batches(LOOKED_AT)).to_pandas().astype(object)
     columns = {name: [str(value) for value in sample[name] if value is not None] for name in names}
-    label, why_label = (label, "as told") if label else _label_column(columns, text, f"{where}: {path}")
-    texts, why_text = (tuple(text), "as told") if text else _text_columns(columns, label, f"{where}: {path}")
+    lists = [name for name in names if name != label and any(isinstance(v, LISTS) for v in sample[name])]
+    label, why_label = (label, why) if label else _label_column(columns, text, f"{where}: {path}")
+    readable = {name: values for name, values in columns.items() if name not in lists}
+    texts, why_text = (tuple(text), why) if text else _text_columns(readable, label, f"{where}: {path}")
     told = (kind, "as told") if kind else _kind(label, [value for value in sample[label] if _is_there(value)])
     entry = TaskConfig.model_validate(
         {"path": str(path), "kind": told[0], "columns": {"text": list(texts), "label": label}}
@@ -148,6 +161,7 @@ def guess_task(
             f"{held} ({why_text})",
             f"column '{label}' holds the {'numbers' if told[0] == 'regression' else 'labels'} ({why_label})",
             *([] if told[0] == "classification" else [f"kind: {told[0]} ({told[1]})"]),
+            *(f"column '{name}' holds lists and is not read; {OF_LISTS}" for name in lists if name != label),
             *notes,
         ),
         rows,
@@ -156,12 +170,14 @@ def guess_task(
 
 
 def guess_source(path: Path, where: str, target: Guess) -> Guess:
-    """Look at the file of a source. A column of the target's name is taken for the target's kind of numbers.
+    """Look at the file of a source, first at the columns that the target has.
+
+    A column of the target's name is taken for the target's kind of numbers.
 
     Raises:
         DataError: as :func:`guess_task`.
     """
-    found = guess_task(path, where)
+    found = guess_task(path, where, like=target)
     if found.label == target.label and {found.kind, target.kind} == {"ordinal", "regression"}:
         return guess_task(path, where, kind=target.kind)
     return found
@@ -173,7 +189,7 @@ def _is_there(value: Any) -> bool:
 
 def _kind(column: str, values: Sequence[Any]) -> tuple[Kind, str]:
     """Kind of a task from its values, and why; classification where nothing speaks for another one."""
-    if any(isinstance(value, list | tuple | np.ndarray) for value in values):
+    if any(isinstance(value, LISTS) for value in values):
         return "multi_label", "the values are lists"
     values, _ = with_points([value for value in values if not is_gap(value)])
     names = tuple(dict.fromkeys(map(label_name, values)))
@@ -201,10 +217,17 @@ def _label_column(columns: dict[str, list[str]], text: Sequence[str], where: str
     few = {name: count for name, count in distinct.items() if 2 <= count <= max(2, len(free[name]) // 3)}
     if not few:
         raise DataError(
-            f"{where} has no column that looks like labels; name it with --label (columns: {', '.join(columns)})"
+            f"{where} has no column that looks like labels; {_remedy(where, 'it')} (columns: {', '.join(columns)})"
         )
     name = min(few, key=lambda name: few[name])
     return name, f"it has only {few[name]} different values"
+
+
+def _remedy(where: str, which: str) -> str:
+    """What to do about a column of labels: --label is about the target's."""
+    if where.startswith("--from"):
+        return f"name {which} with --label"
+    return "leave the file out, or add it to sources in the written file"
 
 
 def _text_columns(columns: dict[str, list[str]], label: str, where: str) -> tuple[tuple[str, ...], str]:
@@ -243,13 +266,19 @@ def _count(entry: TaskConfig, where: str, path: Path) -> tuple[dict[str, int], i
         found = f"{len(table.values):,} different values, too many for labels"
         if len(table.values) < 2:
             found = f"only '{', '.join(table.values)}', and at least two labels are needed"
-        raise DataError(
-            f"{where}: column '{entry.columns.label}' of {path} has {found}; name another column with --label"
-        )
+        what = f"column '{entry.columns.label}' of {path} has {found}"
+        raise DataError(f"{where}: {what}; {_remedy(where, 'another column')}")
     names = label_names(entry, where, table.values)
     labels = tuple(names.values())
     if entry.kind == "ordinal":
-        labels = in_order(labels, entry, where)
+        try:
+            labels = in_order(labels, entry, where)
+        except DataError:
+            raise DataError(
+                f"--kind: ordinal needs an order, and {', '.join(map(repr, labels))} of column "
+                f"'{entry.columns.label}' are no numbers; leave out --kind, then write kind: ordinal into the file "
+                "and put its labels in order, the lowest first"
+            ) from None
     numbers = number_labels(table, names, labels, where, entry)
     cleaned = clean_labelled(table, numbers)
     counts = np.bincount(cleaned.rows.labels, minlength=len(labels))

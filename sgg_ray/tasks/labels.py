@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sgg_ray.config import TaskConfig, as_list, label_name
+from sgg_ray.config import TaskConfig, as_list, label_name, listed_labels
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.read import Table, counted
 from sgg_ray.tasks.select import Cleaned, clean, text_key
@@ -75,7 +75,7 @@ def in_order(labels: tuple[str, ...], entry: TaskConfig, key: str) -> tuple[str,
         return tuple(sorted(labels, key=lambda name: float(name.replace(",", "."))))
     except ValueError:
         raise DataError(
-            f"{key}.labels: kind ordinal needs the order of {', '.join(labels)}; list them from the lowest to the "
+            f"{key}.labels: kind ordinal needs the order of {listed_labels(labels)}; list them from the lowest to the "
             "highest"
         ) from None
 
@@ -118,7 +118,7 @@ def label_words(entry: TaskConfig, key: str, labels: tuple[str, ...]) -> tuple[s
     wrong += [f"'{name}' is no label" for name in words if name not in labels]
     if wrong:
         raise DataError(
-            f"{key}.verbalizers: {', '.join(wrong)}; give one word for each of {', '.join(labels)}"
+            f"{key}.verbalizers: {', '.join(wrong)}; give one word for each of {listed_labels(labels)}"
         )
     return tuple(words[label] for label in labels)
 

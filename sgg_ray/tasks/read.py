@@ -112,7 +112,7 @@ def read_columns(
     columns = _columns(config, [*(name for _, name in named), *config.where], key)
     wanted = [*named, *((f"{key}.where", column) for column in config.where)]
     if not columns.names:
-        raise DataError(f"{key}.path: {config.path} has no rows")
+        raise DataError(f"{key}.path: {config.path} has no rows; give a file with rows")
     missing = [
         no_column(where, name, config.path, columns.names)
         for where, name in wanted
@@ -121,7 +121,7 @@ def read_columns(
     if missing:
         raise DataError(missing)
     if not len(columns.frame):
-        raise DataError(f"{key}.path: {config.path} has no rows")
+        raise DataError(f"{key}.path: {config.path} has no rows; give a file with rows")
     notes = [*columns.notes, *_unread(columns, [name for _, name in wanted])]
     return _filtered(columns.frame, config, key), notes
 
@@ -133,7 +133,8 @@ def _unread(columns: Columns, used: Sequence[str]) -> list[str]:
         return []
     shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
     are = "column {} also holds texts and is" if len(names) == 1 else "columns {} also hold texts and are"
-    return [f"{are.format(shown)} not read; columns.text: [{used[0]}, {names[0]}] makes a pair"]
+    pair = sorted((used[0], names[0]), key=columns.names.index)
+    return [f"{are.format(shown)} not read; columns.text: [{', '.join(pair)}] makes a pair"]
 
 
 def holds_texts(values: Sequence[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sgg_ray.config import Kind, TargetConfig
+from sgg_ray.config import Kind, TargetConfig, quoted_label
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.select import first_of_each_class
 from sgg_ray.tasks.task import ONE_LABEL, Rows
@@ -55,14 +55,14 @@ def few_shots(entry: TargetConfig, labels: tuple[str, ...], rows: Rows, told: li
     have = _rows_of_each(labels, rows)
     empty = [name for name, count in zip(labels, have) if not count]
     if empty:
-        counts = ", ".join(f"{name} {count}" for name, count in zip(labels, have))
+        counts = ", ".join(f"{quoted_label(name)} {count}" for name, count in zip(labels, have))
         raise DataError(
             f"target.shots: no row of class {', '.join(empty)} is left beside the test rows, found {counts}{because}; "
             f"{advice}, or leave the class out of target.labels"
         )
     if entry.shots == "all":
         return []
-    fewer = [f"{name} {count}" for name, count in zip(labels, have) if count < entry.shots]
+    fewer = [f"{quoted_label(name)} {count}" for name, count in zip(labels, have) if count < entry.shots]
     if not fewer:
         return []
     return [f"fewer rows than target.shots {entry.shots}, all of them used: {', '.join(fewer)}"]

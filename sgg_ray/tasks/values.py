@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sgg_ray.config import TaskConfig, as_list, label_name, text_fields
+from sgg_ray.config import TaskConfig, as_list, label_name, listed_labels, text_fields
 from sgg_ray.errors import DataError
 from sgg_ray.tasks.gaps import UNCLEAR, as_values, is_gap
 from sgg_ray.tasks.labels import MOST_LABELS, several_labels
@@ -189,7 +189,7 @@ def _from_lists(
     if unknown:
         raise DataError(
             f"{key}.labels: column '{column}' of {entry.path} holds {', '.join(map(repr, unknown[:5]))}, which is none "
-            f"of {', '.join(by_value)}; add them to labels"
+            f"of {listed_labels(by_value)}; add them to labels"
         )
     names = known or tuple(dict.fromkeys(by_value.values()))
     if not 2 <= len(names) <= MOST_LABELS and not (known or entry.labels):

@@ -57,7 +57,7 @@ def test_every_commented_key_can_be_uncommented(sgg, no_ray, here):
     plain = load_config(here / "sgg.yaml")
     shown = re.sub(r"^  # (?!adapter)(\w+: )", r"  \1", text, flags=re.MULTILINE)
     (here / "shown.yaml").write_text(shown)
-    assert load_config(here / "shown.yaml", name="sgg") == plain
+    assert load_config(here / "shown.yaml", name="sgg").model_dump() == plain.model_dump()
 
 
 def test_columns_labels_and_split_are_guessed_and_told(sgg, no_ray, here, forty):
@@ -130,3 +130,38 @@ def test_the_kind_of_a_target_is_guessed_or_told(sgg, no_ray, here, make, told, 
     assert len(target.train) + len(target.test) <= 60
     assert config.target.shots <= shots
     assert len(target.test) == 18
+
+
+def test_a_source_is_read_where_the_target_is(sgg, no_ray, here):
+    """Its own guess would take the column with the fewest values."""
+    rows = [{"Ticket": f"text number {n}", "Thema": "abc"[n % 3], "open": "ny"[n % 2]} for n in range(40)]
+    write_csv(here / "own.csv", rows)
+    write_csv(here / "more.csv", rows)
+    result = sgg("init", "--from", "own.csv", "--label", "Thema", "--source", "more.csv")
+    assert result.exit_code == 0, result.output
+    assert "more.csv: column 'Thema' holds the labels (as in --from)" in result.stdout
+    assert load_config(here / "sgg.yaml").sources[0].columns.label == "Thema"
+
+
+def test_a_source_of_one_class_is_refused_with_what_helps(refused, here, forty):
+    write_csv(here / "one.csv", [{"body": f"text number {n}", "topic": "billing"} for n in range(9)])
+    line = refused("init", "--from", forty, "--source", "one.csv")
+    assert "only 'billing', and at least two labels are needed; leave the file out" in line
+
+
+def test_names_without_an_order_and_choices_are_said(sgg, no_ray, refused, here):
+    words = ["bad", "fair, as it were", "good"]
+    rows = [
+        {"body": f"text {n}", "o": ["x", "a longer one by far", "z"], "topic": words[n % 3]}
+        for n in range(40)
+    ]
+    toy.write_rows(here / "own.jsonl", rows)
+    line = refused("init", "--from", "own.jsonl", "--kind", "ordinal")
+    assert "--kind: ordinal needs an order, and 'bad', 'fair, as it were', 'good' of column 'topic'" in line
+    result = sgg("init", "--from", "own.jsonl")
+    assert result.exit_code == 0, result.output
+    assert (
+        "column 'o' holds lists and is not read; a text's own choices are kind: multiple_choice"
+        in result.stdout
+    )
+    assert 'the labels are bad 14, "fair, as it were" 13, good 13' in result.stdout

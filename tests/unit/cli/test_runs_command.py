@@ -1,6 +1,7 @@
 """`sgg runs` lists, `sgg show` opens one, `sgg runs rm` deletes."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -49,6 +50,7 @@ def test_a_run_is_shown_with_its_wrong_rows(storage):
     assert code == 0
     assert text.splitlines()[1] == "second"
     assert "test rows are wrong" in text
+    assert re.search(r"majority class +50.0 %", text)
     code, text = called("show", storage / "second", "--json")
     found = json.loads(text)
     assert found["metrics"]["guided"]["rows"] > 0

@@ -55,7 +55,7 @@ def test_a_skewed_test_split_is_said(configure, write):
             "sources.s.columns.text: no row of {} has a usable text (2 rows of texts",
         ),
         ([("row 0", "negative")] * 2, "sources.s.labels: column 'label' of {} holds only 'negative'"),
-        ("text,label\n", "sources.s.path: {} has no rows"),
+        ("text,label\n", "sources.s.path: {} has no rows; give a file with rows"),
         ("", "sources.s.path: {} is empty"),
     ],
 )

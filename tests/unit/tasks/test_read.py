@@ -94,7 +94,7 @@ def test_all_missing_columns_are_named_at_once_with_the_nearest(write):
 @pytest.mark.parametrize(
     ("name", "content", "options", "expected"),
     [
-        ("a.csv", "text,label\n", {}, "sources.s.path: {} has no rows"),
+        ("a.csv", "text,label\n", {}, "sources.s.path: {} has no rows; give a file with rows"),
         (
             "a.csv",
             "text,label\na,\nb,  \n",
@@ -196,6 +196,15 @@ PAIRS = [(f"a man plays guitar {n // 2}", f"someone makes some music {n}", "yn"[
 UNREAD = (
     "column 'hypothesis' also holds texts and is not read; columns.text: [premise, hypothesis] makes a pair"
 )
+
+
+def test_a_pair_is_proposed_in_the_order_of_the_file(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("premise,hypothesis,label\n" + "".join(",".join(row) + "\n" for row in PAIRS))
+    (note,) = read(str(path), columns={"text": "hypothesis"}).notes
+    assert note.startswith(
+        "column 'premise' also holds texts and is not read; columns.text: [premise, hypothesis]"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow"])

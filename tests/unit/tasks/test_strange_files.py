@@ -228,7 +228,7 @@ def test_what_is_no_line_of_json_gets_advice(write, content):
 
 
 def test_a_file_of_empty_lines_has_no_rows(write):
-    assert refused(write("a.jsonl", "\n\n"), labels).endswith("has no rows")
+    assert refused(write("a.jsonl", "\n\n"), labels).endswith("has no rows; give a file with rows")
 
 
 # Workbooks.
