@@ -4,6 +4,7 @@ from sgg_ray.config.addresses import resolved
 from sgg_ray.config.config_file import config_schema, dump_config, load_config, passwords_in
 from sgg_ray.config.document import write_yaml
 from sgg_ray.config.fields import LABELS, PLACEHOLDER, TEXT, placeholders, text_fields
+from sgg_ray.config.kinds import without_effect
 from sgg_ray.config.label_names import UNSEEN, label_name, listed_labels, quoted_label
 from sgg_ray.config.model_section import ModelConfig
 from sgg_ray.config.roles import shots_of, targets_of, with_target
@@ -64,5 +65,6 @@ __all__ = [
     "text_fields",
     "with_target",
     "with_values",
+    "without_effect",
     "write_yaml",
 ]

@@ -24,8 +24,8 @@ from sgg_ray.config.strategies import (
     choose_default,
     read_strategies,
     read_strategy,
-    replaced_values,
 )
+from sgg_ray.config.strategy_messages import replaced_values, with_culprit
 from sgg_ray.errors import ConfigError
 from sgg_ray.secrets import is_redacted
 
@@ -76,8 +76,11 @@ def load_config(
             line = str(detail.get("ctx", {}).get("error"))
             if not detail["loc"] and line != "; ".join(twice):
                 problems.append(line)
+        if data.get("strategy") is not None:
+            problems = with_culprit(problems, written, data, overrides)
         raise ConfigError([*problems, *twice]) from None
-    problems += check_kinds(config)
+    wrong = check_kinds(config)
+    problems += wrong if config.strategy is None else with_culprit(wrong, written, data, overrides)
     if config.tune is not None:
         problems += check_space(config, config.tune.space)
     if config.compare is not None:

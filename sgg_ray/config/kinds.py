@@ -14,6 +14,21 @@ HUB = "hf://"
 PAIRS = ("prompt", "completion", "messages")  # columns of kind generation
 
 
+def without_effect(config: Config) -> list[str]:
+    """A line for each value that says how to choose rows while no rows are chosen."""
+    rows, lines = config.alignment, []
+    if rows.row_weighting == "none" and rows.row_scores != "influence":
+        lines.append(
+            f"alignment.row_scores: {rows.row_scores} chooses no rows while alignment.row_weighting is none"
+        )
+    if rows.row_weighting != "top" and rows.row_share != 0.5:
+        lines.append(
+            f"alignment.row_share: {rows.row_share:g} is for alignment.row_weighting: top, found "
+            f"{rows.row_weighting}"
+        )
+    return lines
+
+
 def check_kinds(config: Config) -> list[str]:
     """One line for each key that does not fit the kind of its task."""
     tasks = [("target", config.target), *((f"sources.{source.name}", source) for source in config.sources)]

@@ -104,38 +104,6 @@ def check_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> list[s
     ]
 
 
-def replaced_values(
-    written: Mapping[str, Any], data: Mapping[str, Any], overrides: Sequence[str]
-) -> tuple[str, ...]:
-    """A line for each value of a file that its strategy replaces.
-
-    Args:
-        written: the document as it stands in the file.
-        data: the document with the strategy's keys and the overrides in place.
-        overrides: they stand above both, so what they set is not reported.
-    """
-    name = data["strategy"]
-    lines = []
-    for section in SECTIONS:
-        own = written.get(section)
-        for key, value in own.items() if isinstance(own, dict) else ():
-            place = f"{section}.{key}"
-            if value is None or any(
-                override.strip().startswith((f"{place}=", f"{place}.", f"{place} ")) for override in overrides
-            ):
-                continue
-            if name == AUTO and place.startswith(SET_BY_AUTO):
-                lines.append(
-                    f"{place}: trainings of strategy auto have a value of their own in place of {value!r}; "
-                    "--strategy none trains as the file says"
-                )
-            elif value != (after := data[section].get(key)):
-                lines.append(
-                    f"{place}: strategy {name} has {after!r} in place of {value!r}; --set replaces both"
-                )
-    return tuple(lines)
-
-
 def read_strategy(data: dict[str, Any], base: Path) -> list[str]:
     """Put the keys of the strategy that ``strategy`` names in place of the document's own; data is changed in place.
 

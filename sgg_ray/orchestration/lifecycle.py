@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sgg_ray.artifacts import RunFolder, is_uri, local_folder
-from sgg_ray.config import Config, longest_input, passwords_in
+from sgg_ray.config import Config, longest_input, passwords_in, without_effect
 from sgg_ray.errors import ClusterError, ConfigError, told_where
 from sgg_ray.guidance import check_combination
 from sgg_ray.job_folder import in_job_folder
@@ -34,7 +34,7 @@ def read_tasks(config: Config, listener: Listener) -> tuple[Task, list[Task]]:
         listener.note(
             f"{key}: its password is not stored; write ${{NAME}} instead, so that config.yaml can be used again"
         )
-    for line in config.replaced:
+    for line in (*config.replaced, *without_effect(config)):
         listener.note(f"warning: {line}")
     listener.stage("reading tasks")
     target, sources = load_tasks(config)

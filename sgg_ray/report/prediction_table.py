@@ -19,7 +19,7 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
     """
     rows, metrics = found["rows"], found["metrics"]
     rate = f", {rows / seconds:,.0f} a second" if seconds > 0 and rows else ""
-    print_line(console, f"{rows:,} rows in {seconds:.1f} s{rate}", style="bold")
+    print_line(console, f"{rows:,} row{'s' * (rows != 1)} in {seconds:.1f} s{rate}", style="bold")
     if "mean_predicted" in found:
         _print_numbers(console, found)
         return
@@ -33,15 +33,19 @@ def print_predictions(console: Console, found: Mapping[str, Any], seconds: float
         [[name, f"{count:,}", f"{100 * count / share:.1f} %"] for name, count in found["predicted"].items()],
     )
     if found["without_text"]:
-        print_line(
-            console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
-        )
+        print_line(console, _left_out(found["without_text"], "text", "predicted"), style="yellow")
     if unknown := found.get("unknown_labels"):
         shown = ", ".join(f"'{value[:40]}'" if value != "…" else value for value in unknown)
-        count = f"{sum(unknown.values()):,} rows"
-        print_line(console, f"{count} have a label that the model does not know: {shown}", style="yellow")
+        count = sum(unknown.values())
+        have = "row has" if count == 1 else "rows have"
+        print_line(console, f"{count:,} {have} a label that the model does not know: {shown}", style="yellow")
     if metrics is not None:
         _print_quality(console, metrics, list(found["predicted"]))
+
+
+def _left_out(number: int, what: str, done: str) -> str:
+    rows, were = ("row", "was") if number == 1 else ("rows", "were")
+    return f"{number:,} {rows} without a {what} {were} not {done}"
 
 
 def _print_quality(console: Console, metrics: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -79,9 +83,7 @@ def _print_quality(console: Console, metrics: Mapping[str, Any], names: Sequence
 
 def _print_numbers(console: Console, found: Mapping[str, Any]) -> None:
     if found["without_text"]:
-        print_line(
-            console, f"{found['without_text']:,} rows without a text were not predicted", style="yellow"
-        )
+        print_line(console, _left_out(found["without_text"], "text", "predicted"), style="yellow")
     if found["mean_predicted"] is not None:
         print_line(console, f"mean of the predictions {found['mean_predicted']:.3f}")
     if metrics := found["metrics"]:
@@ -94,9 +96,7 @@ def _print_numbers(console: Console, found: Mapping[str, Any]) -> None:
 
 def _print_answers(console: Console, found: Mapping[str, Any]) -> None:
     if found["without_text"]:
-        print_line(
-            console, f"{found['without_text']:,} rows without a prompt were not answered", style="yellow"
-        )
+        print_line(console, _left_out(found["without_text"], "prompt", "answered"), style="yellow")
     metrics = found["metrics"]
     if metrics is None:
         return

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sgg_ray.config import dump_config, load_config
+from sgg_ray.config import dump_config, load_config, without_effect
 
 BASE = "model: {path: m}\ntarget: {path: t.csv, shots: 4}\n"
 
@@ -105,3 +105,30 @@ def test_what_the_trainings_of_auto_set_is_named(load):
 @pytest.mark.parametrize("strategy", ["sgg", "auto"])
 def test_a_wrong_value_is_refused_though_a_strategy_replaces_it(problems, strategy, value, line):
     assert problems(BASE + f"strategy: {strategy}\ntrain: {{learning_rate: {value}}}\n") == [line]
+
+
+def test_a_wrong_value_of_a_strategy_is_told_as_its_own(problems):
+    answers = "model: {path: m}\ntarget: {path: t.csv, shots: 4, kind: generation}\n"
+    (line,) = problems(answers + "strategy: sgg\n")
+    assert line == (
+        "train.share_labels: a target of kind generation has no labels; leave it out "
+        "(strategy sgg sets it: take another one)"
+    )
+    (line,) = problems(answers + "strategy: sgg\ntrain: {share_labels: true}\n")
+    assert line.endswith("has no labels; leave it out")
+    (line,) = problems(answers + "strategy: sgg\n", "train.share_labels=true")
+    assert line.endswith("has no labels; leave it out")
+    (line,) = problems(BASE + "strategy: setfit\nray: {num_workers: 2}\n")
+    assert line == "ray.num_workers: train.method setfit trains in one process; use 1"
+
+
+def test_values_that_choose_rows_without_a_choice_are_named(load):
+    assert without_effect(load(BASE + "alignment: {row_scores: cosine, row_share: 0.2}\n")) == [
+        "alignment.row_scores: cosine chooses no rows while alignment.row_weighting is none",
+        "alignment.row_share: 0.2 is for alignment.row_weighting: top, found none",
+    ]
+    assert (
+        without_effect(load(BASE + "alignment: {row_weighting: top, row_scores: cosine, row_share: 0.2}\n"))
+        == []
+    )
+    assert without_effect(load(BASE)) == []

@@ -14,6 +14,7 @@ from sgg_ray.report import (
     print_comparison,
     print_json,
     print_plan,
+    print_predictions,
     print_scores,
     print_table,
 )
@@ -143,3 +144,14 @@ def test_json_is_strict_and_alone_on_stdout(capsys):
     assert "Alignment of" in captured.err
     with pytest.raises(ValueError, match="not JSON compliant"):
         print_json({"x": math.nan})
+
+
+@pytest.mark.parametrize(
+    ("empty", "said"), [(1, "1 row without a text was"), (1200, "1,200 rows without a text were")]
+)
+def test_rows_without_a_text_are_counted(empty, said):
+    target = console()
+    found = {"rows": empty + 1, "metrics": None, "without_text": empty, "predicted": {"a": 1}}
+    print_predictions(target, found, 0.5)
+    assert f"{said} not predicted" in output(target)
+    assert f"{empty + 1:,} rows in 0.5 s" in output(target)
