@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgg_ray.models.word_ids import word_ids
 from sgg_ray.tasks import Rows, Text, parts_of
 
 PAD_TO_MULTIPLE = 8  # few distinct shapes: kernels, caches and the allocator are reused
@@ -140,14 +141,28 @@ def _encoded(tokenizer, segments: list[list[str]], max_length: int) -> Iterator[
     and holds Python's lock. So its settings are made, and the tokenizer behind it asked for the ids alone.
     """
     from transformers import PreTrainedTokenizerFast
-    from transformers.tokenization_utils_base import TruncationStrategy
-    from transformers.utils.generic import PaddingStrategy
 
     if getattr(type(tokenizer), "_encode_plus", None) is not PreTrainedTokenizerFast._encode_plus:
         encoded = tokenizer(
             *segments, truncation=True, max_length=max_length, padding=False, split_special_tokens=True
         )
-        return (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])
+        yield from (np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])
+        return
+    words = word_ids(tokenizer) if len(segments) == 1 else None
+    if words is None:
+        yield from _whole(tokenizer, segments, max_length)
+        return
+    found = words.encode(segments[0], max_length)
+    rest = [text for text, ids in zip(segments[0], found) if ids is None]
+    others = _whole(tokenizer, [rest], max_length) if rest else iter(())
+    yield from (next(others) if ids is None else ids for ids in found)
+
+
+def _whole(tokenizer, segments: list[list[str]], max_length: int) -> Iterator[np.ndarray]:
+    """Token ids of each row, of its segments as they are."""
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils.generic import PaddingStrategy
+
     tokenizer.set_truncation_and_padding(
         padding_strategy=PaddingStrategy.DO_NOT_PAD,
         truncation_strategy=TruncationStrategy.LONGEST_FIRST,
@@ -156,10 +171,9 @@ def _encoded(tokenizer, segments: list[list[str]], max_length: int) -> Iterator[
         pad_to_multiple_of=None,
         padding_side=None,
     )
-    backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = True
+    tokenizer.backend_tokenizer.encode_special_tokens = True
     rows = segments[0] if len(segments) == 1 else list(zip(*segments))
-    return (np.array(row.ids, dtype=np.int32) for row in backend.encode_batch_fast(rows))
+    return (np.array(row.ids, dtype=np.int32) for row in tokenizer.backend_tokenizer.encode_batch_fast(rows))
 
 
 def batches_by_length(rows: TokenisedRows, size: int, indices: Sequence[int] | np.ndarray | None = None):

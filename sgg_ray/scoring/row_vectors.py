@@ -11,12 +11,13 @@ from torch import Tensor
 from sgg_ray.errors import TrainingError
 from sgg_ray.gradients import Summariser
 from sgg_ray.models import EncoderClassifier, LanguageModel, PromptedRows, TaskModel
+from sgg_ray.models.batch import TokenisedRows
 from sgg_ray.scoring.answer_contrasts import answer_contrasts
 from sgg_ray.scoring.class_contrasts import part_gradients, single_example_parts
 from sgg_ray.scoring.completion_contrasts import with_negatives
 from sgg_ray.scoring.feature_stream import BATCH_ROWS, feature_stretches
 from sgg_ray.scoring.loss_gradients import Gradient
-from sgg_ray.tasks import Task, label_name_rows
+from sgg_ray.tasks import Rows, Task, label_name_rows
 
 if TYPE_CHECKING:
     from sgg_ray.scoring.row_facts import RowFacts
@@ -61,7 +62,11 @@ def row_vectors(model: TaskModel, task: Task, start: int, stop: int, seed: int) 
 
 
 def vectors_of_stretches(
-    model: TaskModel, task: Task, bounds: Sequence[tuple[int, int]], seed: int
+    model: TaskModel,
+    task: Task,
+    bounds: Sequence[tuple[int, int]],
+    seed: int,
+    tokenise: Callable[[Task, Rows], TokenisedRows] | None = None,
 ) -> Iterator[np.ndarray]:
     """One vector [stop − start, D] float32 for each training row of each stretch, in their order.
 
@@ -74,13 +79,14 @@ def vectors_of_stretches(
         task: whose rows; rows of kind generation are contrasted with RING_ROWS − 1 others of their stretch.
         bounds: start and stop of each stretch.
         seed: of the sketch; vectors of one seed can be compared.
+        tokenise: in place of an encoder's own; called by several threads.
 
     Raises:
         TrainingError: a vector is not finite.
     """
     model.eval()
     if isinstance(model, EncoderClassifier):
-        found = feature_stretches(model, task, bounds)
+        found = feature_stretches(model, task, bounds, tokenise)
     else:
         assert isinstance(model, LanguageModel)
         found = (_sketches(model, task, start, stop, seed) for start, stop in bounds)

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 SHARD_SECONDS = 1800  # without any shard, after which workers are given up
 AHEAD = 2  # calls that a worker has been asked for at a time: it never waits, and no more rows are with it
-TOGETHER = 32  # shards that a worker with a GPU is asked for at once: it computes one while it writes another
+TOGETHER = (
+    128  # shards that a worker with a GPU is asked for at once: it starts and ends once for all of them
+)
 
 
 def score_pool_rows(

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from sgg_ray.config import Config
-from sgg_ray.models import LanguageModel, build_model
+from sgg_ray.models import EncoderClassifier, LanguageModel, build_model
+from sgg_ray.models.token_processes import TokenProcesses, process_count
 from sgg_ray.orchestration.runtime.executor import Later
 from sgg_ray.orchestration.score.pool_rows import PoolRows
 from sgg_ray.orchestration.score.row_index import write_shard
@@ -49,6 +50,7 @@ class TaskWorker:
         self.loaded = False
         self.tasks: dict[str, Task] = {}  # those that were asked for
         self.cut: set[str] = set()  # tasks that have lost rows since they were loaded
+        self.tokens: TokenProcesses | None = None  # that feed a GPU
 
     def load(self, rows: PoolRows) -> None:
         """Build the model, with a head for each label set, unless that was done before.
@@ -183,7 +185,11 @@ class TaskWorker:
     ) -> Iterator[np.ndarray]:
         model, seed = self.summariser.model, self.config.seed
         if checkpoints is None:
-            return vectors_of_stretches(model, part, bounds, seed)
+            if self.tokens is None and model.device.type == "cuda" and isinstance(model, EncoderClassifier):
+                self.tokens = TokenProcesses(model.tokenizer, model.max_length, process_count())
+            return vectors_of_stretches(
+                model, part, bounds, seed, self.tokens.tokenise if self.tokens else None
+            )
         assert isinstance(model, LanguageModel)
         preconditioner = self.config.alignment.row_warmup.preconditioner
         return trajectory_vectors(model, part, bounds, checkpoints, preconditioner, seed)

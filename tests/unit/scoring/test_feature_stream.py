@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sgg_ray.models import build_model
+from sgg_ray.models import build_model, token_processes
 from sgg_ray.models.batch import padded, tokenise
+from sgg_ray.models.token_processes import TokenProcesses
 from sgg_ray.scoring import feature_stream
 from sgg_ray.scoring.feature_stream import feature_stretches
 from sgg_ray.tasks import Rows, load_tasks
@@ -28,6 +29,27 @@ def test_stretches_are_the_rows_one_by_one(model_and_source, monkeypatch):
         alone = [model.features(model.collate([(tokens, row)]))[0].numpy() for row in range(97)]
     for (start, stop), own in zip(bounds, found, strict=True):
         np.testing.assert_allclose(own, np.stack(alone[start:stop]), atol=1e-5)
+
+
+def test_processes_that_tokenise_change_nothing(model_and_source, monkeypatch):
+    model, source = model_and_source
+    monkeypatch.setattr(token_processes, "PIECE_ROWS", 7)
+    tokens = TokenProcesses(model.tokenizer, model.max_length, 2)
+    bounds = [(start, start + 10) for start in range(0, 100, 10)]
+    found = list(feature_stretches(model, source, bounds, tokens.tokenise))
+    for own, plain in zip(found, feature_stretches(model, source, bounds), strict=True):
+        np.testing.assert_array_equal(own, plain)
+    broken = Rows((None, "word1"), np.zeros(2, dtype=int))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError):
+        tokens.tokenise(source, broken)
+    assert len(tokens.tokenise(source, source.train.take([]))) == 0
+    tokens.close()
+
+
+def test_stretches_are_grouped_for_a_gpu():
+    bounds = [(0, 4), (4, 8), (8, 10), (20, 24)]
+    assert list(feature_stream._groups(bounds, 6)) == [bounds[:2], bounds[2:]]
+    assert list(feature_stream._groups(bounds, 1)) == [[one] for one in bounds]
 
 
 def test_a_failure_while_rows_are_prepared_is_raised(model_and_source, monkeypatch):

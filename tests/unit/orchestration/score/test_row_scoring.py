@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,8 @@ from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.train.train_driver import prepare_training
 from sgg_ray.orchestration.tune.sweep_plan import prepare_tuning
 from sgg_ray.report import row_counts, rows_page
-from sgg_ray.scoring import score_rows, vectors_of
-from sgg_ray.tasks import load_tasks
+from sgg_ray.scoring import RowVectors, score_rows, vectors_of
+from sgg_ray.tasks import Rows, Task, load_tasks
 
 
 class Progress(NullListener):
@@ -77,9 +78,10 @@ def test_rows_are_scored_once_and_a_later_target_only_asks_for_its_own(
     assert asked == ["target"]
     assert score(make_config(name="again", target={"shots": 4}), progress, executor, rows=True).cached
     key = ["task", "text", "label"]
-    np.testing.assert_allclose(
-        *(one[one["role"] == "source"].set_index(key)["outlying"] for one in (frame, again.rows()))
+    before, after = (
+        one[one["role"] == "source"].set_index(key)["outlying"].to_numpy() for one in (frame, again.rows())
     )
+    np.testing.assert_allclose(before, after)
 
 
 def test_an_index_that_was_stopped_goes_on_with_the_shards_that_are_missing(
@@ -158,6 +160,32 @@ def test_what_is_known_of_a_sources_rows_is_found_once_and_changes_nothing(
 
 def with_labels(task, labels):
     return replace(task, train=replace(task.train, labels=np.array(labels)))
+
+
+@pytest.mark.parametrize("language_model", [False, True])
+def test_shards_are_scored_as_vectors_in_memory_are(tmp_path, language_model):
+    random = np.random.default_rng(0)
+    held, sharded = [], []
+    sizes: dict[Literal["target", "source"], int] = {"target": 8, "source": 50}
+    for name, count in sizes.items():
+        labels = np.arange(count) % 2
+        rows = Rows(tuple(f"{name} {row}" for row in range(count)), labels)
+        task = Task(name, ("x", "y"), rows, Rows((), labels[:0]), name)
+        vectors = (random.normal(size=(count, 12)) + labels[:, None]).astype(np.float32)
+        shards = [
+            Shard(name, start, min(start + 16, count), tmp_path / f"{name}{start}.npy")
+            for start in range(0, count, 16)
+        ]
+        for shard in shards:
+            write_shard(shard.path, vectors[shard.start : shard.stop])
+        held.append(RowVectors(task, vectors))
+        sharded.append(RowVectors(task, ShardedVectors(shards)))  # pyright: ignore[reportArgumentType]
+    expected, found = (
+        score_rows(one[0], one[1:], {"source": 1.0}, language_model=language_model) for one in (held, sharded)
+    )
+    for name, own in expected.items():
+        for key in ("alignment", "influence", "wrong", "outlying", "against"):
+            np.testing.assert_allclose(getattr(found[name], key), getattr(own, key), rtol=1e-4, atol=1e-5)
 
 
 def spoiled(path):
