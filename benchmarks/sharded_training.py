@@ -145,7 +145,7 @@ def measure(
         max_length=length,
         precision="bfloat16",
     )
-    whole = sum(parameter.numel() for parameter in model.parameters())
+    facts = {"parameters": sum(parameter.numel() for parameter in model.parameters()), "workers": workers}
     if workers > 1:
         shard_model(model, device)
     else:
@@ -169,33 +169,47 @@ def measure(
     with graphed(model.trunk(), trainer._records), kept_between_passes(model):
         seconds, memory = timed(blocks, steps, 4, device)
         mfu = trainer.passes.throughput.work * rows * length / (peak_of(device) or float("nan"))
+    found = {
+        name: told(rank, shape, name, times, seconds["plain"], memory[name], mfu)
+        for name, times in seconds.items()
+    }
     if shape in COMPARED and compared:
         del trainer, plain_phases, guided, four_steps, blocks, model
         free(device)
         step = accelerate_step(random_llama(shape, device, checkpointed), rows, length, 1e-5)
-        found = timed({"accelerate": step}, 4 * steps, 1, device)
-        seconds |= found[0]
-        memory |= found[1]
-        free(device)
-    plain = statistics.median(seconds["plain"])
-    result: dict[str, Any] = {"parameters": whole, "workers": workers, "tokens": rows * length}
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        ratios = (
-            [one / own for one, own in zip(times, seconds["plain"])] if name in VARIANTS else [median / plain]
+        theirs, most = timed({"accelerate": step}, 4 * steps, 1, device)
+        plain = [statistics.median(seconds["plain"])] * len(theirs["accelerate"])
+        found["accelerate"] = told(
+            rank, shape, "accelerate", theirs["accelerate"], plain, most["accelerate"], mfu
         )
-        passes = 1 + 1 / VARIANTS[name] if VARIANTS.get(name) else 1
-        share = passes * mfu / median
-        result[name] = {"ms": 1e3 * median, "gib": memory[name], "ratio": statistics.median(ratios)}
-        result[name] |= {"all": times, "mfu": share}
-        if rank == 0:
-            print(
-                f"| {shape} | {workers} | {name} | {1e3 * median:.1f} ({1e3 * min(times):.0f}–{1e3 * max(times):.0f}) "
-                f"| {memory[name]:.1f} | {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) "
-                f"| {rows * length / median:,.0f} | {100 * share:.1f} % |",
-                flush=True,
-            )
-    return result
+    free(device)
+    return facts | found
+
+
+def told(
+    rank: int, shape: str, name: str, times: list[float], plain: list[float], gib: float, mfu: float
+) -> dict[str, Any]:
+    """A row of the table, printed by the first worker.
+
+    Args:
+        times: seconds of a step, round by round.
+        plain: those of a plain step in the same rounds.
+        gib: memory at most.
+        mfu: share of the peak that a plain step of one second would have.
+    """
+    _, rows, length, _ = SHAPES[shape]
+    median, ratios = statistics.median(times), [one / own for one, own in zip(times, plain)]
+    ratio = statistics.median(ratios)
+    share = mfu / median * (1 + 1 / VARIANTS[name] if VARIANTS.get(name) else 1)
+    if rank == 0:
+        print(
+            f"| {shape} | {dist.get_world_size()} | {name} "
+            f"| {1e3 * median:.1f} ({1e3 * min(times):.0f}–{1e3 * max(times):.0f}) "
+            f"| {gib:.1f} | {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f}) "
+            f"| {rows * length / median:,.0f} | {100 * share:.1f} % |",
+            flush=True,
+        )
+    return {"ms": 1e3 * median, "gib": gib, "ratio": ratio, "all": times, "mfu": share}
 
 
 def guidance_like(trainer: Trainer, shape: str) -> Guidance:
