@@ -107,13 +107,8 @@ def rows_of(count: int, length: int) -> PromptedRows:
 
 def configuration(shape: str, workers: int, interval: int | None) -> Config:
     _, rows, length, _ = SHAPES[shape]
-    terms = 0.0 if interval is None else 0.1
-    guidance = {
-        "lambda_direction": terms,
-        "lambda_magnitude": terms,
-        "lambda_alignment": 0,
-        "lambda_source": 0,
-    }
+    terms = dict.fromkeys(("lambda_direction", "lambda_magnitude"), 0.0 if interval is None else 0.1)
+    guidance = {**terms, "lambda_alignment": 0, "lambda_source": 0}
     return Config.model_validate(
         {
             "name": "benchmark",
@@ -169,19 +164,15 @@ def measure(
     with graphed(model.trunk(), trainer._records), kept_between_passes(model):
         seconds, memory = timed(blocks, steps, 4, device)
         mfu = trainer.passes.throughput.work * rows * length / (peak_of(device) or float("nan"))
-    found = {
-        name: told(rank, shape, name, times, seconds["plain"], memory[name], mfu)
-        for name, times in seconds.items()
-    }
+    plain = seconds["plain"]
+    found = {name: told(rank, shape, name, own, plain, memory[name], mfu) for name, own in seconds.items()}
     if shape in COMPARED and compared:
         del trainer, plain_phases, guided, four_steps, blocks, model
         free(device)
         step = accelerate_step(random_llama(shape, device, checkpointed), rows, length, 1e-5)
         theirs, most = timed({"accelerate": step}, 4 * steps, 1, device)
-        plain = [statistics.median(seconds["plain"])] * len(theirs["accelerate"])
-        found["accelerate"] = told(
-            rank, shape, "accelerate", theirs["accelerate"], plain, most["accelerate"], mfu
-        )
+        ((name, times),) = theirs.items()
+        found[name] = told(rank, shape, name, times, [statistics.median(plain)] * len(times), most[name], mfu)
     free(device)
     return facts | found
 
@@ -290,7 +281,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=max(1, torch.cuda.device_count()))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--memory-of", type=int, metavar="N")
+    parser.add_argument("--memory-of", type=int)
     parser.add_argument("--gib", type=float)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -30,7 +30,7 @@ from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.quantised import import_peft
 from sgg_ray.models.setting_checks import check_settings
-from sgg_ray.models.sharding import check_sharding, gathered, kept_between_passes, shard_model
+from sgg_ray.models.sharding import check_sharding, gathered, kept_between_passes, release, shard_model
 from sgg_ray.models.standalone import standalone
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
 from sgg_ray.models.task_model import TaskModel, is_sharded
@@ -81,6 +81,7 @@ __all__ = [
     "read_manifest",
     "read_object",
     "read_temperature",
+    "release",
     "save_model",
     "shard_model",
     "standalone",

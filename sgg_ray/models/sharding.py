@@ -105,10 +105,6 @@ def check_sharding(config: Config) -> None:
             "guidance.hvp: fsdp cannot differentiate twice; use finite_difference",
         ),
         (
-            config.alignment.refresh_interval == 0,
-            "alignment.refresh_interval: scores come from whole models; with fsdp set it to 0",
-        ),
-        (
             config.alignment.row_weighting == "none",
             "alignment.row_weighting: rows are scored by whole models; with fsdp set it to none",
         ),
@@ -170,6 +166,12 @@ def kept_between_passes(model: TaskModel) -> Iterator[None]:
         for part in parts:
             part.set_reshard_after_forward(True, recurse=False)
             part.reshard()  # where an error came between the two passes
+
+
+def release(model: nn.Module) -> None:
+    """Let go of whole parameters that a pass without a backward pass has left gathered; the next pass gathers anew."""
+    for part in _parts_of(model):
+        part.reshard()
 
 
 def _takes_little(model: TaskModel) -> bool:

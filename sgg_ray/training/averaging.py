@@ -82,7 +82,7 @@ def run_average(
             ended[name] = load_member(stored[number], name, model, target)
             continue
         own = hooks if number == 0 or hooks.of_member is None else hooks.of_member(name)
-        own = replace(own, updates=None)
+        own = replace(own, updates=None, updates_of=None)
         if several:
             resumed = under_way if number == len(stored) else None
             own = replace(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgg_ray.models import TaskModel
 from sgg_ray.tasks import Task
 from sgg_ray.training.choice import Choice
 from sgg_ray.training.trainer import Event, Trainer
@@ -22,7 +23,9 @@ class Hooks:
     checkpoint: Callable[[TrainingState], None] | None = None
     # Asked after every step on worker 0: whether to keep a checkpoint besides those.
     checkpoint_wanted: Callable[[], bool] = lambda: False
-    updates: WeightUpdates | None = None
+    updates: WeightUpdates | None = None  # on worker 0
+    # In its place on every worker that holds a part of a model: made once that is there.
+    updates_of: Callable[[TaskModel], WeightUpdates] | None = None
     resume_from: Path | None = None  # folder of a TrainingState
     probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
         None  # sources with weights, only to be looked at

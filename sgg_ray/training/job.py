@@ -111,7 +111,8 @@ def _train(
         load_checkpoint(trainer, hooks.resume_from)
     keep = hooks.checkpoint
     checkpoint = None if keep is None else lambda trainer: keep(TrainingState(trainer))
-    trainer.run(hooks.on_events, checkpoint, hooks.updates, hooks.checkpoint_wanted)
+    updates = hooks.updates if hooks.updates_of is None else hooks.updates_of(model)
+    trainer.run(hooks.on_events, checkpoint, updates, hooks.checkpoint_wanted)
     return trainer
 
 

@@ -10,10 +10,13 @@ from sgg_ray.training.communicator import Communicator
 
 
 class WeightUpdates(Protocol):
-    """Where new source weights come from while training runs. Called on worker 0 only; must not wait."""
+    """Where new source weights come from while training runs.
+
+    Worker 0 has one, which must not wait; or all workers have one and score together.
+    """
 
     def refresh(self, step: int, values: Tensor) -> Mapping[str, float] | None:
-        """Ask for scores at the parameters ``values`` [P]; return the weights asked for last time, if ready."""
+        """Ask for scores at the parameters ``values`` [P]; return the weights that are ready, if there are any."""
         ...
 
 
@@ -26,19 +29,18 @@ def agreed_weights(
 ) -> dict[str, float] | None:
     """Weights of the sources ``names`` that worker 0 was given, handed to all workers; None if it has no new ones.
 
-    Worker 0 alone asks, and when an answer comes is up to the cluster: the sum over the workers, to which the
-    others add zeros, tells all of them at one step whether there is one. It is the only wait of a refresh.
+    When an answer comes is up to the cluster: the sum over the workers, to which all but worker 0 add zeros, tells all
+    of them at one step whether there is one.
 
     Args:
-        updates: where worker 0 asks; not used on the others.
+        updates: where this worker asks, if it does.
         step: of the training.
         values: the parameters [P] at which scores are asked for.
     """
     message = torch.zeros(len(names) + 1, device=values.device)
-    if communicator.rank == 0 and updates is not None:
-        weights = updates.refresh(step, values)
-        if weights is not None:
-            message = torch.tensor([1.0, *(weights.get(name, 0.0) for name in names)], device=values.device)
+    weights = None if updates is None else updates.refresh(step, values)
+    if weights is not None and communicator.rank == 0:
+        message = torch.tensor([1.0, *(weights.get(name, 0.0) for name in names)], device=values.device)
     communicator.all_reduce(message)
     arrived, *found = message.tolist()
     return dict(zip(names, found)) if arrived else None

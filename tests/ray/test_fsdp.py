@@ -1,5 +1,6 @@
 """A language model in parts on two workers under Ray Train: scored, hit in mid-training, compared with its baseline."""
 
+import json
 import time
 
 import actors
@@ -101,7 +102,8 @@ def test_a_worker_with_a_part_of_the_model_is_killed(whole, monkeypatch):
 @pytest.mark.by_hand
 @pytest.mark.usefixtures("database")
 def test_baseline_and_calibration_of_a_model_in_parts(whole):
-    config = sharded(whole, baseline=True, calibration_folds=2, max_steps=8)
+    refreshed = toy.merged(whole, {"alignment": {"refresh_interval": 4}})
+    config = sharded(refreshed, baseline=True, calibration_folds=2, max_steps=8)
     heard = actors.Recorder()
     result = train(config, heard)
     target, _ = load_tasks(config)
@@ -112,6 +114,8 @@ def test_baseline_and_calibration_of_a_model_in_parts(whole):
     assert result.comparison.rows == len(target.test)
     assert heard.seen["target-only"][-1] == 7
     assert (result.folder / "calibration.json").exists()
+    told = [json.loads(line) for line in (result.folder / "events.jsonl").read_text().splitlines()]
+    assert [event["scores"]["step"] for event in told if "scores" in event] == [4]
     held = sorted(path.name for path in (result.folder / "held_out").glob("*.npy"))
     assert len(held) == 4
     assert not list(result.folder.glob("ray_*"))

@@ -16,7 +16,7 @@ from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import CheckpointError, ClusterError, TrainingError, told_where
 from sgg_ray.evaluation import BASELINE, GUIDED
-from sgg_ray.models import save_model
+from sgg_ray.models import TaskModel, save_model
 from sgg_ray.orchestration.messages import (
     Recorded,
     RowsPredicted,
@@ -29,6 +29,7 @@ from sgg_ray.orchestration.runtime.event_log import Log
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.orchestration.train.checkpoint_request import CheckpointRequest
 from sgg_ray.orchestration.train.history import History, save_histories, saved_histories
+from sgg_ray.orchestration.train.sharded_refresh import ShardedRefresh
 from sgg_ray.orchestration.train.weight_refresh import RefreshedWeights
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
@@ -115,7 +116,7 @@ def _train(job: TrainingJob) -> None:
         before = saved_histories(resumed) if resumed else {}
         histories = {job.run: History(job.run, job.log)}
         histories |= {run: History(run, job.log, told.entries) for run, told in before.items()}
-        hooks = _hooks(job, histories, first)
+        hooks = _hooks(job, (target, sources), histories, first)
         hooks.resume_from = resumed
         device = ray.train.torch.get_device()
         assert isinstance(device, torch.device)
@@ -127,7 +128,9 @@ def _train(job: TrainingJob) -> None:
     _report(histories, first, job.config.train.max_steps, write, final=True, writes=first)
 
 
-def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hooks:
+def _hooks(
+    job: TrainingJob, tasks: tuple[Task, list[Task]], histories: dict[str, History], first: bool
+) -> Hooks:
     """What a worker does beside training: all report checkpoints, the first one tells the rest."""
 
     def checkpoint(state: TrainingState) -> None:
@@ -138,9 +141,9 @@ def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hook
         run = f"{job.run}/{name}"
         return _telling(histories.setdefault(run, History(run, job.log)))
 
-    if not first:
-        return Hooks(checkpoint=checkpoint)
     history = histories[job.run]
+    if not first:
+        return Hooks(checkpoint=checkpoint, updates_of=_refreshing(job, tasks))
     hooks = _telling(history)
     hooks.checkpoint, hooks.of_member = checkpoint, of_member
     hooks.checkpoint_wanted = CheckpointRequest(job.log)
@@ -152,14 +155,23 @@ def _hooks(job: TrainingJob, histories: dict[str, History], first: bool) -> Hook
             history.add(StrategyChosen(choice.to_dict(), str(choice)))
 
     hooks.on_choice = chosen
+    told = {
+        "on_report": lambda report: history.add(ScoresRefreshed(report)),
+        "on_problem": lambda text: history.add(Warned(text)),
+    }
     if job.workers is not None:
-        hooks.updates = RefreshedWeights(
-            job.workers,
-            job.weights,
-            on_report=lambda report: history.add(ScoresRefreshed(report)),
-            on_problem=lambda text: history.add(Warned(text)),
-        )
+        hooks.updates = RefreshedWeights(job.workers, job.weights, **told)
+    hooks.updates_of = _refreshing(job, tasks, **told)
     return hooks
+
+
+def _refreshing(
+    job: TrainingJob, tasks: tuple[Task, list[Task]], **told: Callable[[Any], None]
+) -> Callable[[TaskModel], ShardedRefresh] | None:
+    """How a model in parts is scored while it trains, if it is."""
+    if job.config.ray.sharding is None or job.config.alignment.refresh_interval == 0:
+        return None
+    return lambda model: ShardedRefresh(model, job.config, *tasks, job.weights, **told)
 
 
 def _telling(history: History) -> Hooks:

@@ -29,7 +29,7 @@ def score_for_training(session: Session) -> tuple[TaskWorkers | None, AlignmentR
     if not session.sources:
         return None, None
     stored = folder.path / SCORES
-    refreshed = config.alignment.refresh_interval > 0
+    refreshed = config.alignment.refresh_interval > 0 and config.ray.sharding is None  # by task workers
     if stored.exists() and not refreshed:
         listener.note(f"scores from {stored}: resuming this run")
         if config.alignment.row_weighting != "none":

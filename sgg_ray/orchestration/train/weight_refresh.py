@@ -49,7 +49,7 @@ class RefreshedWeights:
                 return None  # one scoring at a time: asking again would only make the workers later
             try:
                 report = self.workers.collect(self._asked.result())
-                self._require_all(report)
+                require_all(report, self.weights)
                 weights = self.weights = report.weights
                 self.on_report(report)
             except (SggError, RayError) as error:
@@ -60,18 +60,21 @@ class RefreshedWeights:
         self._asked = self._thread.submit(lambda: self.workers.request(step, host()))
         return weights
 
-    def _require_all(self, report: AlignmentReport) -> None:
-        """A source that had a weight would lose it because a worker had no memory, or could not be reached."""
-        lost = [
-            row for row in report.sources if row.score is None and self.weights.get(row.source, 0.0) > 0.0
-        ]
-        if lost:
-            raise ClusterError(f"of {', '.join(row.source for row in lost)}: {lost[0].note}")
-
     def is_done(self) -> bool:
         """Whether all answers to the last question are there, or none will come. Does not wait."""
         asked = self._asked
         return asked is None or (asked.done() and (asked.exception() is not None or asked.result().is_done()))
+
+
+def require_all(report: AlignmentReport, weights: Mapping[str, float]) -> None:
+    """See whether every source that has a weight has a score.
+
+    Raises:
+        ClusterError: it would lose its weight because a worker had no memory, or could not be reached.
+    """
+    lost = [row for row in report.sources if row.score is None and weights.get(row.source, 0.0) > 0.0]
+    if lost:
+        raise ClusterError(f"of {', '.join(row.source for row in lost)}: {lost[0].note}")
 
 
 class HostCopy:

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from sgg_ray.alignment import AlignmentReport
 from sgg_ray.config import Config
+from sgg_ray.orchestration.train.sharded_refresh import ShardedRefresh
 from sgg_ray.tasks import Task
 from sgg_ray.training import (
     Communicator,
@@ -39,6 +41,11 @@ def train(
             state.save(saves_to)
 
         hooks.checkpoint = checkpoint
+    scored: list[AlignmentReport] = []
+    if config.alignment.refresh_interval:
+        hooks.updates_of = lambda model: ShardedRefresh(
+            model, config, target, sources, WEIGHTS, on_report=scored.append
+        )
     outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)
     predictions = outcome.predictions
     said = isinstance(predictions, TextPredictions)
@@ -50,6 +57,7 @@ def train(
         "predicted": torch.from_numpy(predictions.losses if said else predictions.probabilities),
         "events": events,
         "trainable": outcome.trainable,
+        "scored": [report.weights for report in scored],
     }
 
 

@@ -16,8 +16,9 @@ TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0
 # Adam turns the rounding of gradients that are next to nothing into steps: the rate bounds what that comes to.
 RATE = 1e-4
 CASES = {
-    "uneven shares in micro-batches": {
+    "uneven shares in micro-batches, sources scored anew": {
         "guidance": TERMS,
+        "alignment": {"refresh_interval": 2},
         "train": {"batch_size": 7, "source_batch_size": 5, "micro_batch_size": 2},
     },
     "fewer rows than workers": {
@@ -80,6 +81,8 @@ def spawn(size, folder, configs, resume_from=None):
 def agree(found, expected, rate=RATE):
     assert found["trainable"] == expected["trainable"]
     assert found["texts"] == expected["texts"]
+    for mine, theirs in zip(found["scored"], expected["scored"], strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-4)
     for part in ("values", "predicted"):
         torch.testing.assert_close(found[part], expected[part], atol=rate, rtol=0.0)
     for mine, theirs in zip(found["events"], expected["events"], strict=True):
@@ -102,6 +105,7 @@ def test_parts_train_what_the_whole_trains(make_sharded, tmp_path, size, names):
         expected = shard_worker.train(whole(config), target, sources, SingleProcess())
         assert expected["events"][-1]["hvp_ratio" if "hvp_ratio" in expected["events"][-1] else "penalty"] > 0
         agree(by_rank[0][place], expected)
+        assert len(expected["scored"]) == (2 if config.alignment.refresh_interval else 0)
         for results in by_rank:
             assert torch.equal(results[place]["predicted"], by_rank[0][place]["predicted"])
 
@@ -149,12 +153,12 @@ def test_what_a_sharded_training_cannot_do_is_said_before_it_starts(make_sharded
     wrong = make_sharded(
         1,
         guidance={"hvp": "exact"},
-        alignment={"refresh_interval": 2, "row_weighting": "soft"},
+        alignment={"row_weighting": "soft"},
     )
     with pytest.raises(ModelError) as error:
         check_settings(wrong)
     said = str(error.value).splitlines()
-    keys = ["ray.num_workers", "guidance.hvp", "alignment.refresh_interval", "alignment.row_weighting"]
+    keys = ["ray.num_workers", "guidance.hvp", "alignment.row_weighting"]
     assert [line.split(":")[0] for line in said] == keys
     assert said[0] == "ray.num_workers: fsdp needs two workers or more, found 1 (ray.sharding: fsdp)"
 
