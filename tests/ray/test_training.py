@@ -158,6 +158,7 @@ def test_a_finished_name_is_refused(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand  # test_fsdp.py kills one of two as well, and cluster/test_lose_a_node.py one with its node
 @pytest.mark.usefixtures("database")
 def test_two_workers_of_which_one_is_killed(settings, still_encoder, tmp_path):
     """The group restarts from the last checkpoint and ends where one undisturbed process ends."""

@@ -49,7 +49,7 @@ def finished(settings, tmp_path_factory, migrated):
         "guidance.lambda_direction": {"log_uniform": [0.01, 1.0]},
         "alignment.weighting": {"choice": ["relu", "uniform"]},
     }
-    tune_settings = {"search": "optuna", "num_samples": 5, "folds": 2, "seeds": 2, "metric": "accuracy"}
+    tune_settings = {"search": "optuna", "num_samples": 3, "folds": 2, "seeds": 2, "metric": "accuracy"}
     folder = tmp_path_factory.mktemp("sweep")
     shutil.copy(migrated, folder)
     config = configure(settings, folder, space, tune=tune_settings)
@@ -59,7 +59,7 @@ def finished(settings, tmp_path_factory, migrated):
 def test_every_trial_is_judged_on_every_shot_and_on_no_test_row(finished):
     config, result = finished
     target, _ = load_tasks(config)
-    assert len(result.trials) == 5
+    assert len(result.trials) == 3
     for trial in result.trials:
         assert trial.status == "finished"
         assert len(trial.losses) == 4  # two parts, two seeds
@@ -105,7 +105,7 @@ def test_mlflow_has_a_child_run_a_trial(finished):
     parent = json.loads((result.folder / "run.json").read_text())["mlflow_run_id"]
     experiment = client.get_run(parent).info.experiment_id
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
-    assert len(children) == 5
+    assert len(children) == 3
     by_number = {int(child.data.tags["sgg.trial"]): child for child in children}
     for trial in result.trials:
         data = by_number[trial.number].data
