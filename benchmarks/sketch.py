@@ -170,14 +170,15 @@ def time_sketches(device: str, size: int) -> list[dict]:
 
 def tune(size: int) -> list[dict]:
     """Times of the kernel for other tile shapes, best first."""
-    from sgg_ray.gradients import cuda
+    from sgg_ray.gradients import cuda_sketch
 
     vector = torch.randn(VALUES["cuda"], device="cuda")
     rows = []
     for groups in (128, 256, 512):
         for warps in (2, 4, 8):
             for programs in (1056, 2112, 4224):
-                cuda.GROUPS, cuda.SKETCH_WARPS, cuda.SKETCH_PROGRAMS = groups, warps, programs
+                cuda_sketch.GROUPS, cuda_sketch.SKETCH_WARPS = groups, warps
+                cuda_sketch.SKETCH_PROGRAMS = programs
                 seconds = best_seconds(lambda: Sketcher(size, 0).sketch(vector), "cuda", repeats=3)
                 rows.append({"groups": groups, "warps": warps, "programs": programs, "seconds": seconds})
     return sorted(rows, key=lambda row: row["seconds"])

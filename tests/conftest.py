@@ -75,7 +75,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(migrated: Path, tmp_path: Path) -> Path:
     """The same in the test's own folder, where ``make_config`` and others look for it."""
-    return shutil.copy(migrated, tmp_path / "mlflow.db")
+    return Path(shutil.copy(migrated, tmp_path / "mlflow.db"))
 
 
 @pytest.fixture(scope="session")

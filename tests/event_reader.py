@@ -5,7 +5,7 @@ from pathlib import Path
 
 def read(folder: Path) -> dict[str, dict[int, list[float]]]:
     """All scalars below a folder as {name: {step: [values]}}."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
     found: dict = {}
     for file in folder.glob("events.*"):

@@ -105,8 +105,7 @@ def save_encoder_decoder(folder: Path, **settings: Any) -> Path:
             d_ff=64,
             num_layers=2,
             num_heads=4,
-            decoder_start_token_id=0,
-            **settings,
+            **{"decoder_start_token_id": 0, **settings},
         )
         model = T5ForConditionalGeneration(config)
         if not config.scale_decoder_outputs:  # with an output layer of its own, as T5 1.1 and FLAN have

@@ -10,8 +10,7 @@ from sgg_ray.tasks import kind_of
 
 Form = Literal["sentence-transformers", "transformers", "adapter"]
 
-_LOADING: dict[Form, str] = {
-    "sentence-transformers": """\
+_ENCODE = """\
 ```python
 from sentence_transformers import SentenceTransformer
 
@@ -20,7 +19,10 @@ logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value 
 labels = {labels}
 print(dict(zip(labels, logits[0]{activation}.tolist())))
 ```
-""",
+"""
+
+_LOADING: dict[Form, str] = {
+    "sentence-transformers": _ENCODE,
     "transformers": """\
 How the encoder's states become logits is in `modeling_sgg.py`, which Transformers runs only when it is told to:
 
@@ -35,15 +37,9 @@ print(classify(["a text to label"], truncation=True))
 The folder holds the adapter and the head; the model that was adapted is loaded from `{base}` (change
 `base_model_name_or_path` in `adapter_config.json` where it lies elsewhere).
 
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{folder}")
-logits = model.encode(["a text to label"], convert_to_tensor=True)  # one value a label
-labels = {labels}
-print(dict(zip(labels, logits[0]{activation}.tolist())))
-```
-
+"""
+    + _ENCODE
+    + """
 The adapter without the head: `PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{folder}")`.
 """,
 }

@@ -112,8 +112,10 @@ class Sketcher:
             [D] or [n, D] float32.
         """
         rows = vector.detach().reshape(vector.shape[:-1].numel(), vector.shape[-1]).contiguous()
-        if (fast := triton_kernels(rows)) and rows.numel():
-            sums = fast.fold(rows, start, self.size, (self.word_key, *self.row_keys))
+        if triton_kernels(rows) and rows.numel():
+            from sgg_ray.gradients.cuda_sketch import fold
+
+            sums = fold(rows, start, self.size, (self.word_key, *self.row_keys))
         else:
             sums = self._fold(rows, start)
         return _put_lanes_into_place(sums).reshape(*vector.shape[:-1], self.size)

@@ -2,24 +2,17 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+from ports import free_port
 
 # Live as long as a node, or the cluster: Ray 2.60 starts one coordinator for all who use Ray Train, and leaves it.
 RAYS_OWN = ("DashboardAgent", "RuntimeEnvAgent", "_AutoscalingCoordinatorActor")
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class RunningHead:

@@ -1,6 +1,5 @@
 """Eight processes log to a real MLflow server that goes away in between: nothing is lost, nobody stops."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -9,15 +8,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from ports import free_port
 
 SCRIPT = Path(__file__).with_name("log_to_server.py")
 PROCESSES, STEPS = 8, 60  # a quarter of a second each
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start_server(folder: Path, port: int) -> subprocess.Popen:

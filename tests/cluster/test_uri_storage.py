@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import pytest
 import torch
 import toy
 import yaml
+from ports import free_port
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from sgg_ray.artifacts import open_run
@@ -32,9 +32,7 @@ STORAGE = "s3://bucket/runs"
 @pytest.fixture(scope="module")
 def s3():
     """An S3 server with an empty bucket; the environment in which it is found, and its file system."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],

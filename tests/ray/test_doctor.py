@@ -47,7 +47,10 @@ def test_all_checks_of_a_sound_machine(here, monkeypatch):
     want_nothing(monkeypatch)
     checks = {
         check.name: check
-        for check in examine(RayConfig(storage_path="runs"), TrackingConfig(uri="sqlite:///mlflow.db"))
+        for check in examine(
+            RayConfig.model_validate({"storage_path": "runs"}),
+            TrackingConfig.model_validate({"uri": "sqlite:///mlflow.db"}),
+        )
         if check.name != "GPUs"  # the tests' Ray was told of none
     }
     assert all(check.holds for check in checks.values()), checks
@@ -161,7 +164,8 @@ def test_without_a_cluster_there_is_no_smoke(monkeypatch, here):
         raise ClusterError("ray.address: nobody answers")
 
     monkeypatch.setattr(DOCTOR, "connected", nowhere)
-    *_, cluster, smoke = examine(RayConfig(address="auto"), TrackingConfig(), lambda: pytest.fail("was run"))
+    ray, tracking = RayConfig.model_validate({"address": "auto"}), TrackingConfig.model_validate({})
+    *_, cluster, smoke = examine(ray, tracking, lambda: pytest.fail("was run"))
     assert (cluster.holds, smoke.holds) == (False, False)
     assert "nobody answers" in cluster.found
 
@@ -174,7 +178,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch, here):
         raise Exception("The current node timed out during startup.\nmore")
 
     monkeypatch.setattr("ray.init", too_slow)
-    with pytest.raises(ClusterError) as caught, connected(RayConfig()):
+    with pytest.raises(ClusterError) as caught, connected(RayConfig.model_validate({})):
         pass
     assert list(caught.value.problems) == [
         "ray.address: Ray did not start on this machine (The current node timed out during startup.); free cores and "

@@ -10,13 +10,22 @@ import torch
 import toy
 
 from sgg_ray.config import Config, with_values
+from sgg_ray.evaluation import PairedComparison
 from sgg_ray.models import load_model
 from sgg_ray.orchestration.train import torch_trainer
 from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.orchestration.tune.tune_driver import tune
 from sgg_ray.scoring import mixture, score_sharded
 from sgg_ray.tasks import hold_out, load_tasks
-from sgg_ray.training import SingleProcess, load_predictions, plain, predict, predictions_path, run_training
+from sgg_ray.training import (
+    LabelPredictions,
+    SingleProcess,
+    load_predictions,
+    plain,
+    predict,
+    predictions_path,
+    run_training,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 STEPS = 16
@@ -110,7 +119,9 @@ def test_baseline_and_calibration_of_a_model_in_parts(whole):
     alone = plain(Config.model_validate(toy.merged(whole, {"train": {"max_steps": 8}})))
     expected = run_training(alone, target, [], {}, torch.device("cpu")).probabilities
     found = load_predictions(predictions_path(result.folder, target, "baseline_"), target)
+    assert isinstance(found, LabelPredictions)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    assert isinstance(result.comparison, PairedComparison)
     assert result.comparison.rows == len(target.test)
     assert heard.seen["target-only"][-1] == 7
     assert (result.folder / "calibration.json").exists()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import actors
 import psutil
@@ -52,7 +53,7 @@ def configure(settings, encoder, folder, **train) -> Config:
     return Config.model_validate(toy.merged(settings, changes))
 
 
-def left_by(config: Config) -> dict[str, object]:
+def left_by(config: Config) -> dict[str, Any]:
     """Events of each run, metrics.json and MLflow's curves; how long steps took is left out."""
     folder = Path(config.ray.storage_path, config.name)
     events: dict[str, list] = {}

@@ -13,17 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import toy
+from ports import free_port
 
 from sgg_ray.artifacts import open_run
 
 pytest.importorskip("uvicorn", reason="Ray Serve is not installed: python -m pip install 'sgg-ray[serve]'")
 SGG = (sys.executable, "-c", "from sgg_ray.cli import main; main()")
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def ask(address, texts):

@@ -106,7 +106,7 @@ def test_frame_has_a_row_a_source_in_the_order_given():
     frame = make_report(MIXED).to_pandas()
     assert list(frame["source"]) == list(MIXED)
     assert frame["weight"].sum() == pytest.approx(1.0)
-    assert frame.set_index("source").loc["broken", ["value", "low", "high"]].isna().all()
+    assert all(frame.set_index("source").loc["broken", ["value", "low", "high"]].isna())
     assert frame["low"].dtype == np.float64
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,9 +110,10 @@ def test_an_average_goes_out_as_one_model_of_several(runs, elsewhere):
     model, _ = load_model(runs["average"] / "model")
     assert isinstance(model, AveragedModel)
     assert len(model.members) > 1
+    first: Any = model.members[0]
     batch = logits_and_inputs(runs["average"])[1]
     with torch.no_grad():
-        alone = model.members[0].scores(batch)[0].softmax(-1)
+        alone = first.scores(batch)[0].softmax(-1)
     for form in ("transformers", "sentence-transformers"):
         found = torch.tensor(elsewhere[f"average-{form}"]["logits"]).softmax(-1)
         assert not torch.allclose(found, alone, atol=1e-4)

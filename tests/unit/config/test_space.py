@@ -12,7 +12,7 @@ def sweep(write_config, space, **tune):
 
 
 def test_the_default_space_is_the_three_strengths():
-    assert set(TuneConfig().space) == {
+    assert set(TuneConfig.model_validate({}).space) == {
         "guidance.lambda_direction",
         "guidance.lambda_magnitude",
         "guidance.lambda_alignment",
@@ -73,12 +73,16 @@ def test_settings_that_do_not_fit_together(write_config, tune, reason):
     assert reason in caught.value.problems[0]
 
 
+def drawn_from(**distribution) -> Distribution:
+    return Distribution.model_validate(distribution)
+
+
 def test_a_distribution_knows_what_it_can_draw():
-    assert Distribution(log_uniform=(1e-3, 1)).holds(0.1)
-    assert not Distribution(log_uniform=(1e-3, 1)).holds(0.0)
-    assert not Distribution(uniform=(0, 1)).holds(True)
-    assert Distribution(choice=["mean", None]).holds(None)
-    assert not Distribution(choice=["mean"]).holds("cls")
+    assert drawn_from(log_uniform=(1e-3, 1)).holds(0.1)
+    assert not drawn_from(log_uniform=(1e-3, 1)).holds(0.0)
+    assert not drawn_from(uniform=(0, 1)).holds(True)
+    assert drawn_from(choice=["mean", None]).holds(None)
+    assert not drawn_from(choice=["mean"]).holds("cls")
 
 
 def test_sources_are_scored_anew_where_labels_meet_elsewhere():

@@ -8,9 +8,9 @@ from sgg_ray.gradients import FlatParameters
 
 def _model() -> nn.Module:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4, bias=False), nn.Linear(4, 3))
-    model[2].weight = nn.Parameter(model[2].weight[:, :4].clone())
-    return model
+    middle = nn.Linear(4, 4, bias=False)
+    middle.weight = nn.Parameter(middle.weight[:, :4].clone())
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), middle, nn.Linear(4, 3))
 
 
 def test_model_computes_the_same_and_gradients_land_in_the_buffer():
@@ -25,15 +25,16 @@ def test_model_computes_the_same_and_gradients_land_in_the_buffer():
 
 
 def test_tied_parameters_count_once_and_order_is_kept():
-    model = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3)])
-    model[1].weight = model[0].weight
+    first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3)
+    second.weight = first.weight
+    model = nn.ModuleList([first, second])
     named = list(model.named_parameters(remove_duplicate=False))[::-1]
     flat = FlatParameters(named)
     assert flat.names == ("1.bias", "1.weight")
     assert flat.size == 12
     flat.values.fill_(2.0)
-    assert (model[0].weight == 2).all()
-    assert (model[1].weight == 2).all()
+    assert torch.all(first.weight == 2)
+    assert torch.all(second.weight == 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,12 +1,11 @@
 """Data-parallel workers over gloo give the guided gradient of one process."""
 
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from oracle import ROWS, build_case
+from ports import free_port
 
 from sgg_ray.guidance import Guidance
 
@@ -35,6 +34,7 @@ def _train(rank: int, size: int, mode: str) -> tuple[torch.Tensor, torch.Tensor]
             loss.backward()
         reduce(case.flat.gradient)
         guidance.apply(step, lambda step=step: case.losses(rows, step), case.source, reduce)
+    assert guidance.reference is not None
     return case.flat.gradient, guidance.reference
 
 
@@ -45,18 +45,12 @@ def _worker(rank: int, size: int, port: int, modes: list[str], results) -> None:
     dist.destroy_process_group()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.parametrize("size", [2, pytest.param(4, marks=[pytest.mark.slow, pytest.mark.by_hand])])
 def test_workers_agree_with_one_process(size: int):
     modes = ["finite_difference", "central_difference", "exact", "first_order"]
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_worker, (size, _free_port(), modes, results), nprocs=size)
+        mp.spawn(_worker, (size, free_port(), modes, results), nprocs=size)
         for mode in modes:
             expected = _train(0, 1, mode)
             for rank in range(size):

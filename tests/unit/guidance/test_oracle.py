@@ -70,7 +70,10 @@ def test_exact_says_what_to_do_with_a_model_that_cannot():
         def backward(ctx, gradient):
             return gradient.clone()
 
-    case.model.body.append(torch.nn.Module())
-    case.model.body[-1].forward = Once.apply
+    last = torch.nn.Module()
+    last.forward = Once.apply
+    body = case.model.body
+    assert isinstance(body, torch.nn.Sequential)
+    body.append(last)
     with pytest.raises(ModelError, match="finite_difference"):
         case.guide(hvp="exact", lambda_magnitude=0.1)

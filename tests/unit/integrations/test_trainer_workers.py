@@ -6,6 +6,7 @@ import product_model as other
 import pytest
 import torch
 import torch.distributed as dist
+from ports import free_port
 from torch import multiprocessing
 from transformers import Trainer
 
@@ -40,11 +41,7 @@ def worker(rank, config, folder):
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(make_config, still_encoder, tmp_path):
     """DistributedDataParallel, accumulation, sources and clipping. Parameters within 1e-5, equal on both."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+    (tmp_path / "port").write_text(str(free_port()))
     config = make_config(
         model={"path": str(still_encoder)},
         guidance={**TERMS, "warmup_ratio": 0.5},

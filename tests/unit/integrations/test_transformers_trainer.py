@@ -1,6 +1,7 @@
 """A guided transformers.Trainer trains what the product's own loop trains, and leaves the rest of it alone."""
 
 import itertools
+from typing import Any
 
 import product_model as other
 import pytest
@@ -145,7 +146,7 @@ def test_a_step_without_a_finite_gradient_is_left_out(configure, tmp_path):
 
     class Broken(Trainer):
         def compute_loss(self, *args, **kwargs):
-            loss = super().compute_loss(*args, **kwargs)
+            loss: Any = super().compute_loss(*args, **kwargs)
             return loss * float("nan") if self.state.global_step == 2 else loss
 
     seen = []

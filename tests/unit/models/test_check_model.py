@@ -99,7 +99,7 @@ def test_a_pooler_that_the_model_does_not_have_is_refused(copy):
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(encoder):
-    check_model(ModelConfig(path=str(encoder)), 64)
+    check_model(ModelConfig.model_validate({"path": str(encoder)}), 64)
     assert "takes at most 64 tokens, found 65" in refusal(encoder, max_length=65)
 
 
@@ -120,7 +120,7 @@ def test_roberta_counts_positions_from_behind_the_padding(copy):
     }
     (copy / "config.json").write_text(json.dumps(settings))
     assert "takes at most 64 tokens, found 65" in refusal(copy, max_length=65)
-    check_model(ModelConfig(path=str(copy)), 64)
+    check_model(ModelConfig.model_validate({"path": str(copy)}), 64)
 
 
 @pytest.mark.parametrize(("labels", "told"), [(["bad", "good"], 0), (["0", "1"], 1)])

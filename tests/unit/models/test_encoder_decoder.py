@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,8 @@ def test_a_prompt_is_encoded_once(t5, make_config):
     model, target = built(with_model(make_config, t5, target={"verbalizers": words}))
     tokens = model.tokenise(target, target.test)
     seen = []
-    hook = model.backbone.get_encoder().register_forward_hook(lambda *call: seen.append(call[2][0].shape[0]))
+    backbone: Any = model.backbone
+    hook = backbone.get_encoder().register_forward_hook(lambda *call: seen.append(call[2][0].shape[0]))
     model.scores(model.collate([(tokens, row) for row in range(4)]))
     hook.remove()
     assert seen == [4]  # for eight answers
@@ -240,5 +242,5 @@ def test_a_run_is_predicted_and_exported(t5, settings, tmp_path, monkeypatch, ki
     if kind == "generation":
         assert scope["answer"] == found.generated[0]
     else:
-        expected = [found[name][0] for name in found if name.startswith("p_")]
+        expected = [found[name][0] for name in map(str, found) if name.startswith("p_")]
         assert list(scope["probabilities"].values()) == pytest.approx(expected, abs=1e-5)

@@ -104,4 +104,5 @@ def test_a_trained_model_shows_the_shots_and_so_does_the_saved_one(config, tmp_p
     again = Predictor(tmp_path / "saved", "cpu").probabilities(target.test.texts)
     np.testing.assert_allclose(again, outcome.probabilities, atol=1e-6)
     loaded, head = load_model(tmp_path / "saved")
+    assert isinstance(loaded, LanguageModel)
     assert loaded.shots[head].texts == model.shots[target.head].texts

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,8 @@ def passes(folder):
     target, sources = load_tasks(config)
     model = build_model(config, [target, *sources]).to(CUDA).train()
     flat = FlatParameters((name, p) for name, p in model.named_parameters() if p.requires_grad)
-    for head in model.heads.values():
+    heads: Any = model.heads
+    for head in heads.values():
         nn.init.normal_(head.weight)
     rows = model.tokenise(target, target.train)
     batches = [model.collate([(rows, row) for row in range(count)]) for count in (4, 8, 12)]

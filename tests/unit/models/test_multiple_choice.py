@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sgg_ray.artifacts import export_model, open_run
 from sgg_ray.config import Config
 from sgg_ray.errors import DataError, ModelError
-from sgg_ray.models import build_model, check_tasks
+from sgg_ray.models import LanguageModel, PromptedRows, build_model, check_tasks
 from sgg_ray.orchestration.predict.predict_driver import predict
 from sgg_ray.prediction import Predictor
 from sgg_ray.scoring import TaskSummariser, score_tasks
@@ -48,6 +48,7 @@ def test_a_choice_counts_by_its_log_probability(config, normalised):
     target, _ = load_tasks(config)
     model = build_model(config, [target]).eval()
     tokens = model.tokenise(target, target.test)
+    assert isinstance(tokens, PromptedRows)
     batch = model.collate([(tokens, row) for row in range(5)])
     (scores,) = model.scores(batch)
     for row in range(5):
@@ -70,7 +71,9 @@ def test_a_choice_that_begins_another_ends_with_the_token_for_it(config, tmp_pat
     target, _ = load_tasks(config)
     model = build_model(config, [target])
     end = model.tokenizer.eos_token_id
-    assert all(own[-1] == end for own in model.tokenise(target, target.train).candidates[0])
+    tokens = model.tokenise(target, target.train)
+    assert isinstance(tokens, PromptedRows)
+    assert all(own[-1] == end for own in tokens.candidates[0])
 
 
 def test_it_learns_predicts_and_is_exported(config, tmp_path, monkeypatch):
@@ -112,6 +115,7 @@ def test_sources_are_scored_and_shots_are_shown(config):
             len(target.test),
             2,
         )
+    assert isinstance(model, LanguageModel)
     shown = model.prompter.write(target, "word1", target.train.take([0]))
     assert target.train.choices[0][target.train.labels[0]] in shown
 
@@ -147,7 +151,9 @@ def test_a_choice_that_a_row_has_not_counts_for_nothing(uneven_config, normalise
         assert found[row].tolist() == pytest.approx([*own.exp().tolist(), *[0.0] * (4 - count)], abs=1e-6)
     trained = list(model.parameters())
     gradient = torch.autograd.grad(losses.mean(), trained, create_graph=True)
-    curved = torch.autograd.grad(sum((one * one.detach()).sum() for one in gradient), trained)
+    curved = torch.autograd.grad(
+        sum(((one * one.detach()).sum() for one in gradient), torch.zeros(())), trained
+    )
     assert all(torch.isfinite(one).all() for one in (*gradient, *curved))
 
 

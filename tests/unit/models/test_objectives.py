@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sgg_ray.models import objective_of
+from sgg_ray.models.objectives import Independent
 from sgg_ray.tasks import Rows
 
 
@@ -58,22 +59,26 @@ def test_a_label_begins_as_often_as_it_is_among_the_rows():
     rows = Rows(tuple("abcd"), np.zeros(4, dtype=np.int64), values=values)
     objective = objective_of("multi_label", rows)
     np.testing.assert_allclose(objective.biases(2), np.log([3.5 / 1.5, 1.5 / 3.5]))
+    several = objective_of("multi_label", rows.take([0, 1, 2]))
+    assert isinstance(objective, Independent)
+    assert isinstance(several, Independent)
     assert not objective.at_least_one
-    assert objective_of("multi_label", rows.take([0, 1, 2])).at_least_one
+    assert several.at_least_one
     assert np.isfinite(objective_of("multi_label", rows.take([0, 1])).biases(2)).all()
     for kind in ("classification", "ordinal", "regression"):
         assert not objective_of(kind).biases(3).any()
 
 
 def test_numbers_are_standardised_and_brought_back():
-    rows = Rows(("a", "b", "c"), np.zeros(3, dtype=np.int64), values=np.array([[10.0], [20.0], [30.0]]))
+    values = np.array([[10.0], [20.0], [30.0]])
+    rows = Rows(("a", "b", "c"), np.zeros(3, dtype=np.int64), values=values)
     objective = objective_of("regression", rows)
     z = objective.targets(rows.labels, rows.values, 1)
     assert z.mean() == pytest.approx(0)
     assert z.std() == pytest.approx(1)
     found = objective.losses(torch.zeros(3, 1), torch.zeros(3).long(), torch.from_numpy(rows.values))
     np.testing.assert_allclose(found, 0.5 * z[:, 0] ** 2, rtol=1e-6)
-    np.testing.assert_allclose(objective.predictions(torch.from_numpy(z)), rows.values)
+    np.testing.assert_allclose(objective.predictions(torch.from_numpy(z)), values)
     assert objective.predictions(torch.zeros(1, 1)).item() == 20
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from transformers import AutoTokenizer
 from sgg_ray.artifacts import export_model, open_run
 from sgg_ray.config import load_config
 from sgg_ray.errors import ConfigError, DataError, ModelError
-from sgg_ray.models import build_model, check_tasks, load_model, load_tokenizer
+from sgg_ray.models import EncoderClassifier, build_model, check_tasks, load_model, load_tokenizer
 from sgg_ray.models.batch import tokenise
 from sgg_ray.models.prompts import Prompter
 from sgg_ray.models.segments import numbers_segments, segment_numbers
@@ -91,9 +93,9 @@ def test_the_longer_segment_is_cut(encoder):
 
 def test_a_model_without_numbers_for_segments_gets_none(encoder):
     tokenizer = load_tokenizer(str(encoder))
-    model = torch.nn.Linear(1, 1)
+    model: Any = torch.nn.Linear(1, 1)
     assert not numbers_segments(tokenizer, model)
-    model.config = type("Config", (), {"type_vocab_size": 1})()
+    model.config = SimpleNamespace(type_vocab_size=1)
     assert not numbers_segments(tokenizer, model)
     model.config.type_vocab_size = 2
     assert numbers_segments(tokenizer, model)
@@ -103,6 +105,7 @@ def test_a_batch_of_pairs_is_what_transformers_makes_of_it(make_config, pair_fil
     config = make_config(target=target_of(pair_file), sources=[])
     target, _ = load_tasks(config)
     model = build_model(config, [target]).eval()
+    assert isinstance(model, EncoderClassifier)
     rows = model.tokenise(target, target.train)
     batch = model.collate([(rows, row) for row in range(len(rows))])
     assert batch.pairs

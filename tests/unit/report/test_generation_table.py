@@ -25,9 +25,9 @@ def results():
 
 
 def printed(show, *arguments) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    show(console, *arguments)
-    return console.file.getvalue()
+    page = io.StringIO()
+    show(Console(file=page, width=200), *arguments)
+    return page.getvalue()
 
 
 def test_every_model_and_the_difference_have_a_line(results):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgg_ray.errors import TrainingError
-from sgg_ray.models import PromptedRows, build_model
+from sgg_ray.models import LanguageModel, PromptedRows, build_model
 from sgg_ray.scoring import LayerComparison, TaskSummariser, score_tasks
 from sgg_ray.scoring.class_contrasts import Part
 from sgg_ray.scoring.completion_contrasts import (
@@ -34,6 +34,8 @@ def test_the_contrast_is_the_gradient_of_own_minus_others(make_generation):
     rows = model.tokenise(target, target.train)
     part = Part(np.array([1, 4, 5, 7, 8]), np.full(5, 0.2))
     (found,) = completion_contrasts(model, rows, [part], batch_size=8)
+    assert isinstance(model, LanguageModel)
+    assert isinstance(rows, PromptedRows)
     compared = with_negatives(rows, part.rows, model.prompter.room_beside)
     total = torch.zeros(())
     for row in part.rows:
@@ -97,6 +99,7 @@ def test_what_makes_a_completion_likely_anywhere_cancels(make_generation):
     model = build_model(config, [target]).eval()
     bonus = torch.zeros(len(model.tokenizer), requires_grad=True)
     rows = model.tokenise(target, target.train)
+    assert isinstance(rows, PromptedRows)
     (part,) = completion_parts(rows, np.arange(6), 1)
     compared = with_negatives(rows, part.rows, lambda tokens: 40 - tokens)
     total = torch.zeros(())

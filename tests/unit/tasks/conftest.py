@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from reviews import reviews
 
 from sgg_ray.config import Config
 from sgg_ray.errors import DataError
@@ -20,10 +21,6 @@ def as_csv(rows: list[Row], header=("text", "label")) -> str:
 
 def as_jsonl(rows: list[Row]) -> str:
     return "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
-
-
-def reviews(number: int, prefix="row", labels=("negative", "positive")) -> list[Row]:
-    return [(f"{prefix} {position}", labels[position % len(labels)]) for position in range(number)]
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
+from reviews import reviews
 
 from sgg_ray.tasks import load_tasks
-
-
-def reviews(number, prefix="row", labels=("negative", "positive")):
-    return [(f"{prefix} {position}", labels[position % len(labels)]) for position in range(number)]
 
 
 def test_a_class_with_fewer_rows_than_shots_gives_all_it_has(configure, write):

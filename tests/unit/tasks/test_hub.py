@@ -98,7 +98,6 @@ def test_a_path_without_a_name_and_a_stream_are_refused(monkeypatch):
 
 def test_splits_of_a_folder_are_read_by_name(tmp_path, monkeypatch):
     """The library itself, on a folder in place of a hub: splits by the names of their files, a revision as given."""
-    import datasets
 
     folder = tmp_path / "owner" / "name"
     folder.mkdir(parents=True)
@@ -106,13 +105,13 @@ def test_splits_of_a_folder_are_read_by_name(tmp_path, monkeypatch):
         rows = [{"text": f"{split} {n}", "label": n % 2} for n in range(count)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     found = read_hub("hf://owner/name@main", "validation", ["text", "label"], "target.path")
     assert found.frame["text"].tolist() == [f"validation {n}" for n in range(10)]
     target = {"path": "hf://owner/name", "shots": 4, "test": {"split": "validation"}}
     config = Config.model_validate({"name": "t", "model": {"path": "a/b"}, "target": target})
     task, _ = load_tasks(config)
     assert (len(task.train), len(task.test)) == (8, 10)
-    assert all(text.startswith("train") for text in task.train.texts)
+    assert all(str(text).startswith("train") for text in task.train.texts)
     with pytest.raises(DataError, match="split 'test'"):
         read_hub("hf://owner/name", "test", ["text"], "target.path")

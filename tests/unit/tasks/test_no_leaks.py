@@ -1,21 +1,10 @@
 """No text of the test rows is trained on, whichever file it comes from."""
 
 import numpy as np
+from reviews import keys, pairs, reviews
 
 from sgg_ray.tasks import load_tasks
 from sgg_ray.tasks.select import text_key
-
-
-def reviews(number, prefix="row", labels=("negative", "positive")):
-    return [(f"{prefix} {position}", labels[position % len(labels)]) for position in range(number)]
-
-
-def pairs(task, rows):
-    return {(text, task.labels[label]) for text, label in zip(rows.texts, rows.labels)}
-
-
-def keys(rows):
-    return {text_key(text) for text in rows.texts}
 
 
 def test_texts_of_an_own_test_file_leave_training_and_sources(configure, write):

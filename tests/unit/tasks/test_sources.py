@@ -1,12 +1,9 @@
 """Sources: limits and poisoning."""
 
 import numpy as np
+from reviews import reviews
 
 from sgg_ray.tasks import load_tasks
-
-
-def reviews(number, prefix="row", labels=("negative", "positive")):
-    return [(f"{prefix} {position}", labels[position % len(labels)]) for position in range(number)]
 
 
 def test_a_limit_keeps_the_proportions_of_the_classes(configure, write):

@@ -8,22 +8,9 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reviews import keys, pairs, reviews
 
 from sgg_ray.tasks import load_tasks
-from sgg_ray.tasks.select import text_key
-
-
-def reviews(number, prefix="row", labels=("negative", "positive")):
-    return [(f"{prefix} {position}", labels[position % len(labels)]) for position in range(number)]
-
-
-def pairs(task, rows):
-    return {(text, task.labels[label]) for text, label in zip(rows.texts, rows.labels)}
-
-
-def keys(rows):
-    return {text_key(text) for text in rows.texts}
-
 
 FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 

@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import toy
+from ports import free_port
 
 from sgg_ray.prediction import Predictor
 from sgg_ray.tracking import TrackedDataset, Tracker, TrainedModel
@@ -88,9 +88,7 @@ def test_tables_without_texts_are_refused(logged):
 )
 def test_it_is_served_over_http(logged, expected, manager, patience, tmp_path):
     folder = logged._client.get_model_version_download_uri("films", "1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", folder, "--env-manager", manager]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     server = subprocess.Popen(

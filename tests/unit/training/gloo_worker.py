@@ -13,6 +13,7 @@ from sgg_ray.training import (
     Communicator,
     Distributed,
     Hooks,
+    LabelPredictions,
     SingleProcess,
     TextPredictions,
     passes,
@@ -41,6 +42,7 @@ def train(config: Config, target: Task, sources: Sequence[Task], communicator: C
     outcome = run_training(config, target, sources, WEIGHTS, torch.device("cpu"), communicator, hooks)
     predictions = outcome.predictions
     said = isinstance(predictions, TextPredictions)
+    assert said or isinstance(predictions, LabelPredictions)
     return {
         "texts": predictions.texts if said else (),
         "values": {name: value.detach().clone() for name, value in outcome.model.named_parameters()},

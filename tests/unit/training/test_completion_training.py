@@ -6,10 +6,18 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from sgg_ray.models import build_model
+from sgg_ray.models import LanguageModel, PromptedRows, build_model
 from sgg_ray.models.batch import TokenisedRows
 from sgg_ray.tasks import load_tasks
-from sgg_ray.training import SingleProcess, Trainer, generate_texts, plain, predict_rows, run_training
+from sgg_ray.training import (
+    SingleProcess,
+    TextPredictions,
+    Trainer,
+    generate_texts,
+    plain,
+    predict_rows,
+    run_training,
+)
 from sgg_ray.training.passes import TARGET
 
 TERMS = {"lambda_direction": 0.2, "lambda_magnitude": 0.2, "lambda_alignment": 0.1, "warmup_ratio": 0.0}
@@ -105,6 +113,11 @@ def curvature(trainer: Trainer) -> torch.Tensor:
     return trainer.flat.gradient - before
 
 
+def answers(outcome) -> tuple[str, ...]:
+    assert isinstance(outcome.predictions, TextPredictions)
+    return outcome.predictions.texts
+
+
 def test_with_every_term_off_it_is_the_target_alone_bit_for_bit(make_generation):
     off = {"lambda_direction": 0.0, "lambda_magnitude": 0.0, "lambda_alignment": 0.0, "lambda_source": 0.0}
     config = make_generation(guidance=off)
@@ -114,7 +127,7 @@ def test_with_every_term_off_it_is_the_target_alone_bit_for_bit(make_generation)
     other = run_training(plain(config), target, [], {}, torch.device("cpu"))
     for (name, mine), theirs in zip(one.model.named_parameters(), other.model.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
-    assert one.predictions.texts == other.predictions.texts
+    assert answers(one) == answers(other)
 
 
 def test_sources_teach_the_target_and_shuffled_ones_do_not(make_generation):
@@ -125,7 +138,7 @@ def test_sources_teach_the_target_and_shuffled_ones_do_not(make_generation):
     exact = {}
     for source in sources:
         outcome = run_training(config, target, sources, {source.name: 1.0}, torch.device("cpu"))
-        pairs = zip(outcome.predictions.texts, target.test.completions)
+        pairs = zip(answers(outcome), target.test.completions)
         exact[source.name] = np.mean([text == reference for text, reference in pairs])
     assert exact["clean"] > 0.9
     assert exact["shuffled"] < 0.5
@@ -136,10 +149,14 @@ def test_answers_do_not_depend_on_the_batch_size(make_generation):
     target, _ = load_tasks(config)
     model = build_model(config, [target])
     one, other = (predict_rows(model, target, target.test, size) for size in (1, 7))
+    tokens = model.tokenise(target, target.test)
+    assert isinstance(model, LanguageModel)
+    assert isinstance(tokens, PromptedRows)
+    assert isinstance(one, TextPredictions)
+    assert isinstance(other, TextPredictions)
     assert one.texts == other.texts
     assert one.texts == tuple(generate_texts(model, target, target.test, 5))
     np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
-    tokens = model.tokenise(target, target.test)
     np.testing.assert_array_equal(one.tokens, [len(own) for (own,) in tokens.candidates])
 
 
@@ -185,6 +202,6 @@ def test_without_training_the_model_answers_as_it_is(make_generation, method):
     )
     target, _ = load_tasks(config)
     outcome = run_training(config, target, [], {}, torch.device("cpu"))
-    assert len(outcome.predictions.texts) == len(target.test)
+    assert len(answers(outcome)) == len(target.test)
     assert np.isfinite(outcome.predictions.losses).all()
     assert outcome.trainable == 0

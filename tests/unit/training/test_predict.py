@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgg_ray.models import build_model
+from sgg_ray.models import EncoderClassifier, build_model
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import SingleProcess, predict
 
@@ -15,6 +15,7 @@ def model_and_rows(make_config):
     target, _ = load_tasks(config)
     model = build_model(config, [target])
     generator = torch.Generator().manual_seed(0)
+    assert isinstance(model, EncoderClassifier)
     for parameter in model.heads.parameters():
         parameter.data.normal_(generator=generator)
     return model, model.tokenise(target, target.test)
@@ -60,4 +61,4 @@ def test_two_workers_share_the_rows(model_and_rows):
         predict(model, rows, 16, half)
     assert all((half.part.sum(1) == 0).any() for half in halves)
     whole = predict(model, rows, 16, SingleProcess())
-    np.testing.assert_allclose(sum(half.part for half in halves).numpy(), whole, atol=1e-6)
+    np.testing.assert_allclose(torch.stack([half.part for half in halves]).sum(0).numpy(), whole, atol=1e-6)

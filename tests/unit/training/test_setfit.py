@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from sgg_ray.errors import ConfigError
-from sgg_ray.models import build_model
+from sgg_ray.models import EncoderClassifier, build_model
 from sgg_ray.tasks import Rows, Task, load_tasks
 from sgg_ray.training import check_setfit, run_training
 from sgg_ray.training.head import take_head
@@ -60,6 +60,7 @@ def test_the_head_predicts_what_the_regression_predicts(config, labels):
     rows = Rows(("x",) * 60, classes)
     task = Task("t", labels, rows, rows, "target")
     model = build_model(config, [task])
+    assert isinstance(model, EncoderClassifier)
     features = random.normal(size=(60, model.width)) + classes[:, None]
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     regression = LogisticRegression().fit(features, classes)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sgg_ray.models import build_model, load_model, save_model
+from sgg_ray.models import EncoderClassifier, build_model, load_model, save_model
 from sgg_ray.tasks import Rows, Task, sharing_labels
 from sgg_ray.tasks.task_loading import NO_ROWS
 from sgg_ray.training import run_training
@@ -45,6 +45,7 @@ def test_a_source_with_two_of_three_labels_trains_those_outputs_of_the_targets_h
     model = build_model(config, [target, source])
     assert [*model.labels] == [target.head]
     assert model.owner(source.head) == target.head
+    assert isinstance(model, EncoderClassifier)
     head = model.head(target.head)
     with torch.no_grad():
         head.weight.normal_(generator=torch.Generator().manual_seed(0))
@@ -72,5 +73,6 @@ def test_a_training_with_shared_labels_is_saved_without_the_sources_label_sets(m
     loaded, head = load_model(tmp_path)
     assert head == target.head
     assert [*loaded.labels] == [target.head]
-    again = torch.equal(loaded.head(head).weight, outcome.model.head(head).weight)
-    assert again
+    assert isinstance(loaded, EncoderClassifier)
+    assert isinstance(outcome.model, EncoderClassifier)
+    assert torch.equal(loaded.head(head).weight, outcome.model.head(head).weight)

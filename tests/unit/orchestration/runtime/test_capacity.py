@@ -1,5 +1,7 @@
 """What a run asks of a cluster that starts nodes as they are needed; nodes are those of an executor in this process."""
 
+from typing import Any
+
 import pytest
 from ray.autoscaler import sdk
 
@@ -33,7 +35,7 @@ class Autoscaler:
 
     @property
     def executor(self):
-        executor = InProcessExecutor()
+        executor: Any = InProcessExecutor()
         executor.nodes = lambda: self.nodes
         return executor
 

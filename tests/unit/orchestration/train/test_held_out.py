@@ -2,6 +2,7 @@
 
 import shutil
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from sgg_ray.artifacts import RunFolder
 from sgg_ray.config import HeldOutConfig
 from sgg_ray.errors import TrainingError
 from sgg_ray.evaluation import BASELINE, GUIDED, fit_temperature
-from sgg_ray.models import AveragedModel, build_model, load_model, read_temperature, save_model
+from sgg_ray.models import (
+    AveragedModel,
+    EncoderClassifier,
+    build_model,
+    load_model,
+    read_temperature,
+    save_model,
+)
 from sgg_ray.orchestration.listener import NullListener
 from sgg_ray.orchestration.train import held_out
 from sgg_ray.orchestration.train.held_out import (
@@ -36,7 +44,7 @@ def session(make_config, tmp_path):
     folder = RunFolder(tmp_path / "runs", "toy")
     folder.begin(config)
     for place, value in ((folder.path / "model", 1.0), (tmp_path / "alone", 0.0)):
-        model = build_model(config, [target])
+        model: Any = build_model(config, [target])
         torch.nn.init.constant_(model.head(target.head).bias, value)
         place.mkdir()
         save_model(model, place, base=config.model.path, target_head=target.head)
@@ -81,6 +89,7 @@ def test_the_model_that_is_not_worse_is_the_runs(session, monkeypatch, good, bia
     judge_on_held_out(session, {})
     assert stored_comparison(session.folder, KEPT).kept == good
     model, head = load_model(session.folder.path / "model")
+    assert isinstance(model, EncoderClassifier)
     assert model.head(head).bias.tolist() == [bias, bias]
     folds = usable_folds(session.config, session.target)
     kept = held_out_predictions(session.folder, folds, good)
@@ -101,7 +110,9 @@ def test_a_run_that_was_killed_does_only_what_is_missing(session, monkeypatch):
     first = stored_comparison(session.folder, KEPT)
     judge_on_held_out(session, {})  # killed after the choice: it is the same
     assert (ran, stored_comparison(session.folder, KEPT)) == (every[3:], first)
-    assert load_model(session.folder.path / "model")[0].head(session.target.head).bias.tolist() == [0.0, 0.0]
+    model, head = load_model(session.folder.path / "model")
+    assert isinstance(model, EncoderClassifier)
+    assert model.head(head).bias.tolist() == [0.0, 0.0]
 
 
 def test_what_unlabelled_texts_brought_is_told_from_the_same_shots(session, monkeypatch):
@@ -122,7 +133,7 @@ def test_a_self_trained_member_that_makes_it_worse_is_left_out(session, monkeypa
 
     members = []
     for number in range(others + 1):
-        member = build_model(session.config, [session.target])
+        member: Any = build_model(session.config, [session.target])
         torch.nn.init.constant_(member.head(session.target.head).bias, float(number))
         members.append(member)
     names = [f"member {number}" for number in range(others)]
@@ -147,13 +158,15 @@ def test_a_self_trained_member_that_makes_it_worse_is_left_out(session, monkeypa
             stored_comparison(session.folder, KEPT).kept == GUIDED
         )  # what is left is no worse than the baseline
         model, head = load_model(session.folder.path / "model")
-        kept = model.members if others == 2 else [model]
+        kept: Any = model.members if others == 2 else [model]
         assert [each.head(head).bias[0].item() for each in kept] == list(range(others))
         if others == 2:
             assert model.shares == (0.5, 0.5)
         path = predictions_path(session.folder.path, session.target)
-        assert (load_predictions(path, session.target).found == 0.7).all()
-    assert (cross_validated(session)[0].found.argmax(1) == session.target.train.labels).all()
+        stored: Any = load_predictions(path, session.target)
+        assert (stored.found == 0.7).all()
+    guided: Any = cross_validated(session)[0]
+    assert (guided.found.argmax(1) == session.target.train.labels).all()
 
 
 def test_all_trainings_of_an_average_are_counted(session, monkeypatch):
@@ -183,7 +196,8 @@ def test_without_test_rows_the_held_out_shots_are_evaluated(session, monkeypatch
     with pytest.raises(TrainingError, match=r"^target\.test: "):
         cross_validated(session)
     judge_on_held_out(session, {})
-    guided, alone = cross_validated(session)
+    both: Any = cross_validated(session)
+    guided, alone = both
     assert len(usable_folds(session.config, session.target)) == 5
     assert guided.rows.texts == session.target.train.texts
     assert guided.metrics().accuracy == 1.0
