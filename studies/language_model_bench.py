@@ -30,6 +30,7 @@ SHARPNESS_RADIUS = 0.5  # of the step along g at which the loss is looked at aga
 PAD_TO_MULTIPLE = 32  # few shapes of batches: recording their passes takes longer than 60 steps are worth
 ASK_SCORES = ("relu", "evidence")
 BANDITS = ("exp3", "ucb1")
+PROBED = {"lora", "sgg-target", "target-terms-off", "sgg-terms", "sgg-terms-off", "multitask"}
 SENTIMENT = {"films", "reviews", "tweets", "tweets-3way", "drugs", "products"}
 MOST_KEPT = 100  # tasks whose tokens a process keeps
 Packs = dict[tuple[str, int, int], Cell]
@@ -108,15 +109,25 @@ def rows_of(packs: Packs, task: str, shots: int, seed: int, pool: str) -> tuple[
 
 
 class Watch:
-    """Looks at a training from outside: where it began, and how flat the loss of the shots is where it ended."""
+    """Looks at a training from outside: where it began, and how flat the loss of the shots is where it ended.
 
-    def __init__(self) -> None:
+    Args:
+        sources: the gradient of their uniform mixture is compared with the target's now and then.
+    """
+
+    def __init__(self, sources: list[Task]) -> None:
         self.trainer: Trainer | None = None
+        self.sources = sources
         self.events: list[dict[str, float]] = []
 
     def begin(self, trainer: Trainer):
         self.trainer, self.start = trainer, trainer.flat.values.clone()
         lean(trainer.model.trunk())
+        if self.sources:
+            model, diagnostics = trainer.model, trainer.diagnostics
+            share = 1 / len(self.sources)
+            diagnostics.probe = {one.name: (model.tokenise(one, one.train), share) for one in self.sources}
+            diagnostics.probed = torch.zeros_like(trainer.flat.values)
         return trainer.phases
 
     def found(self) -> Cell:
@@ -129,6 +140,7 @@ class Watch:
         ratios = [event["hvp_ratio"] for event in events if "hvp_ratio" in event]
         return {
             **unfitted(events),
+            **aligned(events),
             "distance": flat.norm(flat.values - self.start).item(),
             "shot_loss": at,
             "sharpness": beyond - at,
@@ -152,7 +164,20 @@ class Watch:
         return at, beyond
 
 
-CURVE = ("loss", "gradient_norm", "step_cosine")
+CURVE = ("loss", "gradient_norm", "step_cosine", "source_cosine")
+
+
+def aligned(events: list[dict[str, float]]) -> Cell:
+    """Mean cosine of the target's gradient and the uniform mixture's, without that of the first step, where all
+    strategies have the same: over the training, and over what of it came before the shots were fitted."""
+    later = [event for event in events if event.get("source_cosine") is not None and event["step"] > 0]
+    if not later:
+        return {}
+    before = [event["source_cosine"] for event in later if event["loss"] > FITTED]
+    return {
+        "alignment": float(np.mean([event["source_cosine"] for event in later])),
+        "alignment unfitted": float(np.mean(before)) if before else None,
+    }
 
 
 def unfitted(events: list[dict[str, float]]) -> Cell:
@@ -223,7 +248,8 @@ class Bench:
             combination += own.alignment.weighting if own.alignment.weighting in BANDITS else ""
             known = combination in done
             if not known:
-                done[combination] = self.attempt(own, target, sources, weights)
+                probed = sources if name in PROBED and job["place"]["pool"] == "clean" else []
+                done[combination] = self.attempt(own, target, sources, weights, probed)
             yield {
                 **job["place"],
                 "strategy": name,
@@ -235,15 +261,29 @@ class Bench:
         model = build_model(config, [target], self.foundation(config)).to(self.device)
         return score_tasks(TaskSummariser(model, config.alignment, config.seed), target, sources)
 
-    def attempt(self, config: Config, target: Task, sources: list[Task], weights: dict[str, float]) -> Cell:
+    def attempt(
+        self,
+        config: Config,
+        target: Task,
+        sources: list[Task],
+        weights: dict[str, float],
+        probed: list[Task],
+    ) -> Cell:
         """A training, or what went wrong: the other cells of the job are trained all the same."""
         try:
-            return self.train(config, target, sources, weights)
+            return self.train(config, target, sources, weights, Watch(probed))
         except Exception as error:
             return {"error": repr(error)[:200], "trace": traceback.format_exc()[-1500:]}
 
-    def train(self, config: Config, target: Task, sources: list[Task], weights: dict[str, float]) -> Cell:
-        watch, started = Watch(), time.perf_counter()
+    def train(
+        self,
+        config: Config,
+        target: Task,
+        sources: list[Task],
+        weights: dict[str, float],
+        watch: Watch,
+    ) -> Cell:
+        started = time.perf_counter()
         hooks = Hooks(on_events=watch.events.extend, phases=watch.begin)
         foundation = self.foundation(config)
         outcome = run_training(

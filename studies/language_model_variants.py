@@ -124,6 +124,10 @@ DERIVED: dict[str, tuple[str, Sections]] = {
     "target-terms-off": ("sgg-target", {"guidance": TERMS_OFF}),
     "sgg-terms-off": ("sgg-terms", {"guidance": TERMS_OFF}),
     "sgg-evidence": ("sgg-weights", {"alignment": {"weighting": "evidence"}}),
+    "flad-ucb1": ("flad-exp3", {"alignment": {"weighting": "ucb1"}}),
+    "upgrad": ("pcgrad", {"train": {"combine": "upgrad"}}),
+    "sgg-episodes": ("sgg-terms", {"train": EPISODES}),
+    "sgg-episodes-3e-4": ("sgg-terms", {"train": {**EPISODES, "learning_rate": 3e-4}}),
     "in-context-tuning": ("multitask", {"train": {**EPISODES, "learning_rate": 3e-4}}),
 }
 

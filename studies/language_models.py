@@ -6,9 +6,10 @@
     python studies/language_model_report.py FOLDER
 
 ``search`` trains every variant of language_model_variants.py on a few splits of development tasks, ``second`` the
-promising ones on others; ``measure`` takes of each family the variant that was best there and trains it on tasks of
-the report half. Cells are written as they end, one line of
-JSON each, so that a run that is out of time is still a sample: all strategies of a split follow each other.
+promising ones on others, ``episodes`` the best with weights and term once more in the format of in-context learning.
+``measure`` takes of each family the variant that was best there and trains it on tasks of the report half. Cells are
+written as they end, one line of JSON each, so that a run that is out of time is still a sample: all strategies of a
+split follow each other.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from suite.load import suite
 
 DEVELOPMENT = ("films", "science", "messages", "tweets-3way", "tweets")
 REPORT = ("reviews", "news", "mail", "products", "recreation", "drugs")
+FILES = {"episodes": "episodes.jsonl", "measure": "measured.jsonl"}
+EPISODE_SEARCH = ("sgg-episodes", "sgg-terms", "sgg-episodes-3e-4")
 TOGETHER = (
     4  # variants that one process trains in a row, few: the splits of a search that are cut off are lost
 )
@@ -162,57 +165,92 @@ def searching(second: bool) -> list[Cell]:
     return jobs
 
 
-# Groups of cells that one process trains in a row: strategies, and pools.
-BESIDE = ("sgg-weights", "sgg-evidence", "sgg-terms-off")
-ALONE = (("lora", "sgg-target", "target-terms-off"), ("lora-twice",))
-CLOSEST = (("flad-exp3",), ("pcgrad",), ("t-few", "t-few-terms", "sequential"))
+# Groups of cells that one process trains in a row.
+ALONE, TWICE = ("lora", "sgg-target", "target-terms-off"), ("lora-twice",)
+BESIDE, WEIGHTS = ("sgg-terms", "multitask", "sgg-terms-off"), ("sgg-weights",)
+RIVALS, SLOW = (("flad-ucb1",), ("flad-exp3",), ("t-few",)), (("pcgrad",), ("upgrad",))
+EPISODES = (("sgg-episodes",), ("in-context-tuning",))
 HALF = len(ROUNDS) // 2
-SCORED, SINGLES = 8, 2  # seeds of scores at 8 shots, and of trainings with one source
+OTHER_SHOTS = (8, 32)  # of seeds with even and with odd numbers
+FEW = 2  # seeds of trainings with one source, and of episodes
 
 
-def measured_jobs(variants: dict[str, Sections]) -> list[Cell]:
-    """Jobs on the report half, most important first."""
-
-    def groups(rounds, wanted, pool) -> list[Cell]:
-        return [
-            a_job(task, shots, seed, pool, {name: variants[name] for name in names})
-            for seed, shots in rounds
-            for names in wanted
-            for task in REPORT
-        ]
-
-    def core(rounds) -> list[Cell]:
-        beside = (BESIDE, ("sgg-terms", "multitask"))
-        return groups(rounds, (*ALONE, *beside), "clean") + groups(rounds, beside, "poisoned")
-
+def groups(
+    variants: dict[str, Sections], place: tuple[int, int], wanted: tuple[tuple[str, ...], ...], pool: str
+) -> list[Cell]:
+    """Jobs of one seed and number of shots, on all tasks of the report half."""
+    seed, shots = place
     return [
-        *core(ROUNDS[:HALF]),
-        *groups(ROUNDS[:4], CLOSEST, "clean"),
-        *groups(ROUNDS[:4], (BESIDE, ("sgg-terms", "multitask")), "useless"),
-        *[a_job(task, 8, seed, "poisoned", {}) for seed in range(SCORED) for task in REPORT],
-        *single_jobs(variants["sgg-weights"]),
-        *groups(ROUNDS[4:HALF], CLOSEST, "clean"),
-        *core(ROUNDS[HALF:]),
-        *groups(ROUNDS[:4], (("flad-exp3",),), "poisoned"),
-        *groups(ROUNDS[:2], (("in-context-tuning",),), "clean"),
+        a_job(task, shots, seed, pool, {name: variants[name] for name in names})
+        for names in wanted
+        for task in REPORT
     ]
 
 
-def single_jobs(sections: Sections) -> list[Cell]:
+def core(variants: dict[str, Sections], place: tuple[int, int], pool: str) -> list[Cell]:
+    """The strategies that everything else is compared with."""
+    alone = groups(variants, place, (ALONE, TWICE), pool) if pool == "clean" else []
+    return groups(variants, place, (BESIDE, WEIGHTS), pool) + alone
+
+
+def measured_jobs(variants: dict[str, Sections]) -> list[Cell]:
+    """Jobs on the report half, seed by seed: a run that is out of time has whole comparisons of fewer seeds."""
+    first = ROUNDS[:HALF]
+    jobs = [job for pool in ("clean", "poisoned") for place in first for job in core(variants, place, pool)]
+    for seed, shots in first:
+        place, other = (seed, shots), (seed, OTHER_SHOTS[seed % 2])
+        if shots == 4:  # where they were better on development tasks
+            jobs += groups(variants, place, EPISODES[:1], "clean")
+        jobs += groups(variants, place, RIVALS, "clean")
+        jobs += groups(variants, other, (BESIDE[:2], ALONE), "clean")
+        jobs += [a_job(task, 8, seed, "poisoned", {}) for task in REPORT]
+        if seed < HALF // 2:
+            jobs += groups(variants, place, (BESIDE[:2],), "useless")
+        if seed == FEW:
+            jobs += [job for early in range(FEW - 1) for job in single_jobs(variants["sgg-weights"], early)]
+    jobs += [job for place in first for job in groups(variants, place, SLOW, "clean")]
+    jobs += [job for place in first for job in groups(variants, place, EPISODES, "clean")]
+    jobs += single_jobs(variants["sgg-weights"], FEW - 1)
+    return [
+        *jobs,
+        *(
+            job
+            for pool in ("clean", "poisoned")
+            for place in ROUNDS[HALF:]
+            for job in core(variants, place, pool)
+        ),
+    ]
+
+
+def single_jobs(sections: Sections, seed: int) -> list[Cell]:
     """Trainings with one source each, clean or with wrong labels: what it is really worth."""
     jobs = []
-    for seed in range(SINGLES):
-        for task in REPORT:
-            alone = {**sections, "guidance": {**sections["guidance"], "lambda_source": 0}}
-            clean = {ONE + name: sections for name in suite()["sources"]}
-            wrong = {ONE + name: sections for name in suite()["poisoned"]}
-            jobs.append(a_job(task, 8, seed, "clean", {"no source": alone, **clean}))
-            jobs.append(a_job(task, 8, seed, "poisoned", wrong))
+    for task in REPORT:
+        alone = {**sections, "guidance": {**sections["guidance"], "lambda_source": 0}}
+        clean = {ONE + name: sections for name in suite()["sources"]}
+        wrong = {ONE + name: sections for name in suite()["poisoned"]}
+        found = {"no source": alone, **clean}
+        parts = [[*found.items()][start : start + TOGETHER] for start in range(0, len(found), TOGETHER)]
+        jobs += [a_job(task, 8, seed, "clean", dict(part)) for part in parts]
+        jobs.append(a_job(task, 8, seed, "poisoned", wrong))
     return jobs
 
 
-def left(jobs: list[Cell], kept: Path | None) -> list[Cell]:
-    """The jobs without the cells that ``kept`` has, a file of language_model_report.py."""
+def episode_jobs(variants: dict[str, Sections]) -> list[Cell]:
+    """Jobs on development tasks: do episodes add to weights and term?"""
+    return [
+        a_job(task, shots, seed, "clean", {name: variants[name]})
+        for name in EPISODE_SEARCH
+        for seed, shots in DEVELOPMENT_ROUNDS[1:3]
+        for task in DEVELOPMENT
+    ]
+
+
+def left(jobs: list[Cell], kept: Path | None, only: list[str] | None) -> list[Cell]:
+    """The jobs without the cells that ``kept`` has, a file of language_model_report.py, and with ``only`` these."""
+    if only:
+        wanted = [{name: job["variants"][name] for name in only if name in job["variants"]} for job in jobs]
+        jobs = [{**job, "variants": own} for job, own in zip(jobs, wanted) if own]
     if kept is None:
         return jobs
     columns = ["task", "shots", "seed", "pool", "strategy"]
@@ -233,12 +271,13 @@ def lines(path: Path) -> list[Cell]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("search", "second", "measure"), nargs="+")
+    parser.add_argument("command", choices=("search", "second", "episodes", "measure"), nargs="+")
     parser.add_argument("--jobs", type=Path, nargs="+", required=True, help="what strategies.py pack wrote")
     parser.add_argument("--model", required=True)
     parser.add_argument("--seconds", type=float, nargs="+", default=[1e9], help="for each command")
     parser.add_argument("--grace", type=float, default=30, help="what has begun may take so much longer")
     parser.add_argument("--kept", type=Path, help="measure: CSV of an earlier run, whose cells are left out")
+    parser.add_argument("--only", nargs="+", help="measure: these strategies")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--most", type=int)
     parser.add_argument("--out", type=Path, required=True)
@@ -249,9 +288,13 @@ def main() -> None:
     team, until = Team(arguments), time.time()
     for command, seconds in zip(arguments.command, arguments.seconds * len(arguments.command)):
         until = max(until, time.time()) + seconds
-        if command == "measure":
-            jobs = measured_jobs(chosen_variants(json.loads(choices.read_text())))
-            team.train(left(jobs, arguments.kept), arguments.out / "measured.jsonl", until, arguments.grace)
+        if command in ("episodes", "measure"):
+            variants = chosen_variants(json.loads(choices.read_text()))
+            if command == "episodes":
+                jobs = episode_jobs(variants)
+            else:
+                jobs = left(measured_jobs(variants), arguments.kept, arguments.only)
+            team.train(jobs, arguments.out / FILES[command], until, arguments.grace)
         else:
             path = second if command == "second" else first
             team.train(searching(command == "second"), path, until, arguments.grace)
