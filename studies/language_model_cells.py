@@ -10,7 +10,7 @@ KEPT = "language-models-{}.csv"
 SPLIT = ["task", "shots", "seed"]
 # Training losses between which gradients are compared; of two trainings one may be through them sooner.
 BINS = ((0.5, 1.0), (0.2, 0.5), (0.05, 0.2))
-OTHERS = ("distance", "sharpness", "shot_loss", "hvp_ratio")
+OTHERS = ("distance", "sharpness", "shot_loss", "hvp_ratio", "alignment", "alignment unfitted")
 
 
 def measure_names(frame: pd.DataFrame) -> list[str]:
@@ -35,9 +35,10 @@ def at_losses(curve: list[list[float | None]]) -> dict[str, float | None]:
 
 
 def read(folder: Path, stage: str, keep: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Trained cells of ``search`` or ``measured``, and the scores of the pools, one source a row.
+    """Trained cells of a stage, and the scores of the pools, one source a row.
 
     Args:
+        stage: ``search``, ``second``, ``episodes``, ``measured`` or ``gemma``.
         keep: folder to write both to as CSV.
     """
     kept, kept_scores = folder / KEPT.format(stage), folder / KEPT.format(f"{stage}-scores")

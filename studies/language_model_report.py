@@ -19,12 +19,16 @@ from scipy.stats import spearmanr, ttest_1samp, wilcoxon
 SENTIMENT = {"films", "reviews", "tweets", "tweets-3way", "drugs", "products"}
 WRONG = {"reviews", "tweets", "products", "news"}
 ONE, NONE = "only ", "no source"
+ALONE = {"lora", "lora-twice", "sgg-target", "target-terms-off", "t-few"}  # use no sources
 PAIRS = (
     ("sgg-target", "target-terms-off"),
     ("sgg-target", "lora"),
     ("sgg-terms", "sgg-terms-off"),
     ("sgg-terms", "lora"),
+    ("sgg-terms", "multitask"),
+    ("multitask", "lora"),
 )
+EPISODES_RATE = "ahead 0.3 0.001"  # the variant of the second search that episodes were added to
 
 
 def wide(frame: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -64,8 +68,7 @@ def compared(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     rows = []
     for name in table.columns.drop(reference):
         base, _, own = name.partition(", ")
-        in_pool = f"{base}, {pool}" in table.columns
-        if own != pool and (own or in_pool):
+        if own != pool and base not in ALONE:
             continue
         found = differences(table, reference, name)
         if len(found) > 4 and found.abs().max() > 0:  # else it is the same training under another name
@@ -165,15 +168,26 @@ def show(title: str, table: pd.DataFrame) -> None:
     print(f"\n{title}\n{table.round(5).to_string(index=table.index.name is not None)}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--keep", type=Path, help="folder for the cells as CSV")
-    arguments = parser.parse_args()
-    searches = [read(arguments.folder, stage, arguments.keep)[0] for stage in ("search", "second")]
-    frame, scores = read(arguments.folder, "measured", arguments.keep)
-    for title, cells in zip(("first", "second"), searches):
-        show(f"{title} search, accuracy in % above the mean of a split", effects(cells))
+def episodes(cells: pd.DataFrame, second: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Weights and term in the format of in-context learning minus the same without it, in points, by shots."""
+    plain = second[second["strategy"] == f"sgg-terms | {EPISODES_RATE}"]
+    halves = {
+        "development": (cells[cells["strategy"] == "sgg-episodes"], plain),
+        "report": (frame[frame["name"] == "sgg-episodes"], frame[frame["name"] == "sgg-terms"]),
+    }
+    rows = []
+    for half, (one, other) in halves.items():
+        both = one.merge(other, on=SPLIT, suffixes=("", " plain"))
+        for shots, own in both.groupby("shots"):
+            gap = 100 * (own["accuracy"] - own["accuracy plain"])
+            error = gap.std(ddof=1) / np.sqrt(len(gap))
+            row = {"half": half, "shots": shots, "n": len(gap), "difference": gap.mean(), "error": error}
+            rows.append({**row, "p": wilcoxon(gap).pvalue, "above": int((gap > 0).sum())})
+    return pd.DataFrame(rows)
+
+
+def measured(frame: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Tables of a model's cells on the report half."""
     trained = frame[~frame["strategy"].str.startswith(ONE) & (frame["strategy"] != NONE)]
     if "copied" in trained:  # the same training under another name: with the same weights evidence is relu
         trained = trained[trained["copied"].isna()]
@@ -184,11 +198,27 @@ def main() -> None:
             show(f"{name} minus", compared(table, name))
     for one, other in PAIRS:
         show(f"{one} and {other}; gradients where the loss is in {BINS}", steadiness(trained, one, other))
-    for one, other in (*PAIRS, ("sgg-terms", "multitask"), ("sgg-terms, poisoned", "multitask, poisoned")):
-        print("sd over seeds", spreads(trained, one, other))
-    if len(scores):
+    for one, other in (*PAIRS[:-1], ("sgg-terms, poisoned", "multitask, poisoned")):
+        if {one, other} <= set(table):
+            print("sd over seeds", spreads(trained, one, other))
+    if (scores["pool"] == "poisoned").any():
         show("AUROC of clean above flipped sources", areas(scores))
         show("scores and gains of single sources", ranks(frame, scores))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder for the cells as CSV")
+    arguments = parser.parse_args()
+    stages = ("search", "second", "episodes", "measured", "gemma")
+    cells = {stage: read(arguments.folder, stage, arguments.keep) for stage in stages}
+    for stage in ("search", "second"):
+        show(f"{stage}, accuracy in % above the mean of a split", effects(cells[stage][0]))
+    show("episodes", episodes(*(cells[stage][0] for stage in ("episodes", "second", "measured"))))
+    for stage in ("measured", "gemma"):
+        print(f"\n== {stage}")
+        measured(*cells[stage])
 
 
 if __name__ == "__main__":
