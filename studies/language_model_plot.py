@@ -11,16 +11,18 @@ from language_model_cells import SPLIT, read
 from matplotlib import ticker
 
 INK = "#7f8790"  # readable on white and on black
+SHOTS, FEWEST = (4, 16), 12  # shots of every seed, and splits of a strategy that is shown
 POOLS = {"clean": ("o", "#2a78c8"), "poisoned": ("X", "#d1495b")}
 OWN = "sgg-terms"
 NAMES = {
     "sgg-terms": "sgg",
     "sgg-terms-off": "sgg without its term",
-    "sgg-weights": "weights, 0.3 of the mixture",
+    "sgg-weights": "weights alone",
     "sgg-target": "lora with terms",
     "target-terms-off": "lora, rate 1e-3",
     "lora": "lora, rate 3e-4",
     "lora-twice": "lora, twice the steps",
+    "sgg-episodes": "sgg-in-context",
 }
 # Where the names stand that would meet others, in points from their marks.
 PLACES = {
@@ -36,15 +38,25 @@ PLACES |= {
 
 
 def means(folder: Path) -> dict[tuple[str, str], tuple[float, float, int]]:
-    """Median seconds, mean accuracy in % and number of splits by strategy and pool, over the splits that all have."""
+    """Median seconds, accuracy in % and number of splits by strategy and pool.
+
+    The accuracy is that of ``sgg`` in the clean pool over all splits at 4 and 16 shots, plus what the strategy has more
+    on the splits that it was trained on.
+    """
     frame, _ = read(folder, "measured")
     frame = frame[
-        frame["pool"].isin(POOLS) & ~frame["strategy"].str.contains("only |no source|in-context|evidence")
+        frame["pool"].isin(POOLS)
+        & frame["shots"].isin(SHOTS)
+        & ~frame["strategy"].str.contains("only |no source|evidence")
     ]
     table = frame.pivot_table(index=SPLIT, columns=["strategy", "pool"], values="accuracy")
-    table = table.dropna(axis=1, thresh=int(0.4 * len(table))).dropna()
+    table = table.dropna(axis=1, thresh=FEWEST)
+    own = table[OWN, "clean"]
     seconds = frame.groupby(["strategy", "pool"])["seconds"].median()
-    return {key: (seconds[key], 100 * table[key].mean(), len(table)) for key in table.columns}
+    return {
+        key: (seconds[key], 100 * (own.mean() + (table[key] - own).mean()), int(table[key].count()))
+        for key in table.columns
+    }
 
 
 def draw(found: dict[tuple[str, str], tuple[float, float, int]], out: Path) -> None:
@@ -75,7 +87,7 @@ def draw(found: dict[tuple[str, str], tuple[float, float, int]], out: Path) -> N
         axes.plot(
             [], [], marker, color=colour, label=f"{pool} pool" if pool != "clean" else "clean pool, or none"
         )
-    axes.set_xlim(4.5, 27)
+    axes.set_xlim(4.5, 130)
     axes.legend(frameon=False, labelcolor=INK, loc="lower right")
     figure.savefig(out, transparent=True, metadata={"Date": None})
 
