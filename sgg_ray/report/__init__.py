@@ -14,6 +14,7 @@ from sgg_ray.report.html import (
     html_sweep,
 )
 from sgg_ray.report.kept_model import kept_lines, unlabelled_line
+from sgg_ray.report.model_result import ModelResult
 from sgg_ray.report.module_plots import module_table, plot_modules
 from sgg_ray.report.page import Page, PageTable, Section, as_sentence, sentences
 from sgg_ray.report.page_sections import (
@@ -41,7 +42,7 @@ from sgg_ray.report.sweep_plots import (
     sweep_markdown,
     trial_line,
 )
-from sgg_ray.report.tables import ModelResult, print_comparison, print_json, print_plan, print_scores
+from sgg_ray.report.tables import print_comparison, print_json, print_plan, print_scores
 
 __all__ = [
     "MOST_ROWS",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sgg_ray.alignment import AlignmentReport
-    from sgg_ray.report.tables import ModelResult
+    from sgg_ray.report.model_result import ModelResult
 
 Cells = tuple[Sequence[str], list[list[str]]]  # headings and rows
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sgg_ray.config import TuneConfig
     from sgg_ray.evaluation import Trial
     from sgg_ray.report.comparison_tables import Comparison
-    from sgg_ray.report.tables import ModelResult
+    from sgg_ray.report.model_result import ModelResult
 
 
 def html_page(title: str, *parts: str) -> str:

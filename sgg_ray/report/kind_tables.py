@@ -18,7 +18,7 @@ from sgg_ray.evaluation import (
 from sgg_ray.report.generation_table import HEADINGS, generation_caption, generation_rows
 
 if TYPE_CHECKING:
-    from sgg_ray.report.tables import ModelResult
+    from sgg_ray.report.model_result import ModelResult
 
 INTERVAL = "95 % interval"
 

@@ -19,9 +19,10 @@ from sgg_ray.evaluation import (
 )
 from sgg_ray.report.cells import results_cells, scores_cells
 from sgg_ray.report.kind_tables import kind_table
+from sgg_ray.report.model_result import ModelResult
 from sgg_ray.report.page import PageTable, Section, as_sentence, pictures, sentences
 from sgg_ray.report.run_tables import wrong_rows
-from sgg_ray.report.tables import ModelResult, conclusions
+from sgg_ray.report.tables import conclusions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,28 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment
-from sgg_ray.evaluation import ClassificationMetrics, Comparison, Metrics, PairedComparison
+from sgg_ray.evaluation import ClassificationMetrics, PairedComparison
 from sgg_ray.report.console import print_line, print_pairs, print_table
 from sgg_ray.report.kind_tables import kind_table, ordinal_lines
+from sgg_ray.report.model_result import ModelResult
 
 VERDICT_STYLES = {"helps": "green", "unclear": "yellow", "harmful": "red", "failed": "magenta"}
-
-
-@dataclass(frozen=True)
-class ModelResult:
-    """One model's metrics, and its paired difference to the first model of the table."""
-
-    name: str
-    metrics: Metrics
-    gain: Comparison | None = None  # over the first model of the table, on the same test rows
-    rows: str = "test rows"  # what the metrics are of
 
 
 def print_plan(console: Console, title: str, plan: Mapping[str, object]) -> None:

@@ -20,7 +20,7 @@ from sgg_ray.tasks.labels import (
     several_labels,
 )
 from sgg_ray.tasks.read import no_column, read_table
-from sgg_ray.tasks.stream import open_stream
+from sgg_ray.tasks.stream import RowStream, open_stream
 from sgg_ray.tasks.values import read_label_sets, read_numbers, with_points
 
 TEXT_NAMES = (
@@ -123,17 +123,8 @@ def guess_task(
     Raises:
         DataError: the file cannot be read, a named column is not there, or nothing looks like texts and labels.
     """
-    stream = open_stream(path, where, text)
+    stream = _opened(path, where, text, label)
     names = stream.schema.names
-    if not stream.rows:
-        raise DataError(f"{where}: {path} has no rows; give a file with rows")
-    problems = [
-        no_column(option, name, str(path), names)
-        for option, name in (*(("--text", name) for name in text), ("--label", label))
-        if name is not None and name not in names
-    ]
-    if problems:
-        raise DataError(problems)
     why = "as told"
     if like is not None and {*like.text, like.label} <= set(names):
         text, label, why = like.text, like.label, "as in --from"
@@ -167,6 +158,22 @@ def guess_task(
         rows,
         told[0],
     )
+
+
+def _opened(path: Path, where: str, text: Sequence[str], label: str | None) -> RowStream:
+    """The file, which has rows and the columns that are known."""
+    stream = open_stream(path, where, text)
+    names = stream.schema.names
+    if not stream.rows:
+        raise DataError(f"{where}: {path} has no rows; give a file with rows")
+    problems = [
+        no_column(option, name, str(path), names)
+        for option, name in (*(("--text", name) for name in text), ("--label", label))
+        if name is not None and name not in names
+    ]
+    if problems:
+        raise DataError(problems)
+    return stream
 
 
 def guess_source(path: Path, where: str, target: Guess) -> Guess:

@@ -56,7 +56,7 @@ def test_what_is_printed_of_answers():
     metrics = {"exact_match": 0.5, "exact_match_low": 0.2, "exact_match_high": 0.8, "rouge_l": 0.6, "rows": 4}
     text = printed(print_predictions, {"rows": 5, "without_text": 1, "metrics": metrics}, 2.0)
     assert "5 rows in 2.0 s" in text
-    assert "1 rows without a prompt were not answered" in text
+    assert "1 row without a prompt was not answered" in text
     assert "exact match 50.0 % (95 % interval 20.0 … 80.0), ROUGE-L 60.0" in text
     assert "exact match" not in printed(
         print_predictions, {"rows": 5, "without_text": 0, "metrics": None}, 2.0
