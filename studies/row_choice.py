@@ -16,12 +16,11 @@ the scores of rows were not made on. Three kinds of jobs:
 import argparse
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from row_gradients import scores_by_gradients
 from row_jobs import pack
-from strategies import Bench, Job, add_run, base, logs, numbers, run, strategy
+from strategies import Bench, Job, add_pack, add_run, base, logs, run, strategy
 
 from sgg_ray.config import Config
 from sgg_ray.models import build_model
@@ -195,9 +194,7 @@ def count(weights: dict[str, np.ndarray], marked: dict[str, np.ndarray]) -> tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    packer = commands.add_parser("pack", help="read the suite's rows")
-    packer.add_argument("--seeds", type=numbers, required=True)
-    packer.add_argument("--out", type=Path, required=True)
+    add_pack(commands)
     add_run(commands)
     arguments = parser.parse_args()
     if arguments.command == "pack":

@@ -20,7 +20,7 @@ import pandas as pd
 from row_choice import NAME, RowBench, count, with_labels
 from row_choice_report import accuracies, read
 from row_jobs import SHOTS, label_job
-from strategies import Job, add_run, base, numbers, run, strategy
+from strategies import Job, add_pack, add_run, base, run, strategy
 
 from sgg_ray.models import build_model
 from sgg_ray.rows import suspects
@@ -121,9 +121,7 @@ def report(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    packer = commands.add_parser("pack", help="read the suite's rows")
-    packer.add_argument("--seeds", type=numbers, required=True)
-    packer.add_argument("--out", type=Path, required=True)
+    add_pack(commands)
     add_run(commands)
     commands.add_parser("report", help="what each rule came to").add_argument("folder", type=Path)
     arguments = parser.parse_args()

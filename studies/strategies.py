@@ -329,10 +329,8 @@ def numbers(text: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    packer = commands.add_parser("pack", help="read the suite's rows")
+    packer = add_pack(commands)
     packer.add_argument("--half", choices=("development", "report"), required=True)
-    packer.add_argument("--seeds", type=numbers, required=True)
-    packer.add_argument("--out", type=Path, required=True)
     runner = add_run(commands)
     runner.add_argument("--wide", action="store_true", help="also what was tried and not taken")
     arguments = parser.parse_args()
@@ -340,6 +338,14 @@ def main() -> None:
         pack(arguments)
     else:
         run(arguments, partial(Bench, arguments.model, arguments.steps, arguments.wide))
+
+
+def add_pack(commands: Any) -> argparse.ArgumentParser:
+    """The command ``pack`` with its options."""
+    packer = commands.add_parser("pack", help="read the suite's rows")
+    packer.add_argument("--seeds", type=numbers, required=True)
+    packer.add_argument("--out", type=Path, required=True)
+    return packer
 
 
 def add_run(commands: Any) -> argparse.ArgumentParser:

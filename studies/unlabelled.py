@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from strategies import FOLDS, OWN, Bench, Job, add_run, base, logs, numbers, run, strategy
+from strategies import FOLDS, OWN, Bench, Job, add_pack, add_run, base, logs, run, strategy
 from strategy_report import SINGLE, accuracy, probabilities
 
 from sgg_ray.alignment import mixture_strength, mixture_weights
@@ -217,9 +217,8 @@ def regret(found: dict, best: dict[tuple[str, int], str], name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    packer = commands.add_parser("pack", help="read the suite's rows")
+    packer = add_pack(commands)
     packer.add_argument("--half", choices=("development", "report"), required=True)
-    packer.add_argument("--seeds", type=numbers, required=True)
     packer.add_argument("--shots", type=int, nargs="+", default=[4, 8, 16, 32, 64])
     packer.add_argument("--students", nargs="*", choices=STUDENTS, default=["hard"])
     packer.add_argument(
@@ -228,7 +227,6 @@ def main() -> None:
     packer.add_argument(
         "--best", type=Path, help="accuracies of other seeds, to train the best strategy of each"
     )
-    packer.add_argument("--out", type=Path, required=True)
     add_run(commands)
     reporter = commands.add_parser("report")
     reporter.add_argument("folder", type=Path)
