@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class FinishedRun:
     """A finished training: its run folder, its configuration, its metrics and its model."""
 
     path: Path
-    config: Config
+    config: Config = field(repr=False)
 
     @property
     def model(self) -> Path:

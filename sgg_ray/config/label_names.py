@@ -7,6 +7,7 @@ from collections.abc import Iterable
 # Nobody sees them: zero-width space, word joiner, byte order mark, soft hyphen. The zero-width joiners stay: words of
 # some languages, and emoji, are spelled with them.
 UNSEEN = re.compile("[\u200b\u2060\ufeff\u00ad]")
+LONGEST = 60  # characters of a label in a list of several
 WHOLE_NUMBER = re.compile(r"[-+]?\d+\.0+")
 
 
@@ -34,5 +35,7 @@ def listed_labels(names: Iterable[str]) -> str:
 
 
 def quoted_label(name: str) -> str:
-    """A label as it stands beside others in a line: in quotes if it holds a comma."""
-    return f'"{name}"' if "," in name else name
+    """A label as it stands beside others in a line: on one line, cut, and in quotes if it holds a comma."""
+    line = " ".join(name.split())
+    short = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return f'"{short}"' if "," in short else short

@@ -124,10 +124,13 @@ class Predictor:
             texts: of a model that was trained on several columns, a tuple with the value of each.
 
         Raises:
-            DataError: texts have more or fewer fields than those that the model was trained on.
+            DataError: they are one text, or something that is no text, or texts have more or fewer fields than those
+                that the model was trained on.
         """
         import pandas as pd
 
+        if isinstance(texts, str | bytes):  # whose characters would be taken for texts
+            raise DataError("texts: found one text; give a list of texts, as in predict([text])")
         texts = [self._checked(text) for text in texts]
         if self.generates:
             return self.complete([in_one(text) for text in texts])
@@ -144,11 +147,19 @@ class Predictor:
         return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
     def _checked(self, text: Text) -> Text:
-        """The text, without empty choices at its end.
+        """The text, without empty choices at its end; a gap (None, NaN), as tables have them, is blank.
 
         Raises:
-            DataError: it has more or fewer fields than those that the model was trained on.
+            DataError: it is no text, or has more or fewer fields than those that the model was trained on.
         """
+        import pandas as pd
+
+        if pd.api.types.is_scalar(text) and pd.isna(text):
+            text = "" if len(self.fields) == 1 else ("",) * len(self.fields)
+        if not isinstance(text, str | tuple | list):
+            raise DataError(
+                f"texts: found {text!r}, which is no text; give texts alone, numbers as str(number)"
+            )
         parts, needed = parts_of(text), len(self.fields)
         if self.kind == "multiple_choice":
             first = len(self.fields) - len(self.labels)

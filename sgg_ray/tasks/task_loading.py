@@ -149,8 +149,10 @@ def _target(
         dropped = counted(len(pool.rows) - len(apart.rows), "training row")
         notes.append(f"{dropped} dropped: the same texts are among the test rows")
     if not len(test.rows) and not entry.test.is_none:
+        of = "" if entry.test.fraction is None else f" of {counted(len(pool.rows), 'distinct row')}"
         raise DataError(
-            "target.test: no test rows are left; raise target.test.fraction or give target.test.path"
+            f"target.test: no test rows are left{of}; raise "
+            "target.test.fraction, give target.test.path, or do without: test: none"
         )
     notes += few_shots(entry, labels, apart.rows, notes)
     chosen = draw_shots(entry, shuffled(apart.keys, seed, "shots"), apart.rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import toy
 
-from sgg_ray.config import as_list, load_config
+from sgg_ray.config import as_list, listed_labels, load_config
 from sgg_ray.models import load_tokenizer
 from sgg_ray.models.prompts import Prompter
 from sgg_ray.tasks import load_tasks, parts_of
@@ -75,3 +75,9 @@ def test_a_task_file_is_sound(file, lm, tmp_path):
 
 def test_there_are_task_files():
     assert {"anli", "boolq", "cb", "copa", "hellaswag", "rte", "wic"} <= {file.stem for file in FILES}
+
+
+def test_labels_in_a_line_stay_apart_and_on_it():
+    assert listed_labels(["plain", "with, comma", "two\nlines", "x" * 300]) == (
+        'plain, "with, comma", two lines, ' + "x" * 59 + "…"
+    )

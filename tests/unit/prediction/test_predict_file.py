@@ -293,3 +293,17 @@ def test_no_cell_of_a_csv_is_a_formula(finished_run, tmp_path):
     assert raw["=name"].tolist() == texts
     predict(finished_run, source, tmp_path / "out.parquet", text="text")
     assert pd.read_parquet(tmp_path / "out.parquet")["=name"].tolist() == texts
+
+
+def test_what_is_no_list_of_texts_is_refused(finished_run):
+    predictor = Predictor(finished_run / "model")
+    with pytest.raises(DataError, match="found one text; give a list of texts"):
+        predictor.predict("good1 word2")
+    with pytest.raises(DataError, match="found 7, which is no text"):
+        predictor.predict(["good1 word2", 7])  # pyright: ignore[reportArgumentType]
+
+
+def test_gaps_of_a_table_have_no_prediction(finished_run):
+    texts = pd.Series(["good1 good2", None, float("nan"), pd.NA, " "], index=[5, 6, 7, 8, 9])
+    predicted = Predictor(finished_run / "model").predict(texts).predicted  # pyright: ignore[reportArgumentType]
+    assert predicted.notna().tolist() == [True, False, False, False, False]
