@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -154,7 +154,8 @@ class Predictor:
         """
         import pandas as pd
 
-        if pd.api.types.is_scalar(text) and pd.isna(text):
+        given: Any = text
+        if pd.api.types.is_scalar(given) and pd.isna(given):
             text = "" if len(self.fields) == 1 else ("",) * len(self.fields)
         if not isinstance(text, str | tuple | list):
             raise DataError(
