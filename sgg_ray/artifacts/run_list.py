@@ -126,11 +126,11 @@ def _object(path: Path) -> dict[str, Any]:
     return found
 
 
-def remove_runs(storage: Path, names: Sequence[str]) -> list[Path]:
-    """Delete run folders with all that is in them; all are checked before the first one goes.
+def removable_runs(storage: Path, names: Sequence[str]) -> list[Path]:
+    """The run folders of these names, each once.
 
     Raises:
-        ConfigError: a name is no run of ``storage``, or another process is writing it.
+        ConfigError: a name is no run of ``storage``.
     """
     folders = [storage / name for name in dict.fromkeys(names)]
     problems = [
@@ -140,6 +140,16 @@ def remove_runs(storage: Path, names: Sequence[str]) -> list[Path]:
     ]
     if problems:
         raise ConfigError(problems)
+    return folders
+
+
+def remove_runs(storage: Path, names: Sequence[str]) -> list[Path]:
+    """Delete run folders with all that is in them; all are checked before the first one goes.
+
+    Raises:
+        ConfigError: a name is no run of ``storage``, or another process is writing it.
+    """
+    folders = removable_runs(storage, names)
     locks = []
     for folder in folders:
         try:

@@ -65,7 +65,7 @@ def write_example(folder: Path) -> dict[Path, str]:
     Raises:
         ConfigError: the folder has a configuration already.
     """
-    _refuse_to_overwrite(folder)
+    _make_free(folder)
     purposes = (
         "target: what is to be learnt",
         "source: the same labels, other texts",
@@ -90,7 +90,7 @@ def write_from_files(
     Raises:
         ConfigError: the folder has a configuration already.
     """
-    _refuse_to_overwrite(folder)
+    _make_free(folder)
     columns = _columns(target)
     counts = ", ".join(f"{quoted_label(name)} {count}" for name, count in target.labels.items())
     each = "" if target.kind == "regression" else " of each class"
@@ -130,13 +130,18 @@ def _columns(guess: Guess) -> dict[str, str | list[str]]:
     return {"text": guess.text[0] if len(guess.text) == 1 else list(guess.text), "label": guess.label}
 
 
-def _refuse_to_overwrite(folder: Path) -> None:
+def _make_free(folder: Path) -> None:
+    """Make the folder, unless it has a configuration already."""
     if refused := refused_name(folder):
         raise ConfigError(f"DIR: cannot write to {folder} ({refused}); choose another name")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"DIR: {folder} is a file; give a folder")
     if (folder / CONFIG).exists():
         raise ConfigError(f"DIR: {folder / CONFIG} exists already; give another folder or delete it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"DIR: cannot make {folder} ({error.strerror}); choose another folder") from error
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -75,10 +75,16 @@ def rm(
 
     def work(console: "Console") -> None:
         from sgg_ray import report
-        from sgg_ray.artifacts.run_list import remove_runs
+        from sgg_ray.artifacts.run_list import removable_runs, remove_runs
         from sgg_ray.errors import ConfigError
 
-        if not yes and not typer.confirm(f"delete {len(names)} run folders from {storage}?", err=True):
+        number = len(removable_runs(storage, names))
+        folders = f"{number} run folder{'s' * (number > 1)}"
+        try:
+            agreed = yes or typer.confirm(f"delete {folders} from {storage}?", err=True)
+        except typer.Abort:  # nobody is there to answer
+            raise ConfigError("nothing was deleted; add --yes where nobody can answer") from None
+        if not agreed:
             raise ConfigError("nothing was deleted")
         for folder in remove_runs(storage, names):
             report.print_line(console, f"deleted {folder}")

@@ -165,3 +165,8 @@ def test_names_without_an_order_and_choices_are_said(sgg, no_ray, refused, here)
         in result.stdout
     )
     assert 'the labels are bad 14, "fair, as it were" 13, good 13' in result.stdout
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(refused, here):
+    (here / "file").write_text("")
+    assert "DIR: cannot make file/new (Not a directory); choose another folder" in refused("init", "file/new")

@@ -66,3 +66,14 @@ def test_runs_are_deleted_when_that_is_meant(storage):
     assert called("runs", "rm", "first", "--yes", "--storage", storage)[0] == 0
     assert not (storage / "first").exists()
     assert called("runs", "rm", "first", "--yes", "--storage", storage)[0] == 2
+
+
+def test_who_deletes_is_asked_about_runs_that_are_there(storage):
+    result = CliRunner().invoke(app, ["runs", "rm", "nothing", "--storage", str(storage)], input="y\n")
+    assert (result.exit_code, "delete 1" in result.output) == (2, False)
+    assert f"NAME: nothing is no run in {storage}" in result.output
+    result = CliRunner().invoke(app, ["runs", "rm", "first", "first", "--storage", str(storage)], input="")
+    assert result.exit_code == 2
+    assert "delete 1 run folder from" in result.output
+    assert "error: nothing was deleted; add --yes where nobody can answer" in result.output
+    assert (storage / "first").is_dir()
