@@ -62,6 +62,7 @@ def configuration(folder: Path, precision: str) -> Config:
             "target": {"path": str(folder / "target.csv"), "shots": SHOTS, "test": {"fraction": 0.5}},
             "sources": [{"name": name, "path": str(folder / f"{name}.csv")} for name in ("alike", "other")],
             "train": {"max_length": LENGTH},
+            "ray": {"sharding": "fsdp", "num_workers": 2},  # which means nothing to one process
         }
     )
 

@@ -30,7 +30,14 @@ from sgg_ray.models.objectives import Number, Objective, objective_of
 from sgg_ray.models.pretrained_model import PretrainedModel
 from sgg_ray.models.quantised import import_peft
 from sgg_ray.models.setting_checks import check_settings
-from sgg_ray.models.sharding import check_sharding, gathered, kept_between_passes, release, shard_model
+from sgg_ray.models.sharding import (
+    check_sharding,
+    gathered,
+    kept_between_passes,
+    place_model,
+    release,
+    shard_model,
+)
 from sgg_ray.models.standalone import standalone
 from sgg_ray.models.task_checks import check_tasks, fit_tasks
 from sgg_ray.models.task_model import TaskModel, is_sharded
@@ -77,6 +84,7 @@ __all__ = [
     "look_at_data",
     "most_examples",
     "objective_of",
+    "place_model",
     "quiet_transformers",
     "read_manifest",
     "read_object",

@@ -84,6 +84,18 @@ def shard_model(model: TaskModel, device: torch.device) -> None:
         register_fsdp_forward_method(model, name)
 
 
+def place_model(model: TaskModel, config: Config, device: torch.device) -> TaskModel:
+    """The model on the worker's device; with ``ray.sharding``, and where there is a process group, this worker's part.
+
+    Raises:
+        ModelError: see :func:`shard_model`.
+    """
+    if config.ray.sharding is None or not torch.distributed.is_initialized():
+        return model.to(device)
+    shard_model(model, device)
+    return model
+
+
 def check_sharding(config: Config) -> None:
     """See whether a sharded training of a causal language model can do what is asked for.
 
@@ -113,8 +125,8 @@ def check_sharding(config: Config) -> None:
             "model.quantization: quantised weights cannot be sharded; remove it, or ray.sharding",
         ),
         (
-            config.train.method in ("gradients", "auto"),
-            f"train.method: fsdp is for gradients and auto, found {config.train.method}",
+            config.train.method != "setfit",
+            "train.method: setfit trains whole encoders; with fsdp use another one",
         ),
     )
     problems = [f"{text} (ray.sharding: fsdp)" for fine, text in rules if not fine]

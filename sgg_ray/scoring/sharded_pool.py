@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from sgg_ray.config import Config
 from sgg_ray.errors import TrainingError
-from sgg_ray.models import build_model, shard_model
+from sgg_ray.models import build_model, place_model
 from sgg_ray.scoring.layer_comparison import LayerComparison
 from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients
 from sgg_ray.scoring.task_gradients import TaskSummariser
@@ -74,9 +73,5 @@ def score_folds_sharded(
 
 def _summariser(config: Config, target: Task, device: torch.device) -> TaskSummariser:
     """With a part of the model as loaded, or with all of it where there is no process group."""
-    model = build_model(config, [target])
-    if dist.is_initialized():
-        shard_model(model, device)
-    else:
-        model = model.to(device)
+    model = place_model(build_model(config, [target]), config, device)
     return TaskSummariser(model, config.alignment, config.seed)

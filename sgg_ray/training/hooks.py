@@ -26,6 +26,7 @@ class Hooks:
     updates: WeightUpdates | None = None  # on worker 0
     # In its place on every worker that holds a part of a model: made once that is there.
     updates_of: Callable[[TaskModel], WeightUpdates] | None = None
+    whole_model: bool = True  # whether a sharded model is put together on worker 0 at the end
     resume_from: Path | None = None  # folder of a TrainingState
     probe: tuple[Sequence[Task], Mapping[str, float]] | None = (
         None  # sources with weights, only to be looked at

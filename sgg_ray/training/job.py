@@ -18,7 +18,7 @@ from sgg_ray.models import (
     gathered,
     in_turn,
     most_examples,
-    shard_model,
+    place_model,
 )
 from sgg_ray.tasks import ONE_LABEL, Task, label_name_rows
 from sgg_ray.training.averaging import run_average, used_sources
@@ -68,12 +68,13 @@ def run_training(
     if config.train.method != "gradients":
         return _run_untrained(config, target, device, communicator, hooks, foundation)
     used = used_sources(config, target, sources, weights)
-    model = _placed(build_model(config, [target, *used], foundation, device), config, device)
+    model = place_model(build_model(config, [target, *used], foundation, device), config, device)
     _calibrate(model, config, [*used, target])
     trainer = _train(model, config, target, used, weights, communicator, hooks)
     _show(model, target, config)
     predictions = _predict_test_rows(model, config, target, communicator, hooks)
-    if trainer.flat.sharded and (whole := gathered(model, keep=communicator.rank == 0)):
+    wanted = trainer.flat.sharded and hooks.whole_model
+    if wanted and (whole := gathered(model, keep=communicator.rank == 0)):
         model = _whole(model, whole, build_model(config, [target, *used], foundation))
     return Outcome(
         model,
@@ -114,14 +115,6 @@ def _train(
     updates = hooks.updates if hooks.updates_of is None else hooks.updates_of(model)
     trainer.run(hooks.on_events, checkpoint, updates, hooks.checkpoint_wanted)
     return trainer
-
-
-def _placed(model: TaskModel, config: Config, device: torch.device) -> TaskModel:
-    """The model on the worker's device, or this worker's part of it."""
-    if config.ray.sharding is None:
-        return model.to(device)
-    shard_model(model, device)
-    return model
 
 
 def _whole(sharded: TaskModel, trained: Mapping[str, torch.Tensor], model: TaskModel) -> TaskModel:
@@ -168,7 +161,7 @@ def _run_untrained(
         train = config.train.model_copy(update={"max_length": config.train.context_length})
         config = config.model_copy(update={"train": train})
     bare = config.model_copy(update={"model": config.model.model_copy(update={"adapter": None})})
-    model = build_model(bare, [target], foundation, device).to(device)
+    model = place_model(build_model(bare, [target], foundation, device), bare, device)
     assert isinstance(model, LanguageModel)
     if in_context:
         order = in_turn(target.train.labels, np.random.default_rng([config.seed, IN_CONTEXT]))

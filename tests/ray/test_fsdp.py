@@ -9,9 +9,10 @@ import pytest
 import torch
 import toy
 
-from sgg_ray.config import Config, with_values
+from sgg_ray.config import Config, strategy_configs, with_values
 from sgg_ray.evaluation import PairedComparison
 from sgg_ray.models import load_model
+from sgg_ray.orchestration.compare.compare_driver import compare
 from sgg_ray.orchestration.train import torch_trainer
 from sgg_ray.orchestration.train.train_driver import train
 from sgg_ray.orchestration.tune.tune_driver import tune
@@ -155,3 +156,27 @@ def test_trials_of_a_model_in_parts(whole):
             weights = mixture(scored.gradients.scores(0.95), own.alignment.weighting)
             expected = run_training(own, shots, sources, weights, torch.device("cpu")).predictions
             np.testing.assert_allclose(losses, expected.losses, atol=1e-4)
+
+
+@pytest.mark.by_hand
+@pytest.mark.usefixtures("database")
+def test_cells_of_a_model_in_parts(whole):
+    off = dict.fromkeys(("lambda_direction", "lambda_magnitude", "lambda_alignment", "lambda_source"), 0)
+    strategies = [
+        {"name": "plain", "guidance": off},
+        {"name": "untrained", "guidance": off, "train": {"method": "zero_shot"}},
+    ]
+    grid = {"compare": {"strategies": strategies, "seeds": 1}, "train": {"max_steps": 4}}
+    config = Config.model_validate(
+        toy.merged(toy.merged(whole, grid), {"ray": {"sharding": "fsdp", "num_workers": 2}})
+    )
+    result = compare(config)
+    assert [cell.strategy for cell in result.cells] == ["plain", "untrained"]
+    assert result.comparison.failures == {}
+    target, _ = load_tasks(Config.model_validate(whole))
+    for cell, own in zip(
+        result.cells, strategy_configs(Config.model_validate(toy.merged(whole, grid))).values()
+    ):
+        expected = run_training(own, target, [], {}, torch.device("cpu")).predictions
+        assert cell.accuracy == expected.metrics().of_cell()["accuracy"]
+    assert not list(result.folder.glob("ray_*"))

@@ -1,4 +1,7 @@
-"""Cells of a comparison in one process: the model is loaded once, files are read once, texts are tokenised once."""
+"""Cells of a comparison in one process: the model is loaded once, files are read once, texts are tokenised once.
+
+Of a model in parts a group of processes does the same together.
+"""
 
 import hashlib
 import math
@@ -13,7 +16,7 @@ import torch
 
 from sgg_ray.config import Config, strategy_configs, with_target
 from sgg_ray.evaluation import directional_alignment, gradient_stability
-from sgg_ray.models import PretrainedModel, TaskModel, build_model, fit_tasks
+from sgg_ray.models import PretrainedModel, TaskModel, build_model, fit_tasks, place_model
 from sgg_ray.orchestration.compare.split_scores import (
     SplitScores,
     drawn,
@@ -30,7 +33,7 @@ from sgg_ray.scoring import (
     with_weights,
 )
 from sgg_ray.tasks import Reader, Task, load_tasks
-from sgg_ray.training import Event, Hooks, predict_rows, run_training, with_trajectories
+from sgg_ray.training import Event, Hooks, communicator_here, predict_rows, run_training, with_trajectories
 
 # Keys that change nothing about what a cell comes to.
 WITHOUT_EFFECT: Any = {
@@ -83,7 +86,7 @@ def fingerprint_of(strategy: Config, key: CellKey) -> str:
 
 
 class CellRunner:
-    """Scores splits and trains cells in this process.
+    """Scores splits and trains cells in this process; with ``ray.sharding``, in all of its group at once.
 
     Args:
         config: the whole configuration, with its ``compare`` section.
@@ -94,6 +97,7 @@ class CellRunner:
         assert config.compare is not None
         self.config, self.compare, self.device = config, config.compare, device
         self.strategies = strategy_configs(config)
+        self.communicator = communicator_here()
         self.reader = Reader()
         self.foundations: dict[tuple, PretrainedModel] = {}
         self.splits: OrderedDict[Split, tuple[Task, list[Task], list[Task]]] = OrderedDict()
@@ -116,7 +120,9 @@ class CellRunner:
             length, shared = own.train.max_length, own.train.share_labels
             place = (own.alignment, length)
             if place not in summarisers:
-                model = build_model(config, [target], self._foundation(config)).to(self.device)
+                model = place_model(
+                    build_model(config, [target], self._foundation(config)), config, self.device
+                )
                 summarisers[place] = TaskSummariser(model, config.alignment, config.seed)
             model = summarisers[place].model
             scores, rows = score_tasks(summarisers[place], target, sources, shared), {}
@@ -134,7 +140,7 @@ class CellRunner:
         return found
 
     def train(self, key: CellKey, scores: SplitScores) -> dict[str, Any]:
-        """Train, predict and measure one cell; plain values for JSON.
+        """Train, predict and measure one cell; plain values for JSON, of a group those of its first process.
 
         Args:
             scores: of the split; empty where there are no sources.
@@ -161,7 +167,8 @@ class CellRunner:
             drawn([source for source in sources if weights.get(source.name, 0.0) > 0], own_scores),
             weights,
             self.device,
-            hooks=Hooks(on_events=events.extend, probe=(sources, probe)),
+            self.communicator,
+            Hooks(on_events=events.extend, probe=(sources, probe), whole_model=False),
             foundation=self._foundation(config),
         )
         seconds = time.perf_counter() - started
@@ -204,7 +211,9 @@ class CellRunner:
         self.splits.move_to_end(split)
         return self.splits[split]
 
-    def _foundation(self, config: Config) -> PretrainedModel:
+    def _foundation(self, config: Config) -> PretrainedModel | None:
+        if config.ray.sharding is not None:  # one cell a process: a copy of the model would be for nothing
+            return None
         model = config.model
         place = (
             model.path,
@@ -223,7 +232,9 @@ class CellRunner:
         """What cells are ranked by, on the unseen tasks that have the target's head, or completions as it has."""
         size = config.train.eval_batch_size
         return {
-            task.name: predict_rows(model, task, task.train, size).metrics().of_cell()["accuracy"]
+            task.name: predict_rows(model, task, task.train, size, self.communicator)
+            .metrics()
+            .of_cell()["accuracy"]
             for task in unseen
             if task.head == target.head
         }

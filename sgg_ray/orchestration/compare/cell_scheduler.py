@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from sgg_ray.artifacts import StorageFolder
 from sgg_ray.config import Config
 from sgg_ray.errors import CapacityError, ClusterError, SggError, TrainingError
 from sgg_ray.orchestration.compare.cell_runner import CellKey, CellRunner, Split
+from sgg_ray.orchestration.compare.sharded_cells import ShardedCells
 from sgg_ray.orchestration.compare.split_scores import SplitScores
 from sgg_ray.orchestration.runtime.capacity import rooms
 from sgg_ray.orchestration.runtime.executor import (
@@ -30,7 +32,7 @@ TRIES = 3  # of a cell, or of the scores of a split
 POLL_SECONDS = 1.0
 RESTARTS = -1  # of a slot's process: a cell has its tries, the grid goes on
 
-Slot = Actor["CellActor"]
+Slot = Actor[Any]
 
 
 class CellActor:
@@ -77,7 +79,7 @@ class CellScheduler:
     Args:
         executor: what runs the processes.
         config: the whole configuration.
-        slots: how many processes.
+        slots: how many processes; of a model in parts, how many groups.
         cells: what is to be run, by split, in the order in which splits are begun.
         scores: those that are known.
         has_sources: whether a split's sources have to be scored.
@@ -85,6 +87,7 @@ class CellScheduler:
         on_cell: takes the result of a cell.
         on_failure: takes a cell that failed for good, and why.
         on_retry: takes why something failed that is tried again.
+        groups: where groups keep what they need while they work.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class CellScheduler:
         on_cell: Callable[[CellKey, dict[str, Any]], None],
         on_failure: Callable[[CellKey, str], None],
         on_retry: Callable[[str], None] = lambda reason: None,
+        groups: StorageFolder | None = None,
     ):
         self.unopened = deque(split for split in cells if cells[split])
         self.cells = {split: deque(keys) for split, keys in cells.items()}
@@ -109,7 +113,8 @@ class CellScheduler:
         self.tries: dict[CellKey | Split, int] = {}
         self.home: dict[Slot, Split] = {}  # the split that a slot keeps to
         self.pending: dict[Reference[Any], _Job] = {}
-        self.executor, self.config, self.on_retry = executor, config, on_retry
+        self.executor, self.config, self.on_retry, self.groups = executor, config, on_retry, groups
+        self.kind = CellActor if config.ray.sharding is None else ShardedCells
         self.slots: list[Slot] = [self._new_slot() for _ in range(slots)]
         self.last_failure = ""
 
@@ -139,8 +144,14 @@ class CellScheduler:
             slot.kill()
 
     def _new_slot(self) -> Slot:
-        needs = Resources(self.config.ray.cpus_per_worker, self.config.ray.gpus_per_worker)
-        return self.executor.start(CellActor, self.config, resources=needs, restarts=RESTARTS)
+        if (
+            self.kind is ShardedCells
+        ):  # which only waits: a CPU that it held could keep its group from starting
+            needs, given = Resources(0, 0), (self.config, self.executor, self.groups)
+        else:
+            needs = Resources(self.config.ray.cpus_per_worker, self.config.ray.gpus_per_worker)
+            given = (self.config,)
+        return self.executor.start(self.kind, *given, resources=needs, restarts=RESTARTS)
 
     def _left(self) -> bool:
         return bool(self.unopened) or any(self.cells[split] for split in self.open)
@@ -153,11 +164,11 @@ class CellScheduler:
         self.home[slot] = split
         if split not in self.open:
             # Only reached for a split that has to be scored; nobody else takes its cells before that.
-            job, reference = _Job(split, None, slot), slot.call(CellActor.score, split)
+            job, reference = _Job(split, None, slot), slot.call(self.kind.score, split)
         else:
             key = self.cells[split].popleft()
             job = _Job(split, key, slot)
-            reference = slot.call(CellActor.train, key, self.scores.get(split, {}))
+            reference = slot.call(self.kind.train, key, self.scores.get(split, {}))
         self.pending[reference] = job
         return True
 
@@ -227,13 +238,19 @@ class CellScheduler:
 
 
 def slots_for(config: Config, most: int | None, jobs: int, executor: Executor) -> int:
-    """How many processes fit at a time: each must find all it needs on one node.
+    """How many processes fit at a time, or groups of them: each process must find all it needs on one node.
 
     Raises:
-        CapacityError: no node has room for one.
+        CapacityError: there is no room for one.
     """
-    cpus, gpus = config.ray.cpus_per_worker, config.ray.gpus_per_worker
-    fit = sum(rooms(cpus, gpus, executor))
+    cpus, gpus, workers = config.ray.cpus_per_worker, config.ray.gpus_per_worker, config.ray.num_workers
+    found = sum(rooms(cpus, gpus, executor))
+    fit = found // workers
+    if fit < 1 and workers > 1:
+        raise CapacityError(
+            f"ray.num_workers: a cell needs {workers} workers of {cpus:g} CPUs and {gpus:g} GPUs each, the cluster's "
+            f"nodes have room for {found} of these; request less"
+        )
     if fit < 1:
         raise CapacityError(
             f"ray.cpus_per_worker: no node has the {cpus:g} CPUs and {gpus:g} GPUs that one cell needs; request less"

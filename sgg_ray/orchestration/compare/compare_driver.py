@@ -15,6 +15,7 @@ from sgg_ray.orchestration.compare.cell_runner import CellKey, Split
 from sgg_ray.orchestration.compare.cell_scheduler import CellScheduler, slots_for
 from sgg_ray.orchestration.compare.comparison_plan import ComparisonPlan, prepare_comparison
 from sgg_ray.orchestration.compare.comparison_report import cell_name, report_comparison
+from sgg_ray.orchestration.compare.sharded_cells import GROUP_STATE
 from sgg_ray.orchestration.lifecycle import begin_run, recorded
 from sgg_ray.orchestration.listener import Listener, NullListener
 from sgg_ray.orchestration.runtime.cluster import opened
@@ -164,8 +165,10 @@ def _run(
         on_cell,
         on_failure,
         on_retry,
+        record.folder.state(GROUP_STATE),
     )
     try:
         grid.run()
     finally:
         grid.close()
+    record.folder.state(GROUP_STATE).delete()

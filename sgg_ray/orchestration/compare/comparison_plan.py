@@ -64,15 +64,13 @@ def prepare_comparison(config: Config, listener: Listener) -> ComparisonPlan:
         raise ConfigError(
             "compare: is missing; add the section with its strategies, as in pipelines/configs/compare.yaml"
         )
-    if config.ray.num_workers > 1:
+    if config.ray.num_workers > 1 and config.ray.sharding is None:
         raise ConfigError(
             f"ray.num_workers: a cell of a comparison trains in one process, found {config.ray.num_workers}; use "
             f"1 (cells "
             "run beside each other instead)"
         )
     refuse_elastic(config, "comparison")
-    if config.ray.sharding is not None:
-        raise ConfigError("ray.sharding: is for sgg train and sgg tune; in a comparison leave it out")
     folder = RunFolder(config.ray.storage_path, config.name)
     resumes = folder.check(config)
     check_database(config.tracking.uri)

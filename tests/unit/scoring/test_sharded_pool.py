@@ -20,9 +20,10 @@ EXACT = {"alignment": {"summary": {"kind": "exact"}}}
 @pytest.fixture
 def pools(make_config, make_generation, lm):
     """Toy configurations: sketches of a whole model's gradient, exact ones, an adapter's, and of completions."""
-    common = {"model": {"path": str(lm)}, "train": {"max_length": 40}}
+    sharded = {"ray": {"sharding": "fsdp", "num_workers": 2}}
+    common = {"model": {"path": str(lm)}, "train": {"max_length": 40}, **sharded}
     labels = [make_config(**toy.merged(common, changes)) for changes in (SKETCHED, EXACT, ADAPTER)]
-    return [*labels, make_generation(**SKETCHED)]
+    return [*labels, make_generation(**SKETCHED, **sharded)]
 
 
 @pytest.mark.slow
