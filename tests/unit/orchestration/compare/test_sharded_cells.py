@@ -48,6 +48,7 @@ def make_compared(make_config, lm):
 
 @pytest.mark.skipif(not sharding.pytorch_can_shard(), reason="PyTorch is older than 2.8")
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_group_comes_to_what_one_process_comes_to(make_compared, tmp_path):
     keys = [CellKey(name, Split(0, "target", 4)) for name in ("guided", "untrained")]
     config = make_compared(unseen=["flipped"], **SHARDED)
