@@ -6,9 +6,9 @@
 
 A pool is one source: ROWS rows of a task with the target's labels, of which FLIPPED have a wrong one, and as many of
 useless tasks whose classes are called by a label of the target each. Asked is which labels of the first half are wrong
-(AUROC), and how many of the rows that come first are useful: of the first half, and right. With two labels a row's
-gradient of the cross-entropy is a multiple of its contrast gradient: one pass serves all scores. A split is a file in
-FOLDER, so that a run goes on where it was stopped. Development tasks only.
+(AUROC), how many of the rows that come first are useful (of the first half, and right), and how many have one label.
+With two labels a row's gradient of the cross-entropy is a multiple of its contrast gradient: one pass serves all
+scores. A split is a file in FOLDER, so that a run goes on where it was stopped. Development tasks only.
 """
 
 import argparse
@@ -98,26 +98,29 @@ def one_split(model_path: str, name: str, seed: int, rows: int, length: int) -> 
     nothing = np.zeros(len(checkpoints[0].values), dtype=np.float32)
     points = [Checkpoint(flat_parameters(model).numpy(), nothing, nothing, 0, 0.0), *checkpoints]
     found: dict[str, Any] = {"useful": useful, "wrong": wrong}
-    plain: list[np.ndarray] = []
+    labels = target.train.labels
+    plain: list[np.ndarray] = []  # [J, n] each: by subtask, the first of which has all shots
     updates: list[np.ndarray] = []
     for place, point in enumerate(points):
         mine, shots = (gradients(model, task, point) for task in (source, target))
-        wanted = unit(shots.mean(axis=0))
-        plain.append(unit(mine) @ wanted)
-        updates.append(unit(adam_updates(mine, point)) @ wanted if place else plain[0])
+        subtasks = np.stack([shots.mean(axis=0), *(shots[labels == value].mean(axis=0) for value in (0, 1))])
+        wanted = unit(subtasks)
+        plain.append(wanted @ unit(mine).T)
+        updates.append(wanted @ unit(adam_updates(mine, point)).T if place else plain[0])
         if place in (0, len(points) - 1):
-            found |= {
-                f"{key}, {'at once' if not place else 'trained'}": value
-                for key, value in of_point(model, tokens, target, source, point, mine, shots).items()
-            }
+            scores = of_point(model, tokens, target, source, point, mine, shots)
+            when = "at once" if not place else "trained"
+            found |= {f"{key}, {when}": value for key, value in scores.items()}
     rates = shares_of_rates(checkpoints)
+    without, less = (np.tensordot(rates, np.stack(own[1:]), 1) for own in (plain, updates))
     found |= {
-        "cosine, at once": plain[0],
-        "cosine, last checkpoint": plain[-1],
-        "LESS without Adam": rates @ np.stack(plain[1:]),
-        "LESS": rates @ np.stack(updates[1:]),
+        "cosine, at once": plain[0][0],
+        "LESS without Adam": without[1:].max(axis=0),
+        "LESS": less[1:].max(axis=0),
+        "LESS, all shots one subtask": less[0],
         "random": np.random.default_rng([seed, 37]).random(len(useful)),
         "neighbours": nearest(config, target, source, length),
+        "label": source.train.labels,
     }
     return found
 
@@ -179,7 +182,7 @@ def report(arguments: argparse.Namespace) -> None:
     lines = []
     for path in sorted(arguments.out.glob("*.npz")):
         data = dict(np.load(path))
-        useful, wrong = data.pop("useful"), data.pop("wrong")
+        useful, wrong, labels = (data.pop(name) for name in ("useful", "wrong", "label"))
         for method, score in data.items():
             order = np.argsort(-score, kind="stable")
             line = {
@@ -190,6 +193,7 @@ def report(arguments: argparse.Namespace) -> None:
             for share in TOP:
                 first = order[: round(share * len(order))]
                 line[f"useful of {share:.0%}"] = (useful & ~wrong)[first].mean()
+                line[f"of one label in {share:.0%}"] = np.bincount(labels[first]).max() / len(first)
             lines.append(line)
     frame = pd.DataFrame(lines)
     table = frame.groupby("method").mean(numeric_only=True)

@@ -110,7 +110,9 @@ def _over_checkpoints(target: RowVectors, own: RowVectors) -> np.ndarray:
     assert own.trajectory is not None
     assert target.trajectory is not None
     assert target.rates is not None
-    return trajectory_scores(own.trajectory, target.trajectory, target.rates).astype(np.float32)
+    return trajectory_scores(
+        own.trajectory, target.trajectory, target.task.train.labels, target.rates
+    ).astype(np.float32)
 
 
 def _usual_influence(sources: Sequence[TaskRows]) -> float:

@@ -3,15 +3,17 @@
 LESS (Xia et al. 2024, arXiv 2402.04333, section 3) estimates how much a row z of a source lowers the loss of the
 target, trained with Adam, by
 
-    Σ_i η_i · cos(ḡ(θ_i), Γ(z, θ_i)),        Γ = m' / (√v' + ε),
+    max_j Σ_i η_i · cos(ḡ_j(θ_i), Γ(z, θ_i)),        Γ = m' / (√v' + ε),
     m' = (β₁ m_i + (1 − β₁) ∇l(z; θ_i)) / (1 − β₁^(t+1)),   v' = (β₂ v_i + (1 − β₂) ∇l(z; θ_i)²) / (1 − β₂^(t+1)),
 
 where θ_i, m_i, v_i and t are parameters, moments and steps of a short training on some of the sources' rows after its
-i-th epoch, η_i the mean learning rate of that epoch, and ḡ(θ_i) the mean of the shots' gradients, without moments.
-Here the η_i sum to one, so that the estimate is a mean of cosines.
+i-th epoch, η_i the mean learning rate of that epoch, and ḡ_j(θ_i) the mean gradient of the shots of subtask j, without
+moments. Here the η_i sum to one, so that the estimate is a mean of cosines, and each label of the target is a subtask:
+a model that says one label too rarely has long gradients for its shots, and the rows that come first by the mean of all
+shots are all of that label, whatever they say.
 
 The K vectors √η_i · Γ/‖Γ‖ of a row are one vector of K·P values, and it has a sketch: a row takes the same room for
-any K. The shots' gradients stay apart by checkpoint, since the length that divides ḡ is that of their mean. A sketch of
+any K. The shots' gradients stay apart by checkpoint, since the length that divides ḡ_j is that of a mean. A sketch of
 D values changes the estimate by about 1/√D: both sides have length 1 at most.
 """
 
@@ -120,18 +122,23 @@ def trajectory_vectors(
         yield found.reshape(stop - start, -1) if task.role == "target" else found.sum(axis=1)
 
 
-def trajectory_scores(rows: np.ndarray, shots: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """Σ_i η_i cos(ḡ(θ_i), Γ(z, θ_i)) of each row [n] of a source, as sketched.
+def trajectory_scores(
+    rows: np.ndarray, shots: np.ndarray, classes: np.ndarray, rates: np.ndarray
+) -> np.ndarray:
+    """max_j Σ_i η_i cos(ḡ_j(θ_i), Γ(z, θ_i)) of each row [n] of a source, as sketched.
 
     Args:
         rows: of a source [n, D], by :func:`trajectory_vectors`; may be on disk.
         shots: of the target [m, K·D].
+        classes: their labels [m], of which each is a subtask; all alike where they have completions.
         rates: η_i [K], summing to one.
     """
-    means = np.asarray(shots, dtype=np.float64).mean(axis=0).reshape(len(rates), -1)
-    lengths = np.linalg.norm(means, axis=1, keepdims=True)
-    wanted = np.sqrt(rates) @ (means / np.maximum(lengths, 1e-300))
-    return np.concatenate([part @ wanted for _, part in parts_of_rows(rows)])
+    whole = np.asarray(shots, dtype=np.float64)
+    means = np.stack([whole[classes == value].mean(axis=0) for value in np.unique(classes)])
+    means = means.reshape(len(means), len(rates), -1)
+    lengths = np.linalg.norm(means, axis=-1, keepdims=True)
+    wanted = np.einsum("k,jkd->dj", np.sqrt(rates), means / np.maximum(lengths, 1e-300))
+    return np.concatenate([(part @ wanted).max(axis=1) for _, part in parts_of_rows(rows)])
 
 
 def _sketched(
