@@ -2,22 +2,23 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sgg_ray.artifacts.run_folder import RunFolder
 from sgg_ray.artifacts.run_storage import is_uri
 from sgg_ray.bounded import read_json
 from sgg_ray.config import Config, load_config
-from sgg_ray.errors import ConfigError, ModelError
+from sgg_ray.errors import ConfigError, ModelError, one_line
 from sgg_ray.models import MODEL_MANIFEST, read_manifest
 from sgg_ray.prediction import Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Part = TypeVar("Part")
 STORAGE = "runs"  # where `ray.storage_path` puts run folders unless told otherwise
 
 
@@ -35,8 +36,12 @@ class FinishedRun:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json: ``guided``, ``target-only``, ``difference`` and counters."""
-        return read_json(self.path / "metrics.json")
+        """The content of metrics.json: ``guided``, ``target-only``, ``difference`` and counters.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+        return read_part(self.path, "metrics.json", read_json)
 
     def predict(self, texts: Sequence[str]) -> "pd.DataFrame":
         """Label, probability of each label and confidence of each text; of kind generation the answer to each."""
@@ -81,6 +86,18 @@ def _folder_of(run: str | Path) -> RunFolder:
         raise ConfigError(_not_found(str(run)))
     path = path.resolve()
     return RunFolder(path.parent, path.name)
+
+
+def read_part(run: Path, name: str, reader: Callable[[Path], Part]) -> Part:
+    """What ``reader`` makes of one file of a run folder.
+
+    Raises:
+        ConfigError: the file is missing or damaged.
+    """
+    try:
+        return reader(run / name)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(_damaged(run.name, f"{name}: {one_line(str(error))}")) from error
 
 
 def _opened(folder: RunFolder, run: str) -> FinishedRun:

@@ -7,6 +7,7 @@ import typer
 
 from sgg_ray.cli.options import AsJson, Debug, RunName
 from sgg_ray.cli.run import run
+from sgg_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +53,10 @@ def export(
         from sgg_ray.artifacts import check_push, default_form, export_model, open_run, write_lm_eval_task
         from sgg_ray.artifacts import push as push_folder
 
+        if public and not push:
+            raise ConfigError(
+                "--public: it is about a repository; name one with --push owner/name, or leave it out"
+            )
         token = check_push(push) if push else ""
         found = open_run(trained)
         chosen = form or default_form(found)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from sgg_ray.artifacts import RunSummary
 
+SCORES = "scores.json"
 runs_app = typer.Typer(help="List the runs of a folder, or remove some.", invoke_without_command=True)
 Storage = Annotated[Path, typer.Option("--storage", metavar="DIR", help="Folder of the run folders.")]
 
@@ -107,20 +108,24 @@ def show(
         import pandas as pd
 
         from sgg_ray.alignment import AlignmentReport
-        from sgg_ray.artifacts.finished_run import open_run
+        from sgg_ray.artifacts.finished_run import open_run, read_part
         from sgg_ray.bounded import read_json
 
         found = open_run(trained)
-        frame = pd.read_parquet(found.path / "predictions.parquet")
+        metrics = found.metrics
+        frame = read_part(found.path, "predictions.parquet", pd.read_parquet)
+        scores = None
+        if (found.path / SCORES).is_file():
+            scores = read_part(found.path, SCORES, lambda file: AlignmentReport.from_dict(read_json(file)))
         if as_json:
             wrong = report.wrong_rows(frame).head(most)
             rows = [{str(key): str(value) for key, value in row.items()} for row in wrong.to_dict("records")]
-            report.print_json({"folder": str(found.path), "metrics": found.metrics, "wrong": rows})
+            report.print_json({"folder": str(found.path), "metrics": metrics, "wrong": rows})
             return
         report.print_pairs(console, found.path.name, report.settings_of(found.config.flat()))
-        if (found.path / "scores.json").is_file():
-            report.print_scores(console, AlignmentReport.from_dict(read_json(found.path / "scores.json")))
-        report.print_quality(console, found.metrics)
-        report.print_wrong_rows(console, frame, most, found.metrics.get("evaluated", "test rows"))
+        if scores is not None:
+            report.print_scores(console, scores)
+        report.print_quality(console, metrics)
+        report.print_wrong_rows(console, frame, most, metrics.get("evaluated", "test rows"))
 
     run(work, as_json, debug)

@@ -77,3 +77,29 @@ def test_who_deletes_is_asked_about_runs_that_are_there(storage):
     assert "delete 1 run folder from" in result.output
     assert "error: nothing was deleted; add --yes where nobody can answer" in result.output
     assert (storage / "first").is_dir()
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.parquet", "scores.json"])
+@pytest.mark.parametrize("content", [None, "", '{"guided": {'])
+def test_a_damaged_file_of_a_run_is_one_line(storage, name, content):
+    path = storage / "second" / name
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_text(content)
+    result = CliRunner().invoke(app, ["show", str(storage / "second")])
+    if (name, content) == ("scores.json", None):  # a run without sources has none
+        assert result.exit_code == 0
+        return
+    assert result.exit_code == 2
+    (line,) = [line for line in result.output.splitlines() if line.startswith("error")]
+    assert line.startswith(f"error: RUN: second is damaged ({name}: ")
+    assert line.endswith("; train it anew under another --name")
+
+
+def test_a_public_repository_needs_a_name(storage, tmp_path):
+    result = CliRunner().invoke(
+        app, ["export", str(storage / "first"), "--to", str(tmp_path / "out"), "--public"]
+    )
+    assert result.exit_code == 2
+    assert "error: --public: it is about a repository; name one with --push" in result.output
+    assert not (tmp_path / "out").exists()
