@@ -1,7 +1,7 @@
 """The HTTP interface to a trained model: requests and answers, their bounds, and metrics. Knows nothing of Ray."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -142,15 +142,23 @@ def build_app(served: Served, predict: Predict, metrics: Metrics) -> FastAPI:
 PATHS = ("/predict", "/health", "/metrics", "/docs", "/openapi.json")
 
 
+def _what_is_wrong(detail: Mapping[str, Any]) -> str:
+    """An error of pydantic in the words of the other messages."""
+    if detail["type"] == "json_invalid":
+        return 'body: is not valid JSON; send {"texts": ["..."]}'
+    place = ".".join(str(part) for part in detail["loc"][1:3]) or "body"  # behind these stands a type
+    if detail["type"] == "missing":
+        return f'{place}: is missing; add it, as in {{"texts": ["..."]}}'
+    return f"{place}: {detail['msg'].replace('Input should be', 'must be').replace('List should', 'must')}"
+
+
 def _add_errors(app: FastAPI) -> None:
     """Every error is one line: {"error": "..."}."""
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return JSONResponse({"error": one_line(f"{where}: {first['msg']}")}, 422)
+        return JSONResponse({"error": one_line(_what_is_wrong(error.errors()[0]))}, 422)
 
     @app.exception_handler(SggError)
     async def not_possible(request: Request, error: Exception) -> JSONResponse:

@@ -120,11 +120,13 @@ def test_numbers_have_no_probabilities():
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ({"texts": []}, "texts: List should have at least 1 item"),
-        ({"texts": ["x"] * 257}, "texts: List should have at most 256 items"),
+        ({"texts": []}, "texts: must have at least 1 item"),
+        ({"texts": ["x"] * 257}, "texts: must have at most 256 items"),
         ({"texts": ["x" * 100_001]}, "texts.0"),
         ({"texts": [1]}, "texts.0"),
-        ({"text": "x"}, "texts: Field required"),
+        ({"text": "x"}, 'texts: is missing; add it, as in {"texts": ["..."]}'),
+        ({"texts": "x"}, "texts: must be a valid list"),
+        ({"texts": ["x", 7]}, "texts.1: must be a valid string"),
         ({"texts": ["unfit"]}, "texts: the model takes text, found something else"),
     ],
 )
