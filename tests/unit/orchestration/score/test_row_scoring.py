@@ -283,7 +283,7 @@ def test_sgg_rows(table, tmp_path, monkeypatch):
 
 
 def test_less_trains_once_for_all_targets_of_these_sources(
-    make_config, lm, small_shards, monkeypatch, tmp_path
+    make_config, lm, database, small_shards, monkeypatch, tmp_path
 ):
     asked, trained = [], []
     plain, train = TaskWorker.row_shards, TaskWorker.warm_up
@@ -299,8 +299,10 @@ def test_less_trains_once_for_all_targets_of_these_sources(
     monkeypatch.setattr(TaskWorker, "row_shards", row_shards)
     monkeypatch.setattr(TaskWorker, "warm_up", warm_up)
     adapter = {"peft_type": "lora", "r": 2, "target_modules": ["q_proj", "v_proj"]}
+    sources = [one.model_dump(exclude_unset=True) | {"max_rows": 70} for one in make_config().sources]
     common = {
         "model": {"path": str(lm), "adapter": adapter},
+        "sources": sources,
         "train": {"max_length": 40},
         "alignment": {
             "row_weighting": "top",
@@ -310,13 +312,13 @@ def test_less_trains_once_for_all_targets_of_these_sources(
     }
     executor = InProcessExecutor()
     first = score(make_config(name="first", **common), None, executor, rows=True).rows()
-    assert trained == [[("clean", 16), ("flipped", 16)]]
-    each = [("target", 1), ("clean", 3), ("flipped", 3)]
+    assert trained == [[("clean", 7), ("flipped", 7)]]
+    each = [("target", 1), ("clean", 2), ("flipped", 2)]
     assert asked == [(name, less) for less in (False, True) for name, shards in each for _ in range(shards)]
     means = first.groupby("task")["alignment"].mean()
     assert means["clean"] > means["flipped"]
     kept = first[(first["task"] == "clean") & (first["weight"] > 0)]
-    assert len(kept) == 80
+    assert len(kept) == 35
     assert kept["alignment"].min() >= first.loc[first["task"] == "clean", "alignment"].median()
 
     asked.clear()
