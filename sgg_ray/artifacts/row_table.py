@@ -107,7 +107,7 @@ def _table(found: TaskRows, rows: np.ndarray, weights: np.ndarray) -> pa.Table:
         "task": [task.name] * len(rows),
         "role": [task.role] * len(rows),
         "row": rows,
-        "text": [in_one(own.texts[row]) for row in rows],
+        "text": [in_one(own.texts[int(row)]) for row in rows],
         "label": labels,
         "alignment": found.alignment[rows],
         "influence": found.influence[rows],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def model_languages(path: str) -> tuple[str, ...]:
 def _fit(
     task: Task, tokenizer: Any, languages: tuple[str, ...], max_length: int, advice: str, prompted: bool
 ) -> TextFit:
-    texts = [in_one(text) for text in (*task.train.texts, *task.test.texts)[:LOOKED_AT]]
+    texts = [in_one(text) for text in islice(chain(task.train.texts, task.test.texts), LOOKED_AT)]
     ids = tokenizer(texts, split_special_tokens=True)["input_ids"]
     lengths = np.array([len(row) for row in ids])
     bare = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]

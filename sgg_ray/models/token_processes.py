@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _ids(texts: tuple[Text, ...]) -> tuple[np.ndarray, list[int]]:
+def _ids(texts: Sequence[Text]) -> tuple[np.ndarray, list[int]]:
     """Ids of all texts, one behind the other, and where each ends."""
     rows = Rows(texts, np.zeros(len(texts), dtype=np.int64))
     ids = tokenise(_tokenizer, rows, "", _max_length).ids

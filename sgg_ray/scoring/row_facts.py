@@ -8,7 +8,7 @@ from sgg_ray.alignment import Noise, within_classes
 from sgg_ray.rows import ContrastModel, fit_contrast, near_duplicates, outlyingness
 from sgg_ray.scoring.row_vectors import WITH_LABELS, RowVectors
 from sgg_ray.tasks import Task
-from sgg_ray.tasks.select import text_key
+from sgg_ray.tasks.select import first_with_key, text_key
 
 NOISE_ROWS, NOISE_DIRECTIONS = 2048, 32  # that a source's noise is estimated from, and that are kept of it
 
@@ -61,9 +61,5 @@ def duplicates_of(own: RowVectors) -> np.ndarray:
 
 def equal_texts(task: Task) -> np.ndarray:
     """For each row [n] the first earlier row with the same text, −1 if there is none."""
-    first: dict[str, int] = {}
-    found = np.full(len(task.train), -1, dtype=np.int32)
-    for row, text in enumerate(task.train.texts):
-        earlier = first.setdefault(text_key(text), row)
-        found[row] = earlier if earlier < row else -1
-    return found
+    first = first_with_key(map(text_key, task.train.texts))
+    return np.where(first < np.arange(len(first)), first, -1).astype(np.int32)

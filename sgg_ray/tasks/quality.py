@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sgg_ray.tasks.select import text_key
+import numpy as np
+
+from sgg_ray.tasks.select import key_marks, text_key
 from sgg_ray.tasks.task import Rows, Task, Text
 
 ALIKE = 0.88  # likeness of two spellings from which on one may be a mistake for the other
@@ -25,21 +27,33 @@ class Overlap:
 
 def overlaps(tasks: Sequence[Task]) -> list[Overlap]:
     """Every pair of tasks with training texts in common, the one with most of them first."""
-    known = {task.name: {text_key(text): row for row, text in enumerate(task.train.texts)} for task in tasks}
+    known = {task.name: key_marks(map(text_key, task.train.texts)) for task in tasks}
     found = []
     for one, other in combinations(tasks, 2):
-        common = known[one.name].keys() & known[other.name].keys()
+        common = _in_both(known[one.name], known[other.name])
         if not common:
             continue
         names = set(one.labels) & set(other.labels)
-        pairs = [
-            (_answer(one, known[one.name][key]), _answer(other, known[other.name][key])) for key in common
-        ]
+        pairs = [(_answer(one, row), _answer(other, same)) for row, same in common]
         told = [pair for pair in pairs if one.generates or names.issuperset(pair)]
         found.append(
             Overlap(one.name, other.name, len(common), sum(first != second for first, second in told))
         )
     return sorted(found, key=lambda overlap: -overlap.texts)
+
+
+def _in_both(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
+    """The last row of each text that two tasks have, in one and in the other.
+
+    Args:
+        marks: of the texts of one task [n, 2].
+        others: of the other [m, 2].
+    """
+    rows = np.flatnonzero(np.isin(marks[:, 0], others[:, 0]))
+    places = {tuple(marks[row].tolist()): int(row) for row in rows}
+    rows = np.flatnonzero(np.isin(others[:, 0], marks[:, 0]))
+    found = {tuple(others[row].tolist()): int(row) for row in rows}
+    return [(places[own], row) for own, row in found.items() if own in places]
 
 
 def _answer(task: Task, row: int) -> str:
@@ -48,8 +62,9 @@ def _answer(task: Task, row: int) -> str:
 
 def almost_in(rows: Rows, test: Rows) -> int:
     """How many test texts are training texts but for punctuation; equal ones are never in both."""
-    seen = {_words(text) for text in rows.texts} - {""}
-    return sum(_words(text) in seen for text in test.texts)
+    asked = [_words(text) for text in test.texts]
+    seen = (set(asked) - {""}).intersection(map(_words, rows.texts))
+    return sum(words in seen for words in asked)
 
 
 def _words(text: Text) -> str:

@@ -3,12 +3,14 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sgg_ray.tasks.read import counted
+from sgg_ray.tasks.stored_texts import LARGE, StoredTexts, alike
 from sgg_ray.tasks.task import Rows, Text, parts_of
 
 FIELD_END = "\x1f"  # which no key holds: it is white space
@@ -23,7 +25,9 @@ class Cleaned:
     """Distinct rows with, for each, the key by which texts are compared."""
 
     rows: Rows
-    keys: np.ndarray  # [n] of str
+    keys: (
+        np.ndarray
+    )  # [n] of str; of many rows a view of a file, which is indexed and iterated in the same way
     notes: tuple[str, ...]
 
     def take(self, indices: np.ndarray) -> "Cleaned":
@@ -63,27 +67,27 @@ def clean(texts: Sequence[Text], labels: np.ndarray) -> Cleaned:
         texts: texts [n], each one string or the fields of a row.
         labels: label numbers [n].
     """
-    first: dict[str, int] = {}  # position by key
-    copies: dict[str, list[int]] = {}
-    empty = 0
-    for position, text in enumerate(texts):
-        key = text_key(text)
-        if not key:
-            empty += 1
-        elif first.setdefault(key, position) != position:
-            copies.setdefault(key, []).append(position)
+    large = len(texts) >= LARGE
+    keys: Any = StoredTexts.of(map(text_key, texts)) if large else np.array([*map(text_key, texts)], object)
+    first = first_with_key(keys)
+    empty = int((first < 0).sum())
+    chosen = {}  # in place of the first row of its key, of keys that several rows have
     duplicates = contradictory = 0
-    for key, others in copies.items():
-        positions = [first[key], *others]
+    for head, others in _copies(first).items():
+        positions = [head, *others]
         if len(set(labels[positions].tolist())) > 1:
             contradictory += len(positions)
-            del first[key]
+            chosen[head] = -1
         else:
             duplicates += len(others)
-            first[key] = min(positions, key=lambda position: (_parts(texts[position]), position))
-    kept = np.fromiter(first.values(), dtype=np.int64, count=len(first))
+            chosen[head] = min(positions, key=lambda position: (_parts(texts[position]), position))
+    heads = np.flatnonzero(first == np.arange(len(first)))
+    kept = np.array([chosen.get(head, head) for head in heads.tolist()], dtype=np.int64)
+    kept = kept[kept >= 0]
+    own = (_stripped(texts[int(position)]) for position in kept)
     rows = Rows(
-        tuple(_stripped(texts[int(position)]) for position in kept), np.asarray(labels, dtype=np.int64)[kept]
+        StoredTexts.of(own) if large and len(kept) and alike(texts) else tuple(own),
+        np.asarray(labels, dtype=np.int64)[kept],
     )
     long = sum(sum(map(len, parts_of(text))) > VERY_LONG for text in rows.texts)
     notes = (
@@ -95,7 +99,36 @@ def clean(texts: Sequence[Text], labels: np.ndarray) -> Cleaned:
             f"{counted(long, 'text')} of over {VERY_LONG:,} characters kept, cut to train.max_length tokens",
         ),
     )
-    return Cleaned(rows, np.array([*first], dtype=object), tuple(note for count, note in notes if count))
+    told = tuple(note for count, note in notes if count)
+    return Cleaned(rows, keys[kept], told)
+
+
+def key_marks(keys: Iterable[str]) -> np.ndarray:
+    """16 bytes of BLAKE2 for each key, as two numbers [n, 2]: no two of the keys on any disk are alike by chance."""
+    marks = bytearray()
+    for key in keys:
+        marks += hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return np.frombuffer(marks, dtype=np.uint64).reshape(-1, 2)
+
+
+def first_with_key(keys: Iterable[str]) -> np.ndarray:
+    """For each key [n] the first place with the same one, its own if there is none before; −1 for an empty key."""
+    marks = key_marks(keys)
+    order = np.lexsort((marks[:, 1], marks[:, 0]))  # equal ones stay in their order
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (marks[order[1:]] != marks[order[:-1]]).any(axis=1)
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    found[(marks == key_marks([""])).all(axis=1)] = -1
+    return found
+
+
+def _copies(first: np.ndarray) -> dict[int, list[int]]:
+    """The later places of each key that several have, by the first one."""
+    found: dict[int, list[int]] = {}
+    for place in np.flatnonzero((first >= 0) & (first != np.arange(len(first)))).tolist():
+        found.setdefault(int(first[place]), []).append(place)
+    return found
 
 
 def _parts(text: Text) -> tuple[str, ...]:

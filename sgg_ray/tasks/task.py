@@ -7,6 +7,7 @@ from typing import Literal, cast
 import numpy as np
 
 from sgg_ray.config import TEXT, Kind
+from sgg_ray.tasks.stored_texts import LARGE, StoredTexts
 
 ONE_LABEL: tuple[Kind, ...] = ("classification", "ordinal")  # kinds whose rows have one label each
 COMPLETIONS = ""  # in place of a label set: what tasks share whose rows have completions
@@ -29,6 +30,7 @@ class Rows:
     """Texts and what belongs to them, side by side: label numbers [n], or completions.
 
     Attributes:
+        texts: a tuple, or of many rows a view of a file.
         values: [n, W] of kind regression one number, of kind multi_label 1 for each label that a row has and else 0;
             the labels are then all 0. None for other kinds.
         completions: what is to be said after each text; the labels are then all 0. None for rows with labels.
@@ -37,7 +39,7 @@ class Rows:
         weights: how often each row is drawn in training, relative to the others [n]; None for all alike.
     """
 
-    texts: tuple[Text, ...]
+    texts: Sequence[Text]
     labels: np.ndarray
     completions: tuple[str, ...] = ()
     histories: tuple[History, ...] = ()
@@ -51,8 +53,12 @@ class Rows:
     def take(self, indices: Sequence[int] | np.ndarray) -> "Rows":
         """The rows at these positions, in this order."""
         positions = np.asarray(indices, dtype=np.int64)
+        if isinstance(self.texts, StoredTexts) and len(positions) >= LARGE:
+            texts: Sequence[Text] = self.texts[positions]
+        else:
+            texts = tuple(self.texts[int(position)] for position in positions)
         return Rows(
-            tuple(self.texts[position] for position in positions),
+            texts,
             self.labels[positions],
             tuple(self.completions[position] for position in positions) if self.completions else (),
             tuple(self.histories[position] for position in positions) if self.histories else (),

@@ -28,9 +28,14 @@ NO_ROWS = Rows((), np.empty(0, dtype=np.int64))
 
 
 class Reader:
-    """Reads and cleans the files of tasks, each once, however often and with whatever seed they are split."""
+    """Reads and cleans the files of tasks, each once, however often and with whatever seed they are split.
 
-    def __init__(self):
+    Args:
+        keeps: what was read, for later calls; else nothing is held beside the tasks.
+    """
+
+    def __init__(self, keeps: bool = True):
+        self.keeps = keeps
         self._tables: dict[str, Table] = {}
         self._cleaned: dict[tuple[str, tuple[str, ...]], Cleaned] = {}
         self._valued: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], Cleaned]] = {}
@@ -52,10 +57,13 @@ class Reader:
         else:
             labels = orders.setdefault(frozenset(labels), labels)
         place = _origin(entry), labels
-        if place not in self._cleaned:
+        found = self._cleaned.get(place)
+        if found is None:
             numbers = number_labels(table, names, labels, key, entry)
-            self._cleaned[place] = _cleaned(entry, key, table, numbers)
-        return labels, self._cleaned[place]
+            found = _cleaned(entry, key, table, numbers)
+        if self.keeps:
+            self._cleaned[place] = found
+        return labels, found
 
     def pairs(self, entry: TaskConfig, key: str) -> Cleaned:
         """The distinct rows of a task of kind generation."""
@@ -87,9 +95,10 @@ class Reader:
     def table(self, entry: TaskConfig, key: str) -> Table:
         """The rows as they are in the file."""
         place = _origin(entry)
-        if place not in self._tables:
-            self._tables[place] = read_table(entry, key)
-        return self._tables[place]
+        found = self._tables.get(place) or read_table(entry, key)
+        if self.keeps:
+            self._tables[place] = found
+        return found
 
 
 def _origin(entry: TaskConfig) -> str:
@@ -112,7 +121,7 @@ def load_tasks(
     Raises:
         DataError: with one line for each problem of each task.
     """
-    reader = reader or Reader()
+    reader = reader or Reader(keeps=False)
     problems: list[str] = []
     orders: LabelOrders = {}
     target: Task | None = None

@@ -44,4 +44,4 @@ def read_unlabelled(
         raise DataError(f"{KEY}.path: no usable texts are left in {asked.path} ({'; '.join(notes)})")
     chosen = np.sort(shuffled(found.keys, seed, "unlabelled")[: asked.max_rows])
     notes.append(f"{counted(len(chosen), 'text')} used of {len(found.rows):,}")
-    return found.rows.take(chosen).texts, [f"unlabelled: {note}" for note in notes]
+    return tuple(found.rows.take(chosen).texts), [f"unlabelled: {note}" for note in notes]
