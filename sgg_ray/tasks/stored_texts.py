@@ -75,7 +75,7 @@ class StoredTexts(Sequence["Text"]):
     def __iter__(self) -> Iterator[Text]:
         for start in range(0, len(self), PIECE):
             yield from self[start : start + PIECE]
-        if isinstance(self._data.obj, mmap.mmap):
+        if isinstance(self._data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self._data.obj.madvise(mmap.MADV_DONTNEED)  # what is read again comes from the file
 
     def __eq__(self, other: object) -> bool:

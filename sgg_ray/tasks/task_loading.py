@@ -1,5 +1,7 @@
 """From the configuration to a target and its sources: read, check, split, never leak."""
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -31,11 +33,11 @@ class Reader:
     """Reads and cleans the files of tasks, each once, however often and with whatever seed they are split.
 
     Args:
-        keeps: what was read, for later calls; else nothing is held beside the tasks.
+        kept: files, by what decides about their rows, of which what was read is kept for later calls; None for all.
     """
 
-    def __init__(self, keeps: bool = True):
-        self.keeps = keeps
+    def __init__(self, kept: Collection[str] | None = None):
+        self._kept = kept
         self._tables: dict[str, Table] = {}
         self._cleaned: dict[tuple[str, tuple[str, ...]], Cleaned] = {}
         self._valued: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], Cleaned]] = {}
@@ -61,7 +63,7 @@ class Reader:
         if found is None:
             numbers = number_labels(table, names, labels, key, entry)
             found = _cleaned(entry, key, table, numbers)
-        if self.keeps:
+        if self._keeps(entry):
             self._cleaned[place] = found
         return labels, found
 
@@ -96,9 +98,12 @@ class Reader:
         """The rows as they are in the file."""
         place = _origin(entry)
         found = self._tables.get(place) or read_table(entry, key)
-        if self.keeps:
+        if self._keeps(entry):
             self._tables[place] = found
         return found
+
+    def _keeps(self, entry: TaskConfig) -> bool:
+        return self._kept is None or _origin(entry) in self._kept
 
 
 def _origin(entry: TaskConfig) -> str:
@@ -121,7 +126,9 @@ def load_tasks(
     Raises:
         DataError: with one line for each problem of each task.
     """
-    reader = reader or Reader(keeps=False)
+    if reader is None:  # what one task alone needs is not held while others are read
+        origins = Counter(_origin(entry) for entry in (config.target, *config.sources))
+        reader = Reader({origin for origin, count in origins.items() if count > 1})
     problems: list[str] = []
     orders: LabelOrders = {}
     target: Task | None = None
