@@ -17,6 +17,7 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it
 MACHINE = {
     errno.ENOSPC: "free some of the disk",
     errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose another place",
     errno.EROFS: "choose a place that can be written to",
     errno.EACCES: "change the permissions",
     errno.EPERM: "change the permissions",

@@ -39,3 +39,9 @@ def test_every_form_of_it_is_known(error, place):
 def test_other_errors_are_left_as_they_are():
     assert machine_error(ValueError("28")) is None
     assert machine_error(ModelError("model.path: [Errno 13] Permission denied")) is None
+
+
+def test_a_file_that_may_not_grow_is_no_fault_of_the_package():
+    said = machine_error(OSError(27, "File too large"))
+    assert said is not None
+    assert in_words(said).startswith("File too large; raise the limit of a file's size (ulimit -f)")
