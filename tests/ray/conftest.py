@@ -1,10 +1,11 @@
-"""One local Ray for all tests of this folder. It offers four CPUs whatever the machine has."""
+"""One local Ray for all tests of this folder that a process runs. It offers four CPUs whatever the machine has."""
 
 import logging
 import time
 
 import pytest
 import ray
+from filelock import FileLock
 
 from sgg_ray.orchestration.runtime.cluster import kept_to_this_machine
 
@@ -12,16 +13,19 @@ CPUS = 4
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cluster():
+def cluster(tmp_path_factory):
     with kept_to_this_machine():
-        ray.init(
-            address="local",
-            num_cpus=CPUS,
-            include_dashboard=False,
-            namespace="sgg",
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        # One after the other: a raylet gives up when its agents have not started within seconds, and where processes
+        # of pytest-xdist start theirs at once, ten programs share the cores.
+        with FileLock(tmp_path_factory.getbasetemp().parent / "start-ray.lock"):
+            ray.init(
+                address="local",
+                num_cpus=CPUS,
+                include_dashboard=False,
+                namespace="sgg",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
         yield
         ray.shutdown()
 
