@@ -125,7 +125,8 @@ def test_numbers_are_read(configure, write):
     assert target.labels == ("stars",)
     assert len(target.train) == 20
     assert target.train.values.shape == (20, 1)
-    by_text = dict(zip(target.train.texts + target.test.texts, [*target.train.values, *target.test.values]))
+    texts = [*target.train.texts, *target.test.texts]
+    by_text = dict(zip(texts, [*target.train.values, *target.test.values]))
     assert by_text["row 7"] == 3.5
     assert by_text.get("ROW 3", 3.0) == 3.0  # the mean of 1.5 and 4.5
     assert "1 row without a value dropped" in target.notes
