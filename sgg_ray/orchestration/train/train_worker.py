@@ -65,6 +65,7 @@ class TrainingJob:
         run: what it is told under.
         workers: task workers that refresh the weights.
         checkpoint: what to go on from when Ray Train has none.
+        keeps_model: whether the trained model is wanted; a sweep asks for its predictions alone.
     """
 
     config: Config
@@ -74,6 +75,7 @@ class TrainingJob:
     run: str = GUIDED
     workers: TaskWorkers | None = None
     checkpoint: ray.train.Checkpoint | None = None
+    keeps_model: bool = True
 
 
 def train_worker(arguments: dict[str, TrainingJob]) -> TrainingError | None:
@@ -117,13 +119,15 @@ def _train(job: TrainingJob) -> None:
         histories = {job.run: History(job.run, job.log)}
         histories |= {run: History(run, job.log, told.entries) for run, told in before.items()}
         hooks = _hooks(job, (target, sources), histories, first)
-        hooks.resume_from = resumed
+        hooks.resume_from, hooks.whole_model = resumed, job.keeps_model
         device = ray.train.torch.get_device()
         assert isinstance(device, torch.device)
         outcome = run_training(job.config, target, sources, job.weights, device, communicator, hooks)
 
     def write(folder: Path) -> None:
-        write_result(folder, outcome, job.config, target)
+        if job.keeps_model:
+            write_model(folder, outcome, job.config, target)
+        write_result(folder, outcome, target)
 
     _report(histories, first, job.config.train.max_steps, write, final=True, writes=first)
 
@@ -229,10 +233,14 @@ def _last_step(histories: Iterable[History]) -> Event:
     return next((dict(events[-1]) for events in reversed(steps) if events), {})
 
 
-def write_result(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
-    """Write what the driver takes over from a finished training: model, predictions, and last the counters."""
+def write_model(folder: Path, outcome: Outcome, config: Config, target: Task) -> None:
+    """Write the model of a finished training."""
     (folder / MODEL).mkdir()
     _save(outcome, folder / MODEL, config, target)
+
+
+def write_result(folder: Path, outcome: Outcome, target: Task) -> None:
+    """Write what the driver takes over from a finished training beside the model: predictions, and last the counters."""
     if outcome.without_self_training is not None:
         assert isinstance(outcome.predictions, ArrayPredictions)
         other = replace(outcome.predictions, found=outcome.without_self_training)

@@ -185,7 +185,8 @@ def _data_parallel(
     """A group of workers beside this process, which only waits for them."""
     # A name of its own: workers of a trial process that has died may still be writing to the last one.
     state = sweep.groups.child(uuid.uuid4().hex)
-    trainer = make_trainer(TrainingJob(config, ray.put(tasks), weights, sweep.log, run), state)
+    job = TrainingJob(config, ray.put(tasks), weights, sweep.log, run, keeps_model=False)
+    trainer = make_trainer(job, state)
     try:
         with final_checkpoint(trainer.fit()) as checkpoint:
             predictions = load_predictions(predictions_path(checkpoint, tasks[0]), tasks[0])

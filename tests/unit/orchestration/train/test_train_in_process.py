@@ -20,7 +20,7 @@ from sgg_ray.orchestration.runtime.in_process import InProcessExecutor
 from sgg_ray.orchestration.score.row_scoring import weights_of_rows
 from sgg_ray.orchestration.train.history import History, save_histories
 from sgg_ray.orchestration.train.train_driver import train
-from sgg_ray.orchestration.train.train_worker import write_result
+from sgg_ray.orchestration.train.train_worker import write_model, write_result
 from sgg_ray.tasks import load_tasks
 from sgg_ray.training import Hooks, SingleProcess, predict, run_training
 
@@ -56,7 +56,8 @@ def run(make_config, tmp_path):
         outcome = run_training(session.config, session.target, session.sources, weights, device, hooks=hooks)
         folder = tmp_path / f"training-{len(trained)}"
         folder.mkdir()
-        write_result(folder, outcome, session.config, session.target)
+        write_model(folder, outcome, session.config, session.target)
+        write_result(folder, outcome, session.target)
         save_histories(folder, [history])
         yield folder
 
