@@ -240,7 +240,7 @@ def write_model(folder: Path, outcome: Outcome, config: Config, target: Task) ->
 
 
 def write_result(folder: Path, outcome: Outcome, target: Task) -> None:
-    """Write what the driver takes over from a finished training beside the model: predictions, and last the counters."""
+    """Write what the driver takes from a finished training beside the model: predictions, and last the counters."""
     if outcome.without_self_training is not None:
         assert isinstance(outcome.predictions, ArrayPredictions)
         other = replace(outcome.predictions, found=outcome.without_self_training)

@@ -80,7 +80,7 @@ TEMPLATE = (
 def test_the_harness_finds_the_accuracy_of_the_run(settings, tmp_path, monkeypatch, template, normalised):
     """Merged LoRA weights, answers of one and two tokens, texts that are cut: accuracy to within 0.1 points."""
     lm_eval = pytest.importorskip("lm_eval", reason="lm_eval is not installed: python -m pip install lm_eval")
-    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
     verbalizers = {"negative": "very negative", "positive": "positive"} if template else None
     changes = {"model": {"length_normalised": normalised, "contextual_calibration": normalised}}
