@@ -40,7 +40,7 @@ def end_by_killing(driver: subprocess.Popen, name: str) -> int:
     kill(victim)
     code = driver.wait(60)
     _, alive = psutil.wait_procs(begun, timeout=30)
-    assert not alive
+    assert not alive, [process.cmdline()[:1] for process in alive]
     return code
 
 

@@ -43,12 +43,17 @@ class RayWatch:
         parts: by name, whether each process is alive.
         patience: seconds that each may be away before it is taken for dead; 0 for those that are not told of.
         on_exit: what is to be done before this process ends.
+        on_look: what is to be done whenever it looks.
     """
 
     def __init__(
-        self, parts: Mapping[str, Alive], patience: Mapping[str, float], on_exit: Callable[[], None]
+        self,
+        parts: Mapping[str, Alive],
+        patience: Mapping[str, float],
+        on_exit: Callable[[], None],
+        on_look: Callable[[], None] = lambda: None,
     ):
-        self.parts, self.patience, self.on_exit = parts, patience, on_exit
+        self.parts, self.patience, self.on_exit, self.on_look = parts, patience, on_exit, on_look
         self.lost: str | None = None  # the name of what has died
         self._seen = dict.fromkeys(parts, time.monotonic())
         self._ended = threading.Event()
@@ -79,6 +84,7 @@ class RayWatch:
 
     def _look_on(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
+            self.on_look()
             if self.look():
                 break
         else:
@@ -103,7 +109,12 @@ def watched(own: bool) -> Iterator[RayWatch]:
     node: Any = ray_worker._global_node
     parts, processes = _own_parts(node) if own else _parts_of_others(node)
     lines = _lines(node.get_logs_dir_path() if node is not None else None)
-    watch = RayWatch(parts, {} if own else {GCS: RESTART_SECONDS}, lambda: leave_dead(own))
+    watch = RayWatch(
+        parts,
+        {} if own else {GCS: RESTART_SECONDS},
+        on_exit=lambda: leave_dead(own),
+        on_look=lambda: _begun.update(_below(node) if own else ()),
+    )
     global _watch
     with guarded(processes, lines), _without_ray_notices(), _interruptible(watch):
         watch.start()
@@ -209,6 +220,9 @@ def _listener(path: str) -> int | None:
 
 
 _left = False  # whether threads of a dead Ray's core worker are in this process
+# What a Ray of this process has started. Children of a raylet that has died are nobody's, and its agents stay for ever
+# if they find no GCS either, which they tell of the death (Ray 2.60, process_watcher.py).
+_begun: set[psutil.Process] = set()
 
 
 def _end_at_once() -> None:
@@ -234,14 +248,20 @@ def leave_dead(own: bool) -> None:
     node: Any = ray_worker._global_node
     if not own or node is None:
         return
-    begun: list[psutil.Process] = []
-    for info in (info for infos in node.all_processes.values() for info in infos):
-        with suppress(psutil.Error):
-            begun += psutil.Process(info.process.pid).children(recursive=True)
+    _begun.update(_below(node))
     node.kill_all_processes(check_alive=False)
-    for process in begun:
+    for process in _begun:
         with suppress(psutil.Error):
             process.kill()
+
+
+def _below(node: Any) -> list[psutil.Process]:
+    """The processes that those of a node have started, as far as these are still alive."""
+    found: list[psutil.Process] = []
+    for info in [info for infos in list(node.all_processes.values()) for info in infos]:
+        with suppress(psutil.Error):
+            found += psutil.Process(info.process.pid).children(recursive=True)
+    return found
 
 
 @contextmanager
