@@ -258,8 +258,9 @@ def leave_dead(own: bool) -> None:
 def _below(node: Any) -> list[psutil.Process]:
     """The processes that those of a node have started, as far as these are still alive."""
     found: list[psutil.Process] = []
-    for info in [info for infos in list(node.all_processes.values()) for info in infos]:
-        with suppress(psutil.Error):
+    started = {} if node is None else dict(node.all_processes)
+    for info in [info for infos in started.values() for info in infos]:
+        with suppress(psutil.Error, OSError):
             found += psutil.Process(info.process.pid).children(recursive=True)
     return found
 
