@@ -3,7 +3,7 @@
 from sgg_ray.scoring.class_contrasts import class_mean_head, row_features
 from sgg_ray.scoring.layer_comparison import LayerComparison, LayerGradients
 from sgg_ray.scoring.pool_gradients import PoolGradients, pool_gradients, score_tasks
-from sgg_ray.scoring.pool_report import alignment_report
+from sgg_ray.scoring.pool_report import alignment_report, run_report
 from sgg_ray.scoring.row_facts import RowFacts, facts_of
 from sgg_ray.scoring.row_scores import TaskRows, score_rows
 from sgg_ray.scoring.row_trajectories import (
@@ -52,6 +52,7 @@ __all__ = [
     "pool_gradients",
     "row_features",
     "row_vectors",
+    "run_report",
     "score_folds_sharded",
     "score_pool",
     "score_rows",

@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 
 from sgg_ray.alignment import AlignmentReport, Score, SourceAlignment, matched_cosine, verdict
-from sgg_ray.config import AlignmentConfig
+from sgg_ray.config import AlignmentConfig, Config
 from sgg_ray.gradients import GradientSummary
 from sgg_ray.scoring.pool_gradients import PoolGradients
 from sgg_ray.scoring.task_scores import mixture
+
+
+def run_report(config: Config, gradients: PoolGradients, *, step: int, seconds: float) -> AlignmentReport:
+    """The :func:`alignment_report` of a run, with its model and seed."""
+    details = {"model": config.model.path, "seed": config.seed}
+    return alignment_report(gradients, config.alignment, step=step, seconds=seconds, details=details)
 
 
 def alignment_report(

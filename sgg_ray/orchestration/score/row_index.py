@@ -190,7 +190,12 @@ def index_key(config: Config, task: Task, warmup: str = "") -> str:
     }
     if warmup:
         settings |= {"warmup": warmup, "role": task.role}  # those of a target's rows are of another kind
-    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return digest_of(settings)
+
+
+def digest_of(content: object) -> str:
+    """Digest of what can be written as JSON."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _model_digest(path: str) -> str:

@@ -6,8 +6,6 @@ The key is a hash of the model's files and settings, of the warm-up's own, and o
 these sources finds the checkpoints, and with them the sources' shards.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +19,7 @@ from sgg_ray.config import Config
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Later
 from sgg_ray.orchestration.score.pending_scores import answer, wait_for_all
-from sgg_ray.orchestration.score.row_index import index_key
+from sgg_ray.orchestration.score.row_index import digest_of, index_key
 from sgg_ray.orchestration.score.task_actor import TaskWorker
 from sgg_ray.orchestration.score.task_workers import TaskWorkers
 from sgg_ray.scoring import Checkpoint, shares_of_rates
@@ -62,9 +60,8 @@ def warmed_up(
         SggError: the training diverged.
     """
     settings = config.alignment.row_warmup
-    key = _digest(
-        [index_key(config, source) for source in sources], settings.model_dump(exclude={"preconditioner"})
-    )
+    pool = [index_key(config, source) for source in sources]
+    key = digest_of([pool, settings.model_dump(exclude={"preconditioner"})])
     path = folder / key / CHECKPOINTS
     found = _read(path)
     if found is None:
@@ -75,11 +72,7 @@ def warmed_up(
         found = answer(reference)
         _write(path, found)
     shared = Later(workers.executor.put(found))
-    return Warmup(_digest(key, settings.preconditioner), shares_of_rates(found), shared)
-
-
-def _digest(*content: object) -> str:
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return Warmup(digest_of([key, settings.preconditioner]), shares_of_rates(found), shared)
 
 
 def _write(path: Path, checkpoints: Sequence[Checkpoint]) -> None:

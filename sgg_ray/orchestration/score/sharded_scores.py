@@ -1,8 +1,9 @@
 """Scores of a model that lies in parts on the training workers (``ray.sharding``), instead of whole in task workers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from sgg_ray.alignment import AlignmentReport
 from sgg_ray.artifacts import RunFolder
@@ -10,9 +11,10 @@ from sgg_ray.config import Config
 from sgg_ray.orchestration.listener import Listener
 from sgg_ray.orchestration.runtime.executor import Executor
 from sgg_ray.orchestration.score.task_workers import SCORE_SECONDS, START_SECONDS
-from sgg_ray.scoring import PoolGradients, alignment_report, score_folds_sharded, score_sharded
+from sgg_ray.scoring import run_report, score_folds_sharded, score_sharded
 from sgg_ray.tasks import Fold, Task
 
+T = TypeVar("T")
 SCORING_STATE = "ray_scoring"  # Ray Train's own folder inside the run folder while scoring
 
 
@@ -29,18 +31,9 @@ def score_in_parts(
     Raises:
         SggError: the target's gradients are unusable, or the workers came to no end.
     """
-    listener.stage(_stage(config))
-    started = time.monotonic()
-    found = executor.together(
-        score_sharded,
-        config,
-        target,
-        list(sources),
-        asked=config.ray,
-        state=folder.state(SCORING_STATE),
-        seconds=START_SECONDS + SCORE_SECONDS,
-    )
-    report = _report(config, found.gradients, time.monotonic() - started)
+    given = (config, target, list(sources))
+    found, seconds = _together(score_sharded, given, config, folder, listener, executor)
+    report = run_report(config, found.gradients, step=0, seconds=seconds)
     return replace(report, layers={name: dict(layers) for name, layers in found.layers.items()})
 
 
@@ -58,26 +51,27 @@ def score_folds_in_parts(
     Raises:
         SggError: the target's gradients are unusable, or the workers came to no end.
     """
-    listener.stage(_stage(config))
+    given = (config, target, [fold.kept for fold in folds], list(sources))
+    found, seconds = _together(score_folds_sharded, given, config, folder, listener, executor)
+    return [run_report(config, gradients, step=0, seconds=seconds / len(folds)) for gradients in found]
+
+
+def _together(
+    work: Callable[..., T],
+    given: tuple[object, ...],
+    config: Config,
+    folder: RunFolder,
+    listener: Listener,
+    executor: Executor,
+) -> tuple[T, float]:
+    """What the workers come to together, and the seconds that it took."""
+    listener.stage(f"scoring the sources, the model in parts on {config.ray.num_workers} workers")
     started = time.monotonic()
     found = executor.together(
-        score_folds_sharded,
-        config,
-        target,
-        [fold.kept for fold in folds],
-        list(sources),
+        work,
+        *given,
         asked=config.ray,
         state=folder.state(SCORING_STATE),
         seconds=START_SECONDS + SCORE_SECONDS,
     )
-    seconds = (time.monotonic() - started) / len(folds)
-    return [_report(config, gradients, seconds) for gradients in found]
-
-
-def _stage(config: Config) -> str:
-    return f"scoring the sources, the model in parts on {config.ray.num_workers} workers"
-
-
-def _report(config: Config, gradients: PoolGradients, seconds: float) -> AlignmentReport:
-    details = {"model": config.model.path, "seed": config.seed}
-    return alignment_report(gradients, config.alignment, step=0, seconds=seconds, details=details)
+    return found, time.monotonic() - started

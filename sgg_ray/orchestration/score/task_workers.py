@@ -23,8 +23,8 @@ from sgg_ray.scoring import (
     PoolGradients,
     SourceGradients,
     Space,
-    alignment_report,
     comparison_spaces,
+    run_report,
 )
 from sgg_ray.tasks import Task
 
@@ -185,13 +185,9 @@ class TaskWorkers:
                 found[name] = answer(reference)
             except SggError as error:
                 failures[name] = error.problems[0]
-        return alignment_report(
-            PoolGradients(self.target.name, self._spaces(), targets, found, failures),
-            self.config.alignment,
-            step=pending.step,
-            seconds=time.monotonic() - pending.started,
-            details={"model": self.config.model.path, "seed": self.config.seed},
-        )
+        gradients = PoolGradients(self.target.name, self._spaces(), targets, found, failures)
+        seconds = time.monotonic() - pending.started
+        return run_report(self.config, gradients, step=pending.step, seconds=seconds)
 
     def layers(self, listener: Listener | None = None) -> dict[str, dict[str, float]]:
         """Cosine of each source's gradient with the target's, layer by layer, at the model as loaded.

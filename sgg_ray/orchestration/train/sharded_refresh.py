@@ -10,7 +10,7 @@ from sgg_ray.config import Config
 from sgg_ray.errors import SggError
 from sgg_ray.models import TaskModel, release
 from sgg_ray.orchestration.train.weight_refresh import require_all
-from sgg_ray.scoring import TaskSummariser, alignment_report, pool_gradients
+from sgg_ray.scoring import TaskSummariser, pool_gradients, run_report
 from sgg_ray.tasks import Task
 
 
@@ -50,13 +50,7 @@ class ShardedRefresh:
         summariser = TaskSummariser(self.model, self.config.alignment, self.config.seed)
         try:
             found = pool_gradients(summariser, self.target, self.sources, self.config.train.share_labels)
-            report = alignment_report(
-                found,
-                self.config.alignment,
-                step=step,
-                seconds=time.monotonic() - started,
-                details={"model": self.config.model.path, "seed": self.config.seed},
-            )
+            report = run_report(self.config, found, step=step, seconds=time.monotonic() - started)
             require_all(report, self.weights)
         except SggError as error:
             self.on_problem(f"scores of step {step} failed ({error.problems[0]}): the old weights stay")
